@@ -1,0 +1,58 @@
+"""Owns the writing of the reference pages that are made from the code, so that they cannot differ from it.
+
+python docs/generate.py            writes them
+python docs/generate.py --check    fails, naming the page, where one is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from generators.cli_page import cli_page
+from generators.components_page import components_page
+from generators.config_page import config_page
+from generators.hooks_page import hooks_page
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTICE = "<!-- Made by docs/generate.py from the code; change the code, not this page. -->\n"
+
+
+def main() -> int:
+    """Write the pages, or with --check say which are out of date."""
+    parser = argparse.ArgumentParser(description="Write the reference pages that are made from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
+    if parser.parse_args().check:
+        stale = stale_pages()
+        for name in stale:
+            print(f"docs/reference/{name}: is out of date; run python docs/generate.py")
+        return 1 if stale else 0
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+        print(f"docs/reference/{name}")
+    return 0
+
+
+def pages() -> dict[str, str]:
+    """The text of every generated page by its file's name."""
+    makers: Mapping[str, Callable[[], str]] = {
+        "config.md": config_page,
+        "components.md": components_page,
+        "hooks.md": hooks_page,
+        "cli.md": cli_page,
+    }
+    return {name: f"{NOTICE}\n{maker().rstrip()}\n" for name, maker in makers.items()}
+
+
+def stale_pages() -> list[str]:
+    """The pages whose file is missing or says something else than the code."""
+    return [
+        name
+        for name, text in pages().items()
+        if not (REFERENCE / name).is_file() or (REFERENCE / name).read_text(encoding="utf-8") != text
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""Owns the page of the built-in components."""
+
+from __future__ import annotations
+
+import inspect
+
+import docstring_parser
+
+from generators.markdown import option_row, table
+from medtrans.components import Component
+from medtrans.hookspecs import KINDS
+from medtrans.optimizers import OPTIMIZERS
+from medtrans.options import options_of, summary_of
+from medtrans.plugins import BUILTIN, Registry
+from medtrans.schedules import SCHEDULES
+from medtrans.show import component_yaml
+
+COMPONENTS_INTRO = """\
+# Components
+
+What medtrans brings, by kind. Each block is what `medtrans show KIND NAME` prints: the component's slot with all
+options at their defaults, ready to paste. `medtrans show` also lists what installed plugins offer.
+"""
+
+
+def components_page() -> str:
+    """Every built-in component with its options, ready to paste."""
+    components = Registry().plugin(BUILTIN).components
+    parts = [COMPONENTS_INTRO]
+    for kind, hook in KINDS.items():
+        parts.append(f"## {hook.removeprefix('medtrans_').capitalize()}\n")
+        parts += [component_part(kind, name, one) for (other, name), one in components.items() if other == kind]
+    for title, own in {"Optimizers": OPTIMIZERS, "Schedules": SCHEDULES}.items():
+        kind = title.lower().removesuffix("s")
+        parts.append(f"## {title}\n\nFor `train.{kind}`; these are not extended by plugins.\n")
+        parts += [own_part(kind, name, factory) for name, factory in own.items()]
+    return "\n".join(parts)
+
+
+def component_part(kind: str, name: str, component: Component) -> str:
+    """A component's heading, explanation and YAML."""
+    text = explanation(component)
+    return f"### {name}\n\n{text}\n\n```yaml\n{component_yaml(kind, name, component)}```\n"
+
+
+def own_part(kind: str, name: str, factory: type) -> str:
+    """An optimiser's or a schedule's heading, explanation and options."""
+    component = Component(name, factory)
+    rows = [option_row(option) for option in options_of(component, kind)]
+    options = table(("option", "type", "default", "meaning"), rows) if rows else "No options.\n"
+    return f"### {name}\n\n{explanation(component)}\n\n{options}"
+
+
+def explanation(component: Component) -> str:
+    """What the docstring says before its sections."""
+    parsed = docstring_parser.parse(inspect.getdoc(component.load()) or "")
+    return "\n\n".join(part for part in (summary_of(component), parsed.long_description) if part)

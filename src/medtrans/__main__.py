@@ -1,0 +1,7 @@
+"""Owns `python -m medtrans`."""
+
+from __future__ import annotations
+
+from medtrans.cli import main
+
+main()

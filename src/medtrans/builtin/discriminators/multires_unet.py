@@ -1,0 +1,111 @@
+"""Owns the multi-resolution discriminator: a U-Net that judges every voxel of an image at several resolutions."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+
+from medtrans.types import DiscriminatorOutput, Pyramid, pyramid
+
+__all__ = ["MultiResUNet"]
+
+LEAK = 0.2
+Count = Annotated[int, Field(ge=1)]
+
+
+class MultiResUNet(nn.Module):
+    """The voxel-wise discriminator of Ha et al. (arXiv 2412.00575): one logit map for each resolution.
+
+    The generator's wiring without its dense blocks and attention: each level has its own entry convolution for the
+    candidate at that level, so that the generator's image of each level is judged as it is; encoder and decoder join
+    by concatenation, nearest in both directions. Level l carries `width * 2^l` channels. The released configuration
+    gives these outlines; the released code lacks this network, so blocks of `convs` convolutions with spectral norm
+    on all but the last layer are our reading, by analogy with the generator's decoder.
+
+    Args:
+        source_channels: source channels; used when `conditional`.
+        target_channels: target channels.
+        width: channels of level 0, and of every level's entry convolution.
+        convs: convolutions of an encoder or decoder block.
+        levels: resolutions judged.
+        conditional: show the source beside the candidate; the paper's discriminator sees the candidate only.
+        spectral_norm: on all convolutions but those that write the logits.
+
+    Shapes:
+        level l of candidate and source `(b, c, ceil(i / 2^l), ceil(j / 2^l), ceil(k / 2^l))`; the logits of level l
+        have one channel and the same sides, which may be of any length; `features` are the decoder's, one a level.
+    """
+
+    def __init__(
+        self,
+        source_channels: int,
+        target_channels: int,
+        *,
+        width: Count = 8,
+        convs: Count = 3,
+        levels: Count = 4,
+        conditional: bool = False,
+        spectral_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.levels, self.conditional, self.spectral_norm = levels, conditional, spectral_norm
+        seen = target_channels + (source_channels if conditional else 0)
+        channels = [width * 2**level for level in range(levels)]
+        joined = [width] + [width + finer for finer in channels[:-1]]
+        self.entries = nn.ModuleList(self.make_block(seen, width, 1) for _ in channels)
+        self.encoders = nn.ModuleList(
+            self.make_block(before, after, convs) for before, after in zip(joined, channels, strict=True)
+        )
+        self.decoders = nn.ModuleList(
+            self.make_block(coarse + fine, fine, convs) for fine, coarse in pairwise(channels)
+        )
+        self.heads = nn.ModuleList(nn.Conv3d(out, 1, kernel_size=3, padding=1) for out in channels)
+
+    def make_block(self, in_channels: int, out_channels: int, convs: int) -> nn.Module:
+        """A row of 3^3 convolutions, each with leaky ReLU."""
+        layers: list[nn.Module] = []
+        for n in range(convs):
+            conv: nn.Module = nn.Conv3d(out_channels if n else in_channels, out_channels, kernel_size=3, padding=1)
+            layers += [with_spectral_norm(conv) if self.spectral_norm else conv, nn.LeakyReLU(LEAK, inplace=True)]
+        return nn.Sequential(*layers)
+
+    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
+        """Judge `candidate`.
+
+        Levels that a pyramid lacks are made from its level 0; levels beyond `levels` are ignored. `source` is not
+        touched unless the discriminator is conditional.
+        """
+        seen = self.complete(candidate)
+        if self.conditional:
+            seen = tuple(torch.cat(both, dim=1) for both in zip(seen, self.complete(source), strict=True))
+        features = self.decode(self.encode(seen))
+        logits = tuple(head(feature) for head, feature in zip(self.heads, features, strict=True))
+        return DiscriminatorOutput(logits, tuple((feature,) for feature in features))
+
+    def complete(self, image: Pyramid) -> Pyramid:
+        """As many levels as are judged, those that `image` lacks made from its level 0."""
+        given = tuple(image[: self.levels])
+        return given if len(given) == self.levels else given + pyramid(image[0], self.levels)[len(given) :]
+
+    def encode(self, seen: Pyramid) -> list[Tensor]:
+        """Encoder features, finest first."""
+        features: list[Tensor] = []
+        for level, (entry, encoder) in enumerate(zip(self.entries, self.encoders, strict=True)):
+            joined = [entry(seen[level])] + ([pyramid(features[-1], 2)[1]] if level else [])
+            features.append(encoder(torch.cat(joined, dim=1)))
+        return features
+
+    def decode(self, encoded: list[Tensor]) -> list[Tensor]:
+        """Decoder features, finest first; the coarsest are the encoder's own."""
+        features = [encoded[-1]]
+        for decoder, skip in zip(reversed(self.decoders), reversed(encoded[:-1]), strict=True):
+            # To the size of the finer level rather than by 2, so that odd sides meet.
+            coarse = functional.interpolate(features[0], size=skip.shape[2:], mode="nearest")
+            features.insert(0, decoder(torch.cat((coarse, skip), dim=1)))
+        return features

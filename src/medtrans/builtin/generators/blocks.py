@@ -1,0 +1,176 @@
+"""Owns the building blocks of 3D-mDAUNet: dense residual blocks, attention, and the space-to-depth rearrangement."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+__all__ = [
+    "CBAM",
+    "LEAK",
+    "RRDB",
+    "ChannelAttention",
+    "ResidualDenseBlock",
+    "SpatialAttention",
+    "depth_to_space",
+    "space_to_depth",
+]
+
+LEAK = 0.2
+"""Slope of every leaky ReLU below zero (Ha et al., released configuration)."""
+
+
+def space_to_depth(image: Tensor, factor: int) -> Tensor:
+    """`(b, c, i, j, k)` to `(b, c * factor^3, i / factor, j / factor, k / factor)`, each voxel kept once."""
+    b, c, i, j, k = image.shape
+    blocks = image.reshape(b, c, i // factor, factor, j // factor, factor, k // factor, factor)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, c * factor**3, i // factor, j // factor, k // factor)
+
+
+def depth_to_space(features: Tensor, factor: int) -> Tensor:
+    """The inverse of `space_to_depth`."""
+    b, c, i, j, k = features.shape
+    blocks = features.reshape(b, c // factor**3, factor, factor, factor, i, j, k)
+    return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // factor**3, i * factor, j * factor, k * factor)
+
+
+class ResidualDenseBlock(nn.Module):
+    """Convolutions that each see the input and all earlier results; the last one fuses them.
+
+    Every convolution, the fusing one too, is followed by a leaky ReLU. Weights start Kaiming-normal, ten times smaller
+    where the block is a correction to its input, with zero biases.
+
+    Args:
+        channels: in and out.
+        growth: channels each convolution but the last adds.
+        layers: convolutions in all, the fusing one counted.
+        scale: factor of the fused result before it is added to the input.
+        skip: add the input; the paper's figure draws no such path, related code has it.
+
+    Shapes:
+        `(b, channels, i, j, k)` to the same.
+    """
+
+    def __init__(self, channels: int, growth: int, *, layers: int = 5, scale: float = 0.2, skip: bool = True) -> None:
+        super().__init__()
+        self.scale, self.skip = scale, skip
+        outputs = [growth] * (layers - 1) + [channels]
+        self.convs = nn.ModuleList(
+            self.make_conv(channels + n * growth, out, 0.1 if skip else 1.0) for n, out in enumerate(outputs)
+        )
+
+    def make_conv(self, in_channels: int, out_channels: int, gain: float) -> nn.Module:
+        """A 3^3 convolution whose first weights are `gain` times Kaiming's."""
+        conv = nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1)
+        nn.init.kaiming_normal_(conv.weight, a=LEAK)
+        with torch.no_grad():
+            conv.weight.mul_(gain)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+        return conv
+
+    def forward(self, features: Tensor) -> Tensor:
+        seen = [features]
+        for conv in self.convs:
+            seen.append(functional.leaky_relu(conv(torch.cat(seen, dim=1)), LEAK, inplace=True))
+        return features + self.scale * seen[-1] if self.skip else seen[-1]
+
+
+class RRDB(nn.Module):
+    """Residual dense blocks in a row, with one more residual path around them all.
+
+    Args:
+        channels: in and out.
+        growth: of each block.
+        blocks: how many.
+        layers: convolutions of each block.
+        scale: factor of every residual, inner and outer.
+        skip: whether the inner blocks add their input.
+        checkpointing: keep only each block's input for the backward pass and compute the rest again; exact.
+
+    Shapes:
+        `(b, channels, i, j, k)` to the same.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        growth: int,
+        *,
+        blocks: int = 3,
+        layers: int = 5,
+        scale: float = 0.2,
+        skip: bool = True,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.scale, self.checkpointing = scale, checkpointing
+        self.blocks = nn.ModuleList(
+            ResidualDenseBlock(channels, growth, layers=layers, scale=scale, skip=skip) for _ in range(blocks)
+        )
+
+    def body(self, features: Tensor) -> Tensor:
+        """The blocks without the outer path."""
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                # Nothing random happens inside a block, so its random state need not be kept.
+                features = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False)
+            else:
+                features = block(features)
+        return features
+
+    def forward(self, features: Tensor) -> Tensor:
+        # One block alone has its own residual path; a second one around it would only scale it down.
+        return self.body(features) if len(self.blocks) == 1 else features + self.scale * self.body(features)
+
+
+class ChannelAttention(nn.Module):
+    """A weight a channel from its mean and maximum over space, both through one small network (Woo et al. 2018).
+
+    Args:
+        channels: in and out.
+        reduction: the network's hidden layer has `channels // reduction` channels, at least one.
+    """
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.weigh = nn.Sequential(
+            nn.Conv3d(channels, hidden, kernel_size=1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(hidden, channels, kernel_size=1, bias=False),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        mean = features.mean(dim=(2, 3, 4), keepdim=True)
+        # Over one flat axis, which is much quicker than over three at once or by adaptive pooling.
+        peak = features.flatten(2).max(dim=2).values[..., None, None, None]
+        return features * torch.sigmoid(self.weigh(mean) + self.weigh(peak))
+
+
+class SpatialAttention(nn.Module):
+    """A weight a voxel from the mean and maximum over channels, by one 7^3 convolution (Woo et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weigh = nn.Conv3d(2, 1, kernel_size=7, padding=3, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        maps = torch.cat((features.mean(dim=1, keepdim=True), features.amax(dim=1, keepdim=True)), dim=1)
+        # On a CPU this layout makes a convolution with so few channels several times faster.
+        maps = maps.contiguous(memory_format=torch.channels_last_3d)
+        return features * torch.sigmoid(self.weigh(maps))
+
+
+class CBAM(nn.Sequential):
+    """Channel attention, then spatial attention (Woo et al. 2018, in 3D).
+
+    Args:
+        channels: in and out.
+        reduction: of the channel attention.
+    """
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__(ChannelAttention(channels, reduction), SpatialAttention())

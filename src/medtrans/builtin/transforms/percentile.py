@@ -1,0 +1,50 @@
+"""Owns `percentile`: each image scaled by two percentiles of its own values."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from medtrans.builtin.transforms.linear import Linear, inside, limits
+from medtrans.errors import ConfigError
+
+__all__ = ["Percentile"]
+
+
+class Percentile(Linear):
+    """Scale each image by two percentiles of its own values, and clip what lies beyond.
+
+    They are taken inside the mask where there is one, else over the whole (cropped) volume with its background.
+
+    Args:
+        lower: percentile that becomes 0.
+        upper: percentile that becomes 1; above `lower`.
+
+    Raises:
+        ConfigError: `upper` is not above `lower`.
+    """
+
+    fitted: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        lower: Annotated[float, Field(ge=0, lt=100)] = 0.5,
+        upper: Annotated[float, Field(gt=0, le=100)] = 99.5,
+    ) -> None:
+        if not 0 <= lower < upper <= 100:
+            raise ConfigError(f"percentile: expected 0 <= lower < upper <= 100, found lower {lower:g}, upper {upper:g}")
+        self.lower = lower
+        self.upper = upper
+
+    def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
+        """The limits `low` and `high`.
+
+        Raises:
+            DataError: the percentiles are equal, or the mask holds no voxel.
+        """
+        voxels = inside(volume, mask)
+        low, high = np.percentile(voxels, (self.lower, self.upper))
+        return limits(float(low), float(high), voxels)

@@ -1,0 +1,310 @@
+"""Owns the disk cache of prepared cases: each is made once, checked when opened, and mapped rather than read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from medtrans._version import __version__
+from medtrans.cohort import load_image
+from medtrans.errors import DataError, SetupError
+from medtrans.preprocess import Prepared
+from medtrans.sampling import foreground
+from medtrans.volume import Grid
+
+if TYPE_CHECKING:
+    from medtrans.cohort import Member
+    from medtrans.components import Case
+    from medtrans.preprocess import Preprocessing
+
+__all__ = ["Cache", "refuse_twins"]
+
+_FORMAT = 1  # of an entry on disk
+_OPEN = 16  # entries mapped at a time: each holds up to four files open, and processes may open about a thousand
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class _Entry:
+    prepared: Prepared
+    foreground: np.ndarray
+    digests: Mapping[str, str]
+
+
+class Cache:
+    """Prepared cases in a folder, which several processes may use at once and anybody may delete between runs.
+
+    An entry is a folder of uncompressed `.npy` files beside an `entry.json` with their sizes and hashes. Its name is
+    a hash of the settings, medtrans' version and the images, so that a change of any of them makes a new entry: a
+    file counts by its real path, size and time of change, looked at once for a `Case` while the cache object lives; a
+    function counts by its class and `repr`. Make such functions frozen dataclasses: one whose `repr` holds an
+    address or is abridged has no lasting name, and what it made is not found again by a later run.
+
+    An entry appears whole or not at all; of two processes that make the same one, the later discards its own. An
+    entry whose sizes or hashes do not fit is made again. The hashes are compared once in a process and those it
+    starts afterwards, the sizes whenever an entry is opened.
+
+    Args:
+        folder: where entries live; made if need be.
+        preprocessing: makes them.
+        key: all settings `preprocessing` was made with, as plain data.
+    """
+
+    def __init__(self, folder: Path, preprocessing: Preprocessing, key: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._preprocessing = preprocessing
+        self._key = json.dumps({"format": _FORMAT, "version": __version__, "settings": key}, sort_keys=True)
+        self._session = uuid4().hex
+        self._names: dict[int, tuple[Case, str]] = {}
+        self._sound: set[str] = set()
+        self._open: OrderedDict[str, _Entry] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # mapped arrays would travel as copies
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def prepared(self, member: Member) -> Prepared:
+        """The case as networks see it, its arrays mapped read-only from disk; prepared now if it is not there yet.
+
+        Raises:
+            DataError: an image cannot be had or prepared; names the case.
+            SetupError: the folder cannot be written.
+        """
+        return self._entry(member).prepared
+
+    def foreground(self, member: Member) -> np.ndarray:
+        """Where a patch of the case may be centred, `(i, j, k)` booleans; raises as `prepared`."""
+        return self._entry(member).foreground
+
+    def digests(self, member: Member) -> Mapping[str, str]:
+        """A hash of each array of the case ("source", "target", "mask"); raises as `prepared`."""
+        return self._entry(member).digests
+
+    def _entry(self, member: Member) -> _Entry:
+        name = self._name(member)
+        if name in self._open:
+            self._open.move_to_end(name)
+            return self._open[name]
+        entry = self._opened(name)
+        for _ in range(_ATTEMPTS):
+            if entry is not None:
+                break
+            self._make(member, name)
+            entry = self._opened(name)
+        if entry is None:
+            raise SetupError(
+                f"{self._folder}: what is written here reads back differently ({member.label}); check the disk"
+            )
+        self._open[name] = entry
+        if len(self._open) > _OPEN:
+            self._open.popitem(last=False)
+        return entry
+
+    def _modalities(self, member: Member) -> list[str]:
+        optional = [name for name in (*self._preprocessing.target, "mask") if name in member.case.images]
+        return list(dict.fromkeys([*self._preprocessing.source, *optional]))
+
+    def _name(self, member: Member) -> str:
+        known = self._names.get(member.number)
+        if known is not None and known[0] is member.case:
+            return known[1]
+        images = {modality: self._identity(member, modality) for modality in self._modalities(member)}
+        name = blake2b(json.dumps([self._key, images], sort_keys=True).encode(), digest_size=16).hexdigest()
+        self._names[member.number] = (member.case, name)
+        return name
+
+    def _identity(self, member: Member, modality: str) -> list[Any]:
+        image = member.case.images.get(modality)
+        if image is None:
+            return ["missing", member.case.case]
+        if callable(image):
+            text = repr(image)
+            lasting = " at 0x" not in text and "..." not in text
+            kind = f"{type(image).__module__}.{type(image).__qualname__}"
+            return ["function", kind, text] if lasting else ["function", self._session, member.case.case, modality]
+        try:
+            path = Path(image).resolve(strict=True)
+            status = path.stat()
+        except OSError as error:
+            where = f'{member.label}: case "{member.case.case}", {modality}'
+            raise DataError(f"{where}: cannot be read ({error}); restore the file") from error
+        return ["file", str(path), status.st_size, status.st_mtime_ns]
+
+    def _opened(self, name: str) -> _Entry | None:
+        """The entry if it is there and sound."""
+        folder = self._folder / name
+        if not folder.exists():
+            return None
+        try:
+            facts = _facts(folder, compare=name not in self._sound)
+            entry = _assembled(folder, facts)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logging.getLogger("medtrans").warning("cache entry %s is damaged and is made again (%s)", folder, error)
+            return None
+        self._sound.add(name)
+        return entry
+
+    def _make(self, member: Member, name: str) -> None:
+        images = {}
+        try:
+            for modality in self._modalities(member):
+                images[modality] = load_image(member.case, modality)
+        except DataError as error:
+            raise DataError(*(f"{member.label}: {fault}" for fault in error.faults)) from error
+        try:
+            prepared = self._preprocessing.prepare(images)
+        except DataError as error:
+            where = f'{member.label}: case "{member.case.case}"'
+            raise DataError(*(f"{where}, {fault}" for fault in error.faults)) from error
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
+            try:
+                _write(temporary, prepared)
+                self._install(temporary, name)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        except OSError as error:
+            raise SetupError(
+                f"{self._folder}: cannot store prepared cases ({error.strerror or error}); free space there, or choose "
+                "another output_dir"
+            ) from error
+
+    def _install(self, temporary: Path, name: str) -> None:
+        final = self._folder / name
+        try:
+            temporary.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
+            if self._opened(name) is not None:
+                return  # another process was quicker
+            aside = self._folder / f".part-{uuid4().hex}"
+            final.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+            temporary.rename(final)
+        _synchronise(self._folder)
+
+
+def refuse_twins(cache: Cache, members: Sequence[Member]) -> None:
+    """Refuse scans that stand in two splits under different names: their prepared voxels are identical.
+
+    It prepares every member; copies, renamed and recompressed files are found alike.
+
+    Raises:
+        DataError: naming all pairs.
+    """
+    faults = []
+    for array in ("source", "target"):
+        first: dict[str, Member] = {}
+        for member in members:
+            digest = cache.digests(member).get(array)
+            earlier = member if digest is None else first.setdefault(digest, member)
+            if earlier.split != member.split:
+                faults.append(
+                    f'case "{earlier.case.case}" in {earlier.split} and case "{member.case.case}" in {member.split} '
+                    f"hold identical {array} voxels: scores would be too good. Remove one"
+                )
+    if faults:
+        raise DataError(*faults)
+
+
+def _write(folder: Path, prepared: Prepared) -> None:
+    arrays = {
+        "source": prepared.source,
+        "target": prepared.target,
+        "mask": prepared.mask,
+        "foreground": foreground(prepared.source, prepared.target),
+    }
+    files = {}
+    for name, array in arrays.items():
+        if array is not None:
+            path = folder / f"{name}.npy"
+            with path.open("wb") as file:
+                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            files[path.name] = (path.stat().st_size, _digest(path))
+    facts = {
+        "files": files,
+        "grid": _plain(prepared.grid),
+        "native": _plain(prepared.native),
+        "space_code": int(prepared.space_code),
+        "numbers": {name: {key: float(x) for key, x in own.items()} for name, own in prepared.numbers.items()},
+        "clipped": {name: float(share) for name, share in prepared.clipped.items()},
+    }
+    with (folder / "entry.json").open("w", encoding="utf-8") as text:
+        json.dump({"facts": facts, "blake2b": _digest_text(facts)}, text)
+        text.flush()
+        os.fsync(text.fileno())
+    _synchronise(folder)
+
+
+def _facts(folder: Path, *, compare: bool) -> Mapping[str, Any]:
+    """What `entry.json` says, if it and the files fit; the files' hashes count where they are to be compared.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: they do not.
+    """
+    entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+    facts: Mapping[str, Any] = entry["facts"]
+    if entry["blake2b"] != _digest_text(facts):
+        raise ValueError("entry.json has changed")
+    for file, (size, digest) in facts["files"].items():
+        if (folder / file).stat().st_size != size or (compare and _digest(folder / file) != digest):
+            raise ValueError(f"{file} has changed")
+    return facts
+
+
+def _assembled(folder: Path, facts: Mapping[str, Any]) -> _Entry:
+    arrays = {
+        file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in facts["files"]
+    }
+    prepared = Prepared(
+        source=arrays["source"],
+        target=arrays.get("target"),
+        mask=arrays.get("mask"),
+        grid=Grid(tuple(facts["grid"]["shape"]), np.array(facts["grid"]["affine"])),
+        native=Grid(tuple(facts["native"]["shape"]), np.array(facts["native"]["affine"])),
+        space_code=facts["space_code"],
+        numbers=facts["numbers"],
+        clipped=facts["clipped"],
+    )
+    digests = {file.removesuffix(".npy"): digest for file, (_, digest) in facts["files"].items()}
+    return _Entry(prepared, arrays["foreground"], digests)
+
+
+def _plain(grid: Grid) -> dict[str, Any]:
+    return {"shape": [int(side) for side in grid.shape], "affine": grid.affine.tolist()}
+
+
+def _digest(path: Path) -> str:
+    state = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _digest_text(facts: Any) -> str:
+    return blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _synchronise(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,3 @@
+"""Temporary."""
+
+from medtrans.components import *

@@ -1,0 +1,303 @@
+"""Owns what a plugin offers: components, and the contract that each kind of component keeps.
+
+Nothing here imports torch or numpy, so that listing components stays quick. `Loss`, whose base is a torch module, is
+in `medtrans.types`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from medtrans.ramp import value_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from lightning_fabric import Fabric
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from medtrans.ramp import Ramp
+    from medtrans.types import Batch
+    from medtrans.volume import Volume
+
+__all__ = [
+    "Augmentation",
+    "Callback",
+    "Case",
+    "Component",
+    "Dataset",
+    "Method",
+    "Metric",
+    "Parts",
+    "Preprocess",
+    "RunInfo",
+    "Scored",
+    "WeightedLoss",
+]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One thing a plugin offers under a name.
+
+    Args:
+        name: what a config writes, after the plugin's prefix.
+        factory: a class or function, or `"package.module:attribute"`, imported on first use so that listing stays quick
+            and a missing dependency costs only this component.
+        fixed: arguments the author sets; they are not options.
+
+    Example:
+        >>> Component("double", "builtins:dict", fixed={"a": 2}).resolved().factory(b=3)
+        {'a': 2, 'b': 3}
+    """
+
+    name: str
+    factory: Callable[..., Any] | str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Callable[..., Any]:
+        """The factory itself, imported if need be, without the fixed arguments.
+
+        Raises:
+            ImportError, AttributeError: the factory or what it needs is not there.
+        """
+        if not isinstance(self.factory, str):
+            return self.factory
+        module, _, attribute = self.factory.partition(":")
+        loaded: Callable[..., Any] = getattr(import_module(module), attribute)
+        return loaded
+
+    def resolved(self) -> Component:
+        """The same component with a callable factory that has the fixed arguments applied."""
+        loaded = self.load()
+        return replace(self, factory=partial(loaded, **self.fixed) if self.fixed else loaded, fixed={})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One visit of one subject.
+
+    Args:
+        case: unique name of the case.
+        subject: whose it is; a subject never stands in two splits.
+        images: modality (`t1`, `ct`, `mask`, `labels`) to a file, or to a function that makes the volume.
+        split: "train", "validation" or "test" where the dataset itself prescribes it.
+    """
+
+    case: str
+    subject: str
+    images: Mapping[str, Path | Callable[[], Volume]]
+    split: Literal["train", "validation", "test"] | None = None
+
+
+class Dataset(ABC):
+    """A source of cases; it lists them and reads no voxel."""
+
+    @abstractmethod
+    def cases(self) -> Sequence[Case]:
+        """All cases, in an order that does not change."""
+
+
+class Metric(ABC):
+    """A score of one whole predicted volume.
+
+    Attributes:
+        unit: of the score, such as "dB"; "" for none.
+        higher_is_better: the direction.
+        definition: the formula in one line, stored beside every score.
+    """
+
+    unit: str
+    higher_is_better: bool
+    definition: str
+
+    @abstractmethod
+    def __call__(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
+    ) -> float:
+        """Score `prediction` against `target`, both `(i, j, k)`, inside the boolean `mask` where there is one."""
+
+
+class Preprocess(ABC):
+    """An intensity scaling to [0, 1] that can be undone.
+
+    Attributes:
+        fitted: True where each image is scaled by numbers of its own (scores are then in [0, 1]); False where the
+            config's constants scale all images (scores are then in `unit`).
+        unit: of the native intensities of a fixed scaling, such as "HU".
+        data_range: width of the native range of a fixed scaling, in `unit`.
+    """
+
+    fitted: ClassVar[bool]
+    unit: str = ""
+    data_range: float = 1.0
+
+    @abstractmethod
+    def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
+        """The plain numbers that scale this volume `(i, j, k)`, found inside `mask` where there is one."""
+
+    @abstractmethod
+    def apply(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
+        """The volume in float32 in [0, 1]."""
+
+    @abstractmethod
+    def invert(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
+        """A volume in [0, 1] back in native intensities."""
+
+
+class Augmentation(ABC):
+    """A random change of a patch, the same for source, target and mask where it is geometric.
+
+    Attributes:
+        intensity: True where only the source is touched.
+    """
+
+    intensity: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, patches: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Change the patches `(c, i, j, k)` under "source", "target" and, where there is one, "mask"."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a callback learns when a run starts.
+
+    Args:
+        folder: the run's folder.
+        config: the config as plain data.
+        first_step: the step the run begins at, above 0 after a resume.
+        steps: the step the run ends at.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    first_step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One validation case as callbacks see it.
+
+    Args:
+        label: "case_0001", or the case's own name where the run shows names.
+        scores: by metric.
+        picture: rows of source, prediction, target and error in three planes, `(rows, columns, 3)` uint8.
+    """
+
+    label: str
+    scores: Mapping[str, float]
+    picture: np.ndarray
+
+
+class Callback:
+    """Watches a run and changes nothing."""
+
+    def on_start(self, run: RunInfo) -> None:
+        """Called once before the first step."""
+
+    def on_step(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Called after each step (counted from 1) with scalars on their device; reading one waits for the device."""
+
+    def on_validation(self, step: int, means: Mapping[str, float], cases: Sequence[Scored]) -> None:
+        """Called after each validation."""
+
+    def on_checkpoint(self, step: int, folder: Path) -> None:
+        """Called after each checkpoint is on disk."""
+
+    def on_end(self, step: int, error: BaseException | None) -> None:
+        """Called once when training ends, with the error that ended it early."""
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """A loss with its weight in the generator's sum, a constant or a ramp over steps."""
+
+    module: nn.Module
+    weight: float | Ramp
+
+    def weight_at(self, step: int, epoch_steps: int) -> float:
+        """The weight at `step`; the first step is 0."""
+        return value_at(self.weight, step, epoch_steps)
+
+
+class OptimizerFactory(Protocol):
+    """Makes the optimiser the config asks for."""
+
+    def __call__(self, params: Iterator[nn.Parameter], role: str) -> Optimizer:
+        """An optimiser over `params`; `role` is "generator" or "discriminator"."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the engine hands to a method.
+
+    Args:
+        make_generator: `(in_channels, out_channels) -> module`.
+        make_discriminator: `(source_channels, target_channels) -> module`, or None where the config has none.
+        losses: by the name they have in the config.
+        make_optimizer: `(params, role) -> optimizer`.
+        learning_rate_factor: `(step, role) -> factor` of the schedule, 1 at constant rate.
+        source_channels: channels of the source.
+        target_channels: channels of the target.
+        epoch_steps: steps an epoch, for ramps that change by the epoch.
+        accumulate: batches whose gradients one update sums up.
+    """
+
+    make_generator: Callable[[int, int], nn.Module]
+    make_discriminator: Callable[[int, int], nn.Module] | None
+    losses: Mapping[str, WeightedLoss]
+    make_optimizer: OptimizerFactory
+    learning_rate_factor: Callable[[int, str], float]
+    source_channels: int
+    target_channels: int
+    epoch_steps: int
+    accumulate: int
+
+
+class Method(ABC):
+    """How networks are trained.
+
+    The loop owns steps, data, validation, checkpoints and signals; the method owns networks, optimisers, backward,
+    clipping, averaging and schedules. Its options are keyword-only parameters after `parts`.
+
+    Attributes:
+        pairing: whether a patch's source and target come from one case or from different subjects.
+    """
+
+    pairing: Literal["paired", "unpaired"] = "paired"
+
+    @abstractmethod
+    def __init__(self, parts: Parts) -> None: ...
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks by name; each is saved as `<name>.safetensors`. Frozen loss networks are not among them."""
+
+    @abstractmethod
+    def setup(self, fabric: Fabric) -> None:
+        """Hand networks and optimisers to Fabric, once, before training."""
+
+    @abstractmethod
+    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Update the weights once; returns detached scalars without waiting for the device."""
+
+    @abstractmethod
+    def translate(self, source: Tensor) -> Tensor:
+        """Level 0 for `source` `(b, c, i, j, k)`, by the weights meant for evaluation, in eval mode, in [0, 1]."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that resuming needs beside the networks' weights: tensors and plain Python values."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""

@@ -1,0 +1,202 @@
+"""Owns the scores of a case: in which units it is scored, what against, and the table the scores are kept in."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from medtrans.atomic import write_text
+from medtrans.errors import DataError
+from medtrans.statistics import CaseScores, Column
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medtrans.component import Metric, Preprocess
+    from medtrans.volume import Volume
+
+__all__ = [
+    "Protocol",
+    "columns_of",
+    "data_range_of",
+    "read_metrics_csv",
+    "score",
+    "scoring_space",
+    "target_sha",
+    "unit_of",
+    "write_metrics_csv",
+]
+
+Protocol: TypeAlias = Literal["native", "mdaunet"]
+"""How intensities are brought to scoring.
+
+"native": a target with a fixed scaling in its own unit; one with a fitted scaling in [0, 1], as its image was scaled.
+"mdaunet": always in [0, 1], and where the scaling is fitted both images are stretched to their own extremes once more,
+as Ha et al. (arXiv 2412.00575) did for MR. That forgives a wrong brightness and contrast: it serves to compare with
+their tables, not to choose a model.
+"""
+
+
+def data_range_of(scalings: Mapping[str, Preprocess], target: str, *, protocol: Protocol = "native") -> float:
+    """Width of the range the scores of `target` refer to: the window of a fixed scaling in its unit, else 1."""
+    scaling = scalings[target]
+    return 1.0 if scaling.fitted or protocol == "mdaunet" else scaling.data_range
+
+
+def unit_of(scalings: Mapping[str, Preprocess], target: str, *, protocol: Protocol = "native") -> str:
+    """The unit in which `target` is scored: that of a fixed scaling, such as "HU", else ""."""
+    scaling = scalings[target]
+    return "" if scaling.fitted or protocol == "mdaunet" else scaling.unit
+
+
+def scoring_space(
+    scaled: np.ndarray,
+    targets: Sequence[str],
+    scalings: Mapping[str, Preprocess],
+    numbers: Mapping[str, Mapping[str, float]],
+    *,
+    protocol: Protocol = "native",
+) -> np.ndarray:
+    """Intensities as they are scored; prediction and target go through here alike.
+
+    What lies outside [0, 1] is clipped, so a fixed scaling scores both images inside its window only: an HU above the
+    window counts as the window's edge.
+
+    Args:
+        scaled: `(c, i, j, k)` in [0, 1], a channel a target.
+        targets: the modality of each channel.
+        scalings: by modality.
+        numbers: by modality, the numbers that scaled this case's own target.
+        protocol: see `Protocol`.
+
+    Returns:
+        `(c, i, j, k)` float32, each channel in `unit_of` its target.
+    """
+    channels = []
+    for channel, target in zip(np.clip(scaled, 0, 1), targets, strict=True):
+        if protocol == "mdaunet":
+            channels.append(_stretched(channel) if scalings[target].fitted else channel)
+        else:
+            channels.append(channel if scalings[target].fitted else scalings[target].invert(channel, numbers[target]))
+    return np.stack(channels).astype(np.float32, copy=False)
+
+
+def score(
+    prediction: np.ndarray,
+    target: np.ndarray,
+    mask: np.ndarray | None,
+    spacing_mm: Sequence[float],
+    metrics: Mapping[str, Mapping[str, Metric]],
+) -> dict[str, float]:
+    """All scores of one volume, by column.
+
+    Args:
+        prediction: `(c, i, j, k)` in the units of `scoring_space`.
+        target: likewise.
+        mask: `(i, j, k)` or `(1, i, j, k)`, non-zero where it counts; None scores every voxel.
+        spacing_mm: of the grid.
+        metrics: target, in the order of the channels, to the metrics made for it (their data range is the target's).
+
+    Raises:
+        DataError: the prediction is not finite, or a metric cannot score these volumes.
+    """
+    broken = int(np.size(prediction) - np.count_nonzero(np.isfinite(prediction)))
+    if broken:
+        raise DataError(
+            f"The prediction cannot be scored: {broken} of {np.size(prediction)} voxels are NaN or infinite."
+        )
+    inside = None if mask is None else np.asarray(mask).reshape(np.shape(target)[1:]) != 0
+    scores = {}
+    for index, (name, of_target) in enumerate(metrics.items()):
+        for key, metric in of_target.items():
+            try:
+                value = float(metric(prediction[index], target[index], inside, spacing_mm))
+            except DataError as error:
+                raise DataError(*(f"metrics.{key}: {fault}" for fault in error.faults)) from error
+            scores[_column(key, name, metrics)] = value
+    return scores
+
+
+def columns_of(metrics: Mapping[str, Mapping[str, Metric]], units: Mapping[str, str]) -> dict[str, Column]:
+    """What each column of `score` holds; a metric whose unit is "native" is in the unit of its target.
+
+    Args:
+        metrics: as `score` takes them.
+        units: by target, from `unit_of`.
+    """
+    return {
+        _column(key, target, metrics): Column(
+            units[target] if metric.unit == "native" else metric.unit, metric.higher_is_better, metric.definition
+        )
+        for target, of_target in metrics.items()
+        for key, metric in of_target.items()
+    }
+
+
+def target_sha(*targets: Volume) -> str:
+    """SHA-256 of the targets a case is scored against: shape, affine and voxels (as float32) as stored.
+
+    Equal hashes mean that two runs were scored against the same images on the same grid.
+    """
+    digest = hashlib.sha256()
+    for target in targets:
+        digest.update(repr(tuple(target.data.shape)).encode())
+        digest.update(np.ascontiguousarray(target.affine, dtype="<f8").tobytes())
+        digest.update(np.ascontiguousarray(target.data, dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def write_metrics_csv(path: Path, rows: Sequence[CaseScores]) -> None:
+    """A row a case, whole or not at all; an infinite score is "inf", an undefined one "nan"."""
+    columns = list(dict.fromkeys(name for row in rows for name in row.values))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "label", "subject", *columns, "target_sha"])
+    for row in rows:
+        values = [repr(float(row.values[name])) for name in columns]
+        writer.writerow([row.case, row.label, row.subject, *values, row.target_sha])
+    write_text(path, text.getvalue())
+
+
+def read_metrics_csv(path: Path) -> list[CaseScores]:
+    """What `write_metrics_csv` wrote.
+
+    Raises:
+        DataError: the file is no such table.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        fixed = ("case", "label", "subject", "target_sha")
+        missing = [name for name in fixed if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"{path}: no table of scores: column {', '.join(missing)} is missing; evaluate the run again."
+            )
+        names = [name for name in reader.fieldnames or () if name not in fixed]
+        try:
+            return [
+                CaseScores(
+                    row["label"],
+                    row["case"],
+                    row["subject"],
+                    {name: float(row[name]) for name in names},
+                    row["target_sha"],
+                )
+                for row in reader
+            ]
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}, row {reader.line_num}: {error}; evaluate the run again.") from error
+
+
+def _column(key: str, target: str, metrics: Mapping[str, Mapping[str, Metric]]) -> str:
+    return key if len(metrics) == 1 else f"{key}_{target}"
+
+
+def _stretched(channel: np.ndarray) -> np.ndarray:
+    low, high = float(channel.min()), float(channel.max())
+    return (channel - low) / (high - low) if high > low else np.zeros_like(channel)

@@ -1,0 +1,239 @@
+"""Owns the training patches: sample k cut, augmented and batched, the same in any process and after any restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from medtrans.cache import Cache
+from medtrans.cohort import folded
+from medtrans.errors import DataError, MedtransError, SetupError
+from medtrans.sampling import PatchSampler, cut, stream
+from medtrans.seeds import derived_seed
+from medtrans.types import Batch
+
+if TYPE_CHECKING:
+    from medtrans.cohort import Member
+    from medtrans.components import Augmentation
+
+__all__ = ["Cache", "Patch", "PatchSampler", "Patches", "collate", "training_loader"]
+
+
+class Patch(TypedDict):
+    """One sample: tensors `(c, i, j, k)` float32 and the number of the case the source was cut from."""
+
+    source: Tensor
+    target: Tensor
+    mask: NotRequired[Tensor]
+    case: int
+
+
+class Patches(Dataset[Patch]):
+    """Sample k for every k from 0 on: a pure function of the seed, k and the members.
+
+    Where some members have a mask, every patch has one; a member without counts as a whole. Beyond a volume's border
+    everything is 0, the mask too. Augmentations run in order on one random stream of k; one with `intensity` is
+    given the source alone. Unpaired, the target comes from a case of another subject, from a place of its own.
+
+    Args:
+        cache: prepares and keeps the volumes.
+        members: the cases to cut from.
+        sampler: for as many volumes as there are members.
+        augmentations: random changes of the patch.
+        pairing: whether source and target come from one case.
+
+    Raises:
+        DataError: there is no case; or, unpaired, only one subject.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        members: Sequence[Member],
+        sampler: PatchSampler,
+        *,
+        augmentations: Sequence[Augmentation] = (),
+        pairing: Literal["paired", "unpaired"] = "paired",
+    ) -> None:
+        self._subjects = [folded(member.case.subject) for member in members]
+        if not members:
+            raise DataError("training: no case to cut patches from; give the training split at least one subject")
+        if pairing == "unpaired" and len(set(self._subjects)) < 2:
+            raise DataError(
+                "training: unpaired patches need at least 2 training subjects, found 1; enlarge the training split"
+            )
+        self._cache = cache
+        self._members = tuple(members)
+        self._sampler = sampler
+        self._augmentations = tuple(augmentations)
+        self._pairing = pairing
+        self._masked = any("mask" in member.case.images for member in members)
+
+    def __getitem__(self, k: int) -> Patch:
+        """Sample k.
+
+        Raises:
+            DataError: the case cannot be prepared; names it.
+        """
+        sampler = self._sampler
+        volume = sampler.volume(k)
+        member = self._members[volume]
+        prepared = self._cache.prepared(member)
+        corner = sampler.corner(k, self._cache.foreground(member))
+        arrays = {"source": cut(prepared.source, corner, sampler.size)}
+        if self._masked:
+            whole = np.broadcast_to(np.uint8(1), (1, *prepared.grid.shape))
+            arrays["mask"] = cut(whole if prepared.mask is None else prepared.mask, corner, sampler.size)
+        if self._pairing == "unpaired":
+            others = [place for place, subject in enumerate(self._subjects) if subject != self._subjects[volume]]
+            other = self._members[others[sampler.partner(k, len(others))]]
+            target = self._target(other)
+            corner = sampler.corner(k, self._cache.foreground(other), purpose="partner corner")
+        else:
+            target = self._target(member)
+        arrays["target"] = cut(target, corner, sampler.size)
+        tensors = self._augmented({name: torch.from_numpy(array).float() for name, array in arrays.items()}, k)
+        patch = Patch(source=tensors["source"], target=tensors["target"], case=member.number)
+        if "mask" in tensors:
+            patch["mask"] = tensors["mask"]
+        return patch
+
+    def _target(self, member: Member) -> np.ndarray:
+        target = self._cache.prepared(member).target
+        if target is None:
+            raise DataError(f'{member.label}: case "{member.case.case}" has no target; training needs one')
+        return target
+
+    def _augmented(self, tensors: dict[str, Tensor], k: int) -> dict[str, Tensor]:
+        random = stream(self._sampler.seed, "augment", k)
+        for augmentation in self._augmentations:
+            if augmentation.intensity:
+                tensors = {**tensors, "source": augmentation({"source": tensors["source"]}, random)["source"]}
+            else:
+                tensors = augmentation(tensors, random)
+        return tensors
+
+
+def collate(patches: Sequence[Patch]) -> Batch:
+    """Patches of one step as a batch."""
+    return Batch(
+        source=torch.stack([patch["source"] for patch in patches]),
+        target=torch.stack([patch["target"] for patch in patches]),
+        mask=torch.stack([patch["mask"] for patch in patches]) if "mask" in patches[0] else None,
+        cases=tuple(patch["case"] for patch in patches),
+    )
+
+
+def training_loader(
+    cache: Cache,
+    members: Sequence[Member],
+    *,
+    patch_size: tuple[int, int, int],
+    per_volume: int,
+    foreground: float,
+    seed: int,
+    batch: int,
+    steps: int,
+    first_step: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
+    workers: int = 0,
+    augmentations: Sequence[Augmentation] = (),
+    pairing: Literal["paired", "unpaired"] = "paired",
+) -> DataLoader[Patch]:
+    """A loader that yields one `medtrans.types.Batch` for each step from `first_step` up to `steps`.
+
+    Step s on rank r takes samples `(s * ranks + r) * batch` and the `batch - 1` that follow. Neither the number of
+    workers nor where it begins changes what a step gets, and no global random state is read or changed. It has its
+    own sampler for ranks: Fabric is to leave it as it is (`use_distributed_sampler=False`).
+
+    Args:
+        cache: prepares and keeps the volumes.
+        members: the training cases.
+        patch_size: sides in voxels; volumes that are smaller are padded with 0 on both sides.
+        per_volume: samples in a row from one volume.
+        foreground: least share of foreground in the central half of a patch; 0 cuts anywhere.
+        seed: of the run.
+        batch: patches of a step on this rank.
+        steps: the step training ends before.
+        first_step: the step it begins with.
+        rank: of this process.
+        ranks: processes in all.
+        workers: processes that prepare patches for this rank; 0 does it in this one.
+        augmentations: random changes of patches.
+        pairing: whether source and target come from one case.
+
+    Raises:
+        DataError: there is no case to cut from. While iterating: a case cannot be prepared.
+        SetupError: while iterating, a worker died or the cache cannot be written.
+    """
+    sampler = PatchSampler(len(members), patch_size, per_volume, foreground, seed)
+    patches = Patches(cache, members, sampler, augmentations=augmentations, pairing=pairing)
+    return _TrainingLoader(
+        _Reporting(patches),
+        batch_sampler=_Steps(batch, steps, first_step, rank, ranks),
+        num_workers=workers,
+        collate_fn=_collate_or_report,
+        generator=torch.Generator().manual_seed(derived_seed(seed, "workers")),  # else torch's global one is drawn on
+    )
+
+
+class _Steps:
+    """The samples of each step, a list at a time."""
+
+    def __init__(self, batch: int, steps: int, first_step: int, rank: int, ranks: int) -> None:
+        self._batch, self._rank, self._ranks = batch, rank, ranks
+        self._range = range(first_step, steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._range:
+            first = (step * self._ranks + self._rank) * self._batch
+            yield list(range(first, first + self._batch))
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+
+class _Reporting(Dataset[Any]):
+    """Hands a fault over as a value: raised in a worker, torch would bury its message in a traceback."""
+
+    def __init__(self, patches: Patches) -> None:
+        self._patches = patches
+
+    def __getitem__(self, k: int) -> Patch | MedtransError:
+        try:
+            return self._patches[k]
+        except MedtransError as error:
+            return error
+
+
+def _collate_or_report(items: list[Any]) -> Batch | MedtransError:
+    for item in items:
+        if isinstance(item, MedtransError):
+            return item
+    return collate(items)
+
+
+class _TrainingLoader(DataLoader[Any]):
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch types the iterator it makes itself
+        batches = super().__iter__()
+        while True:
+            try:
+                item = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader worker (pid"):
+                    raise
+                raise SetupError(
+                    f"a process that prepares patches died ({str(error).splitlines()[0]}); most often memory, or "
+                    "shared memory (/dev/shm), ran out: set train.workers lower, at 0 it needs neither"
+                ) from error
+            if isinstance(item, MedtransError):
+                raise item
+            yield item

@@ -1,0 +1,213 @@
+"""Owns the report: one HTML page that says how good a run is, shows it and tells how to run it again."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medtrans.curves import chart
+
+__all__ = ["Verdict", "render", "verdicts"]
+
+_BASELINES = {
+    "source_linear": "a linear fit of the source",
+    "source_lut": "the mean training target at each of 64 source intensities",
+    "training_mean": "the mean training target, aligned by the centroid of the foreground",
+}
+_NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a reader should take home.
+
+    Args:
+        text: one sentence.
+        tone: "good" where the model is clearly better than the best trivial baseline, "bad" where it is clearly worse,
+            else "open".
+    """
+
+    text: str
+    tone: str
+
+
+def render(
+    *,
+    title: str,
+    command: str,
+    config_text: str,
+    environment: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    pictures: Sequence[tuple[str, str, bytes]],
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    warnings: Sequence[str] = (),
+) -> str:
+    """The page as HTML that needs no network and runs no script.
+
+    Of `rows` only "label" and the scores are shown, so that names of cases and subjects stay with the data. All other
+    texts are shown as given (and escaped): what they hold is what the page gives away.
+
+    Args:
+        title: of the run.
+        command: that runs it again.
+        config_text: the whole config, as YAML.
+        environment: versions and machine; mappings may nest.
+        summary: the content of `summary.json`, as `statistics.summary_of` makes it; "comparison" may be missing.
+        rows: a mapping a case, with "label" and the scores by column.
+        pictures: (label, caption, content of a PNG file), in order.
+        curves: name to (step, value) pairs.
+        warnings: shown with those of the summary.
+    """
+    environment_of_templates = Environment(
+        loader=PackageLoader("medtrans", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    metrics = summary["metrics"]
+    return environment_of_templates.get_template("report.html.j2").render(
+        title=title,
+        command=command,
+        config_text=config_text,
+        environment=list(_flat(environment)),
+        cases=summary["cases"],
+        verdicts=verdicts(summary),
+        metrics=metrics,
+        scores=_scores(summary),
+        baselines={name: _BASELINES[name] for name in summary["baselines"] if name in _BASELINES},
+        rows=[{"label": row["label"], "values": [_number(row.get(name)) for name in metrics]} for row in rows],
+        pictures=[
+            {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
+            for label, caption, content in pictures
+        ],
+        charts=[chart(name, points) for name, points in curves.items()],
+        warnings=list(dict.fromkeys([*summary["warnings"], *warnings])),
+    )
+
+
+def verdicts(summary: Mapping[str, Any]) -> list[Verdict]:
+    """Whether the model beats the best trivial baseline: a sentence for each column of PSNR, else for the first one."""
+    metrics = summary["metrics"]
+    names = [name for name in metrics if name == "psnr" or name.startswith("psnr_")] or list(metrics)[:1]
+    return [_verdict(name, metrics[name], summary) for name in names]
+
+
+def _verdict(name: str, metric: Mapping[str, Any], summary: Mapping[str, Any]) -> Verdict:
+    comparison = summary.get("comparison", {}).get(name) or _difference_of_means(name, metric, summary["baselines"])
+    if comparison is None:
+        return Verdict(
+            f"Nothing to compare {name} with: no trivial baseline was scored, so this page cannot say whether the "
+            "model has learnt anything.",
+            "open",
+        )
+    baseline = comparison["baseline"]
+    against = f"the best trivial baseline ({_BASELINES.get(baseline, baseline)})"
+    difference, interval, unit = comparison["mean"], comparison["ci95"], metric["unit"]
+    if difference is None:
+        return Verdict(f"The model and {against} cannot be compared: the mean of {name} is not finite.", "open")
+    amount = f"{_short(abs(difference))} {unit}".rstrip()
+    if interval is None:
+        side = "above" if (difference > 0) == metric["higher_is_better"] else "below"
+        cases = f"over {comparison['n']} case{'s' if comparison['n'] != 1 else ''}"
+        return Verdict(
+            f"The model's mean {name} is {amount} {side} that of {against}, {cases}, with no interval to tell how much "
+            "of that is chance.",
+            "open",
+        )
+    low, high = interval
+    counted = f"better in {comparison['better']} of {comparison['n']} cases"
+    if low <= 0 <= high:
+        between = f"95 % interval of the gain {_short(low)} to {_short(high)} {unit}".rstrip()
+        return Verdict(f"The model is not clearly better than {against} in {name}: {between}; {counted}.", "open")
+    low, high = sorted((abs(low), abs(high)))
+    between = f"95 % interval {_short(low)} to {_short(high)}; {counted}"
+    if difference > 0:
+        return Verdict(f"The model beats {against} by {amount} in {name} ({between}).", "good")
+    return Verdict(
+        f"The model is worse than {against} by {amount} in {name} ({between}): as it is, the baseline serves better.",
+        "bad",
+    )
+
+
+def _difference_of_means(
+    name: str, metric: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """What can be said of a summary that holds no comparison by case."""
+    sign = 1 if metric["higher_is_better"] else -1
+    means = {baseline: scores[name]["mean"] for baseline, scores in baselines.items()}
+    known = {baseline: sign * mean for baseline, mean in means.items() if mean is not None}
+    if not known:
+        return None
+    best = max(known, key=lambda baseline: known[baseline])
+    difference = None if metric["mean"] is None else sign * metric["mean"] - known[best]
+    return {"baseline": best, "mean": difference, "ci95": None, "n": metric["n"]}
+
+
+def _scores(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the table of scores: the model's, then a row a baseline."""
+    table = {"the model": summary["metrics"], **summary["baselines"]}
+    best = {name: _best(name, table) for name in summary["metrics"]}
+    return [
+        {
+            "name": name,
+            "model": index == 0,
+            "cells": [{**_cell(scores[column]), "best": best[column] == name} for column in summary["metrics"]],
+        }
+        for index, (name, scores) in enumerate(table.items())
+    ]
+
+
+def _best(column: str, table: Mapping[str, Mapping[str, Any]]) -> str | None:
+    known = {name: scores[column] for name, scores in table.items() if scores[column]["mean"] is not None}
+    if len(known) < 2:
+        return None
+    sign = 1 if next(iter(known.values()))["higher_is_better"] else -1
+    return max(known, key=lambda name: sign * known[name]["mean"])
+
+
+def _cell(score: Mapping[str, Any]) -> dict[str, str]:
+    mean, interval = score["mean"], score["ci95"]
+    if mean is None:
+        return {"mean": _NOTHING, "sd": "", "interval": f"median {_number(score['median'])}, n = {score['n']}"}
+    places = _places(mean)
+    bounds = "" if interval is None else f"{_number(interval[0], places)} to {_number(interval[1], places)}"
+    spread = "" if score["sd"] is None else f"± {_number(score['sd'], places)}"
+    return {"mean": _number(mean, places), "sd": spread, "interval": bounds}
+
+
+def _number(value: float | None, places: int | None = None) -> str:
+    if value is None or math.isnan(value):
+        return _NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value != 0 and abs(value) < 1e-3 and places is None:
+        return f"{value:.2e}".replace("-", "−")
+    text = f"{value:.{_places(value) if places is None else places}f}"
+    return text.replace("-", "−")
+
+
+def _short(value: float) -> str:
+    """A difference: one digit less than scores have."""
+    return f"{value:.2g}".replace("-", "−") if abs(value) < 0.01 else _number(value, max(0, _places(value) - 1))
+
+
+def _places(value: float) -> int:
+    """Decimals that show four digits, and no more than four decimals."""
+    return 4 if value == 0 else min(4, max(0, 3 - math.floor(math.log10(abs(value)))))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            yield f"{prefix}{key}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{key}", str(value)

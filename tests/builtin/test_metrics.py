@@ -1,0 +1,137 @@
+"""The built-in metrics: closed forms, agreement with scikit-image, masks and what they refuse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from medtrans.builtin.metrics.mae import MAE
+from medtrans.builtin.metrics.nmse import NMSE
+from medtrans.builtin.metrics.psnr import PSNR
+from medtrans.builtin.metrics.ssim import SSIM
+from medtrans.component import Metric
+from medtrans.errors import DataError
+
+SPACING_MM = (1.0, 1.0, 2.0)
+METRICS = [PSNR(1.0), SSIM(1.0), NMSE(), NMSE(norm="energy"), MAE()]
+by_name = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.definition)
+
+
+def images(seed: int = 0, shape: tuple[int, int, int] = (16, 17, 18)) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    target = rng.random(shape, dtype=np.float32)
+    return np.clip(target + 0.1 * rng.standard_normal(shape, dtype=np.float32), 0, 1), target
+
+
+def test_identical_volumes_are_perfect() -> None:
+    _, target = images()
+    assert PSNR(1.0)(target, target, None, SPACING_MM) == math.inf
+    assert SSIM(1.0)(target, target, None, SPACING_MM) == pytest.approx(1.0, abs=1e-12)
+    assert NMSE()(target, target, None, SPACING_MM) == 0
+    assert MAE()(target, target, None, SPACING_MM) == 0
+
+
+@given(st.floats(1, 500), st.booleans())
+def test_a_constant_offset_has_a_closed_form(offset: float, masked: bool) -> None:
+    _, target = images()
+    target = target * 1000 - 500
+    mask = target > 0 if masked else None
+    window = 3000.0
+    shifted = target + np.float64(offset)
+    assert MAE()(shifted, target, mask, SPACING_MM) == pytest.approx(offset, rel=1e-5)
+    assert PSNR(window)(shifted, target, mask, SPACING_MM) == pytest.approx(20 * math.log10(window / offset), rel=1e-5)
+
+
+def test_nmse_is_one_for_the_mean_and_its_norm_can_be_the_energy() -> None:
+    _, target = images()
+    mean = np.full_like(target, target.mean())
+    assert NMSE()(mean, target, None, SPACING_MM) == pytest.approx(1.0, abs=1e-6)
+    nothing = np.zeros_like(target)
+    assert NMSE(norm="energy")(nothing, target, None, SPACING_MM) == pytest.approx(1.0, abs=1e-6)
+    assert NMSE()(nothing, target, None, SPACING_MM) > 3
+
+
+def test_nmse_of_a_constant_target_is_undefined() -> None:
+    prediction, _ = images()
+    assert math.isnan(NMSE()(prediction, np.full(prediction.shape, 0.1), None, SPACING_MM))
+    assert math.isnan(NMSE(norm="energy")(prediction, np.zeros_like(prediction), None, SPACING_MM))
+
+
+def test_psnr_and_ssim_agree_with_scikit_image() -> None:
+    prediction, target = images()
+    true, predicted = target.astype(np.float64), prediction.astype(np.float64)
+    expected = peak_signal_noise_ratio(true, predicted, data_range=2.0)
+    assert PSNR(2.0)(prediction, target, None, SPACING_MM) == pytest.approx(expected, abs=1e-6)
+    for window in (3, 7):
+        expected = structural_similarity(true, predicted, data_range=2.0, win_size=window)
+        assert SSIM(2.0, window=window)(prediction, target, None, SPACING_MM) == pytest.approx(expected, abs=1e-6)
+
+
+def test_masked_ssim_is_the_mean_of_the_map_inside_the_mask() -> None:
+    prediction, target = images()
+    mask = np.zeros(target.shape, dtype=bool)
+    mask[:9, 2:8, 5:] = True
+    _, similarity = structural_similarity(
+        target.astype(np.float64), prediction.astype(np.float64), data_range=1.0, full=True
+    )
+    assert SSIM(1.0)(prediction, target, mask, SPACING_MM) == pytest.approx(similarity[mask].mean(), abs=1e-6)
+
+
+@by_name
+def test_what_lies_far_outside_the_mask_does_not_count(metric: Metric) -> None:
+    prediction, target = images()
+    mask = np.zeros(target.shape, dtype=bool)
+    mask[:8] = True
+    before = metric(prediction, target, mask, SPACING_MM)
+    # A window of 7 voxels reaches three voxels beyond the mask.
+    prediction[11:], target[11:] = 0, 1
+    assert metric(prediction, target, mask, SPACING_MM) == pytest.approx(before, rel=1e-9)
+    assert metric(prediction, target, None, SPACING_MM) != pytest.approx(before, rel=1e-3)
+
+
+@by_name
+def test_a_score_does_not_depend_on_the_float_type_or_on_memory_order(metric: Metric) -> None:
+    prediction, target = images()
+    expected = metric(prediction, target, None, SPACING_MM)
+    other = metric(np.asfortranarray(prediction.astype(np.float64)), target, None, SPACING_MM)
+    assert other == pytest.approx(expected, rel=1e-12)
+
+
+@by_name
+def test_other_shapes_and_empty_masks_are_refused(metric: Metric) -> None:
+    prediction, target = images()
+    with pytest.raises(DataError, match=r"prediction has shape \(15, 17, 18\) but the target \(16, 17, 18\)"):
+        metric(prediction[1:], target, None, SPACING_MM)
+    with pytest.raises(DataError, match="mask has shape"):
+        metric(prediction, target, np.ones((2, 2, 2), dtype=bool), SPACING_MM)
+    with pytest.raises(DataError, match="mask is empty"):
+        metric(prediction, target, np.zeros(target.shape, dtype=bool), SPACING_MM)
+
+
+def test_ssim_refuses_volumes_thinner_than_its_window() -> None:
+    prediction, target = images(shape=(16, 16, 5))
+    with pytest.raises(DataError, match=r"at least 7 voxels a side but the volume has \(16, 16, 5\).*window: 3"):
+        SSIM(1.0)(prediction, target, None, SPACING_MM)
+    assert SSIM(1.0, window=5)(prediction, target, None, SPACING_MM) < 1
+
+
+@by_name
+def test_a_metric_says_what_it_is(metric: Metric) -> None:
+    prediction, target = images()
+    worse = metric(1 - target, target, None, SPACING_MM)
+    better = metric(prediction, target, None, SPACING_MM)
+    assert (better > worse) == metric.higher_is_better
+    assert metric.definition
+    assert metric.unit == {PSNR: "dB", MAE: "native"}.get(type(metric), "")
+
+
+def test_the_definition_names_what_was_chosen() -> None:
+    assert "R = 3000" in PSNR(3000.0).definition
+    assert "5^3 window" in SSIM(1.0, window=5).definition
+    assert "var(target)" in NMSE().definition
+    assert "mean(target^2)" in NMSE(norm="energy").definition

@@ -1,0 +1,94 @@
+"""Owns what many tests share: plugins that look installed, and a tiny config on the phantom."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+GENERATOR_PLUGIN = '''
+"""A generator in one file."""
+from torch import nn
+
+from medtrans import Component, hookimpl
+
+
+class Small(nn.Module):
+    """One convolution.
+
+    Args:
+        width: channels between.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, width: int = 4) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv3d(in_channels, width, 3, padding=1), nn.ReLU(), nn.Conv3d(width, out_channels, 1)
+        )
+
+    def forward(self, source):
+        return self.body(source)
+
+
+@hookimpl
+def medtrans_generators():
+    return [Component("small", Small), Component("mdaunet", Small)]
+'''
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Make a module look like a pip-installed plugin: `install("swin", code)`."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    modules = set(sys.modules)
+
+    def install(
+        entry_point: str, code: str, *, distribution: str = "", version: str = "1.2.3", module: str = ""
+    ) -> Path:
+        distribution = distribution or f"medtrans-{entry_point}"
+        module = module or f"plugin_{distribution.replace('-', '_')}"
+        path = site / f"{module}.py"
+        path.write_text(code, encoding="utf-8")
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[medtrans]\n{entry_point} = {module}\n")
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        return path
+
+    yield install
+    for name in set(sys.modules) - modules:
+        if name.startswith("plugin_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> dict[str, Any]:
+    """A whole run on the phantom that takes seconds."""
+    return {
+        "output_dir": str(tmp_path / "run"),
+        "dataset": {"name": "phantom", "options": {"subjects": 5, "size": [24, 24, 24]}},
+        "source": ["t1"],
+        "target": ["t2"],
+        "preprocess": {"intensity": {"t1": {"name": "percentile"}, "t2": {"name": "percentile"}}},
+        "patch": {"size": [16, 16, 16]},
+        "generator": {"name": "mdaunet", "options": {"preset": "fast", "width": 4, "growth": [4, 4]}},
+        "discriminator": {"name": "multires_unet", "options": {"width": 2, "convs": 1}},
+        "losses": {"l1": {}, "relativistic": {"weight": 1e-4}},
+        "train": {
+            "steps": 4,
+            "batch": 2,
+            "workers": 0,
+            "validate_every": 2,
+            "checkpoint_every": 2,
+            "validation_cases": 1,
+        },
+        "inference": {"overlap": 0.25, "batch": 4},
+    }

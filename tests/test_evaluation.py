@@ -1,0 +1,282 @@
+"""Scores of a case and of a cohort: units, columns, tables, intervals and comparisons."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medtrans.builtin.metrics.mae import MAE
+from medtrans.builtin.metrics.psnr import PSNR
+from medtrans.builtin.metrics.ssim import SSIM
+from medtrans.builtin.transforms.percentile import Percentile
+from medtrans.builtin.transforms.window import Window
+from medtrans.component import Preprocess
+from medtrans.errors import DataError
+from medtrans.evaluation import (
+    columns_of,
+    data_range_of,
+    read_metrics_csv,
+    score,
+    scoring_space,
+    target_sha,
+    unit_of,
+    write_metrics_csv,
+)
+from medtrans.statistics import (
+    CaseScores,
+    Column,
+    compare,
+    describe,
+    mean_interval,
+    summarise,
+    summary_of,
+    worst_median_best,
+)
+from medtrans.volume import Volume
+
+PSNR_COLUMN = Column("dB", True, "peak signal to noise")
+MAE_COLUMN = Column("HU", False, "mean absolute error")
+
+
+SCALINGS: dict[str, Preprocess] = {"ct": Window(range=(-1000, 2000)), "t2": Percentile()}
+NUMBERS = {"ct": {"low": -1000.0, "high": 2000.0}, "t2": {"low": 3.0, "high": 711.0}}
+
+
+def row(number: int, subject: str | None = None, sha: str = "a", **values: float) -> CaseScores:
+    return CaseScores(f"case_{number:04d}", f"name {number}", subject or f"subject {number}", values, sha)
+
+
+# In which units
+
+
+def test_a_fixed_scaling_is_scored_in_its_unit_and_a_fitted_one_from_0_to_1() -> None:
+    assert (data_range_of(SCALINGS, "ct"), unit_of(SCALINGS, "ct")) == (3000.0, "HU")
+    assert (data_range_of(SCALINGS, "t2"), unit_of(SCALINGS, "t2")) == (1.0, "")
+    scaled = np.full((2, 4, 4, 4), 0.5, dtype=np.float32)
+    scored = scoring_space(scaled, ["ct", "t2"], SCALINGS, NUMBERS)
+    assert scored.dtype == np.float32
+    np.testing.assert_allclose(scored[0], 500)
+    np.testing.assert_allclose(scored[1], 0.5)
+
+
+def test_intensities_are_clipped_to_the_scaled_range_before_they_are_scored() -> None:
+    scaled = np.array([-1.0, 2.0], dtype=np.float32).reshape(1, 2, 1, 1)
+    np.testing.assert_allclose(scoring_space(scaled, ["ct"], SCALINGS, NUMBERS).ravel(), (-1000, 2000))
+    np.testing.assert_allclose(scoring_space(scaled, ["t2"], SCALINGS, NUMBERS).ravel(), (0, 1))
+
+
+def test_the_protocol_of_the_paper_scores_from_0_to_1_and_stretches_fitted_images() -> None:
+    assert data_range_of(SCALINGS, "ct", protocol="mdaunet") == 1
+    assert unit_of(SCALINGS, "ct", protocol="mdaunet") == ""
+    scaled = np.linspace(0.2, 0.7, 8, dtype=np.float32).reshape(1, 2, 2, 2)
+    ct = scoring_space(scaled, ["ct"], SCALINGS, NUMBERS, protocol="mdaunet")
+    np.testing.assert_allclose(ct, scaled)
+    t2 = scoring_space(scaled, ["t2"], SCALINGS, NUMBERS, protocol="mdaunet")
+    np.testing.assert_allclose(t2.ravel(), np.linspace(0, 1, 8), atol=1e-6)
+    flat = scoring_space(np.full_like(scaled, 0.3), ["t2"], SCALINGS, NUMBERS, protocol="mdaunet")
+    assert not flat.any()
+
+
+# The scores of a case
+
+
+def test_one_target_gives_a_column_a_metric_and_several_name_the_target() -> None:
+    volumes = np.zeros((2, 8, 8, 8), dtype=np.float32)
+    off = volumes + np.array([30.0, 0.1], dtype=np.float32).reshape(2, 1, 1, 1)
+    one = score(off[:1], volumes[:1], None, (1, 1, 1), {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}})
+    assert one == pytest.approx({"psnr": 40.0, "mae": 30.0})
+    metrics = {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}, "t2": {"psnr": PSNR(1.0), "mae": MAE()}}
+    two = score(off, volumes, None, (1, 1, 1), metrics)
+    assert two == pytest.approx({"psnr_ct": 40.0, "mae_ct": 30.0, "psnr_t2": 20.0, "mae_t2": 0.1})
+    columns = columns_of(metrics, {"ct": "HU", "t2": ""})
+    assert list(columns) == list(two)
+    assert [column.unit for column in columns.values()] == ["dB", "HU", "dB", ""]
+    assert columns["mae_ct"].definition == MAE.definition
+    assert not columns["mae_ct"].higher_is_better
+
+
+@pytest.mark.parametrize("channels", [(), (1,)], ids=["without channel", "with channel"])
+def test_only_the_mask_counts(channels: tuple[int, ...]) -> None:
+    target = np.zeros((1, 8, 8, 8), dtype=np.float32)
+    prediction = target + 1
+    prediction[0, :4] = 0.25
+    mask = np.zeros((*channels, 8, 8, 8), dtype=np.uint8)
+    mask[..., :4, :, :] = 1
+    assert score(prediction, target, mask, (1, 1, 1), {"t2": {"mae": MAE()}})["mae"] == pytest.approx(0.25)
+
+
+def test_what_cannot_be_scored_is_said() -> None:
+    target = np.zeros((1, 8, 8, 4), dtype=np.float32)
+    broken = target.copy()
+    broken[0, 0, 0, :2] = math.nan, math.inf
+    with pytest.raises(DataError, match="2 of 256 voxels are NaN or infinite"):
+        score(broken, target, None, (1, 1, 1), {"t2": {"mae": MAE()}})
+    with pytest.raises(DataError, match=r"^metrics\.ssim: SSIM needs at least 7 voxels"):
+        score(target, target, None, (1, 1, 1), {"t2": {"ssim": SSIM(1.0)}})
+
+
+def test_a_target_is_known_by_its_voxels_and_where_they_lie() -> None:
+    data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    moved, changed = np.eye(4), data.copy()
+    moved[0, 3], changed[1, 2, 3] = 1, 0
+    same = {
+        target_sha(Volume(data, np.eye(4))),
+        target_sha(Volume(np.asfortranarray(data), np.eye(4))),
+        target_sha(Volume(data.astype(np.int16), np.eye(4))),
+    }
+    assert len(same) == 1
+    others = [
+        target_sha(Volume(data, moved)),
+        target_sha(Volume(changed, np.eye(4))),
+        target_sha(Volume(data.reshape(4, 3, 2), np.eye(4))),
+        target_sha(Volume(data, np.eye(4)), Volume(data, np.eye(4))),
+    ]
+    assert len({*same, *others}) == 5
+
+
+# The table
+
+
+def test_a_table_of_scores_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    rows = [row(1, psnr=0.1 + 0.2, mae=3.0), row(2, subject='Ö, "x"', psnr=math.inf, mae=math.nan)]
+    write_metrics_csv(path, rows)
+    header, _, second = path.read_text(encoding="utf-8").splitlines()
+    assert header == "case,label,subject,psnr,mae,target_sha"
+    assert second == 'name 2,case_0002,"Ö, ""x""",inf,nan,a'
+    first, last = read_metrics_csv(path)
+    assert first == rows[0]
+    assert last.values["psnr"] == math.inf
+    assert math.isnan(last.values["mae"])
+    assert last.subject == rows[1].subject
+
+
+def test_a_file_that_is_no_table_of_scores_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("case,psnr\na,1\n")
+    with pytest.raises(DataError, match=r"metrics\.csv.*column label, subject, target_sha is missing"):
+        read_metrics_csv(path)
+    path.write_text("case,label,subject,psnr,target_sha\na,b,c,good,d\n")
+    with pytest.raises(DataError, match=r"metrics\.csv, row 2: .*good"):
+        read_metrics_csv(path)
+    path.write_text("case,label,subject,psnr,target_sha\na,b,c\n")
+    with pytest.raises(DataError, match=r"metrics\.csv, row 2"):
+        read_metrics_csv(path)
+
+
+# The scores of a cohort
+
+
+def test_a_description_holds_mean_spread_and_interval() -> None:
+    values = [1.0, 2.0, 4.0, 5.0]
+    described = describe(values, list("abcd"))
+    assert {key: described[key] for key in ("mean", "median", "n")} == {"mean": 3.0, "median": 3.0, "n": 4}
+    assert described["sd"] == pytest.approx(np.std(values, ddof=1))
+    low, high = described["ci95"]
+    assert 1 < low < 3 < high < 5
+    assert describe(values, list("abcd")) == described
+
+
+def test_scores_that_are_not_finite_keep_json_valid() -> None:
+    perfect = describe([30.0, math.inf, 20.0], list("abc"))
+    assert perfect == {"mean": None, "sd": None, "median": 30.0, "ci95": None, "n": 3}
+    undefined = describe([1.0, math.nan, 3.0], list("abc"))
+    assert undefined["mean"] == 2
+    assert undefined["n"] == 2
+    nothing = describe([math.nan], ["a"])
+    assert nothing == {"mean": None, "sd": None, "median": None, "ci95": None, "n": 0}
+    json.dumps([perfect, undefined, nothing], allow_nan=False)
+
+
+def test_an_interval_needs_three_subjects_and_is_a_point_where_nothing_varies() -> None:
+    assert mean_interval(np.array([1.0, 2.0]), ["a", "b"]) is None
+    assert mean_interval(np.array([1.0, 2.0, 3.0, 4.0]), ["a", "a", "b", "b"]) is None
+    assert mean_interval(np.array([2.0, 2.0, 2.0]), ["a", "b", "c"]) == [2.0, 2.0]
+
+
+def test_an_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    names = [str(number) for number in range(25)]
+    hits = 0
+    for seed in range(100):
+        low, high = mean_interval(np.random.default_rng(seed).normal(30, 2, 25), names) or (0, 0)
+        hits += low < 30 < high
+    assert 88 <= hits <= 99
+
+
+def test_visits_of_one_subject_do_not_narrow_the_interval() -> None:
+    values = np.random.default_rng(0).normal(30, 2, 12)
+    names = [str(number) for number in range(12)]
+    low, high = mean_interval(values, names) or (0, 0)
+    visits = mean_interval(np.repeat(values, 5), [name for name in names for _ in range(5)])
+    assert visits == pytest.approx([low, high])
+
+
+def test_a_summary_says_what_each_column_is() -> None:
+    rows = [row(number, psnr=30.0 + number, mae=50.0 - number) for number in range(4)]
+    columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
+    summary = summarise(rows, columns)
+    assert list(summary["psnr"]) == [
+        "mean", "sd", "median", "ci95", "n", "unit", "higher_is_better", "definition",
+    ]  # fmt: skip
+    assert summary["psnr"]["mean"] == 31.5
+    assert (summary["mae"]["unit"], summary["mae"]["higher_is_better"]) == ("HU", False)
+
+
+def test_a_comparison_is_paired_and_positive_where_the_first_is_better() -> None:
+    hard = [0.0, 5.0, 10.0, 15.0]
+    mine = [row(number, psnr=20 + easy + 0.1 * number, mae=9.0) for number, easy in enumerate(hard)]
+    theirs = [row(number, psnr=19 + easy, mae=10.0) for number, easy in enumerate(hard)][::-1]
+    gain = compare(mine, theirs, "psnr", PSNR_COLUMN)
+    assert gain["mean"] == pytest.approx(1.15)
+    # Cases differ by 15 dB and the gain by 0.3 dB: only pairing sees it.
+    assert 1.0 <= gain["ci95"][0] <= gain["ci95"][1] <= 1.3
+    assert (gain["better"], gain["n"], gain["unit"]) == (4, 4, "dB")
+    assert compare(mine, theirs, "mae", MAE_COLUMN)["mean"] == 1
+    assert compare(theirs, mine, "mae", MAE_COLUMN)["better"] == 0
+
+
+def test_two_perfect_scores_are_equal() -> None:
+    rows = [row(number, psnr=math.inf) for number in range(3)]
+    assert compare(rows, rows, "psnr", PSNR_COLUMN)["ci95"] == [0, 0]
+
+
+def test_only_the_same_cases_against_the_same_targets_are_compared() -> None:
+    rows = [row(1, psnr=1.0), row(2, psnr=1.0)]
+    with pytest.raises(DataError, match="case_0002"):
+        compare(rows, rows[:1], "psnr", PSNR_COLUMN)
+    with pytest.raises(DataError, match="1 cases here, 2 there"):
+        compare(rows[:1], rows, "psnr", PSNR_COLUMN)
+    with pytest.raises(DataError, match=r"1 cases were scored against different targets \(first: case_0002\)"):
+        compare(rows, [rows[0], row(2, sha="b", psnr=1.0)], "psnr", PSNR_COLUMN)
+
+
+def test_the_whole_summary_compares_with_the_best_baseline_of_each_column() -> None:
+    def scored(psnr: float, mae: float) -> list[CaseScores]:
+        return [row(number, psnr=psnr + 0.1 * number, mae=mae) for number in range(4)]
+
+    baselines = {"source_linear": scored(20.0, 80.0), "source_lut": scored(22.0, 90.0)}
+    columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
+    summary = summary_of(scored(25.0, 85.0), baselines, columns, warnings=["careful"])
+    json.dumps(summary, allow_nan=False)
+    assert list(summary) == ["cases", "metrics", "baselines", "comparison", "warnings"]
+    assert summary["cases"] == 4
+    assert summary["warnings"] == ["careful"]
+    assert summary["baselines"]["source_lut"]["psnr"]["mean"] == pytest.approx(22.15)
+    assert summary["comparison"]["psnr"]["baseline"] == "source_lut"
+    assert summary["comparison"]["psnr"]["mean"] == pytest.approx(3)
+    assert summary["comparison"]["mae"]["baseline"] == "source_linear"
+    assert summary["comparison"]["mae"]["mean"] == pytest.approx(-5)
+    assert summary_of(scored(25.0, 85.0), {}, columns)["comparison"] == {}
+
+
+def test_the_cases_to_look_at_follow_the_direction_of_the_column() -> None:
+    rows = [row(number, psnr=value, mae=value) for number, value in enumerate((5.0, 1.0, 3.0, math.nan), start=1)]
+    labels = {place: case.label for place, case in worst_median_best(rows, "psnr", PSNR_COLUMN).items()}
+    assert labels == {"worst": "case_0002", "median": "case_0003", "best": "case_0001"}
+    assert worst_median_best(rows, "mae", MAE_COLUMN)["worst"].label == "case_0001"
+    assert list(worst_median_best(rows[:2], "psnr", PSNR_COLUMN)) == ["worst", "best"]
+    assert worst_median_best([], "psnr", PSNR_COLUMN) == {}

@@ -1,0 +1,407 @@
+"""Sample k is a pure function of the seed and k: with any workers, ranks and restarts, and fairly drawn."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor
+
+from medtrans.cache import Cache
+from medtrans.cohort import Member
+from medtrans.components import Augmentation, Case, Preprocess
+from medtrans.errors import DataError, SetupError
+from medtrans.patches import Patches, PatchSampler, collate, training_loader
+from medtrans.preprocess import Preprocessing
+from medtrans.sampling import cut, foreground, stream
+from medtrans.types import Batch
+from medtrans.volume import Volume
+
+SHAPE = (12, 13, 14)
+
+
+class Asis(Preprocess):
+    fitted = False
+
+    def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
+        return {}
+
+    def apply(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
+        return np.asarray(volume, np.float32)
+
+    def invert(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
+        return volume
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Every voxel has a value of its own, so that a patch tells where it comes from."""
+
+    seed: int
+    offset: float = 0.0
+    shape: tuple[int, int, int] = SHAPE
+
+    def __call__(self) -> Volume:
+        values = np.random.default_rng(self.seed).uniform(0.2, 0.5, self.shape) + self.offset
+        return Volume(values.astype(np.float32), np.eye(4))
+
+
+@dataclass(frozen=True)
+class Checkers:
+    def __call__(self) -> Volume:
+        return Volume((np.indices(SHAPE).sum(axis=0) % 2).astype(np.uint8), np.eye(4))
+
+
+@dataclass(frozen=True)
+class Broken:
+    def __call__(self) -> Volume:
+        raise DataError("too dark")
+
+
+def members(count: int = 5, **more: Any) -> tuple[Member, ...]:
+    """Each target is its source plus 0.25, so that a shift between them shows."""
+    return tuple(
+        Member(n, Case(f"c{n}", f"s{n}", {"t1": Noise(n), "t2": Noise(n, 0.25), **more}), "train")
+        for n in range(1, count + 1)
+    )
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path, Preprocessing(["t1"], ["t2"], {"t1": Asis(), "t2": Asis()}, crop="none"), {})
+
+
+def loaded(cache: Cache, cases: Sequence[Member] | None = None, **settings: Any) -> list[Batch]:
+    settings = {
+        "patch_size": (4, 5, 6), "per_volume": 2, "foreground": 0.1, "seed": 3, "batch": 3, "steps": 6, **settings
+    }  # fmt: skip
+    return list(training_loader(cache, members() if cases is None else cases, **settings))
+
+
+def same(one: Sequence[Batch], other: Sequence[Batch]) -> bool:
+    def equal(a: Batch, b: Batch) -> bool:
+        masks = (a.mask is None and b.mask is None) or (
+            a.mask is not None and b.mask is not None and torch.equal(a.mask, b.mask)
+        )
+        return a.cases == b.cases and torch.equal(a.source, b.source) and torch.equal(a.target, b.target) and masks
+
+    return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class Brighter(Augmentation):
+    intensity = True
+
+    def __call__(self, patches: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+        assert set(patches) == {"source"}
+        return {"source": patches["source"] + float(rng.uniform(1, 2))}
+
+
+class Flip(Augmentation):
+    def __call__(self, patches: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+        axis = int(rng.integers(1, 4))
+        return {name: patch.flip(axis) for name, patch in patches.items()}
+
+
+# ---- the same whatever the processes
+
+
+def test_a_step_is_one_batch(cache):
+    batches = loaded(cache, members(mask=Checkers()))
+    assert len(batches) == 6
+    for batch in batches:
+        assert isinstance(batch, Batch)
+        assert batch.mask is not None
+        assert batch.source.shape == batch.target.shape == batch.mask.shape == (3, 1, 4, 5, 6)
+        assert batch.source.dtype == batch.target.dtype == batch.mask.dtype == torch.float32
+        assert len(batch.cases) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("pairing", ["paired", "unpaired"])
+def test_workers_restarts_and_repetition_change_nothing(cache, pairing):
+    settings = {"pairing": pairing, "augmentations": [Flip(), Brighter()]}
+    cases = members(mask=Checkers())
+    whole = loaded(cache, cases, **settings)
+    assert same(whole, loaded(cache, cases, **settings))
+    assert same(whole, loaded(cache, cases, workers=1, **settings))
+    assert same(whole, loaded(cache, cases, workers=2, **settings))
+    assert same(whole[5:], loaded(cache, cases, first_step=5, **settings))
+    assert same(whole[5:], loaded(cache, cases, first_step=5, workers=2, **settings))
+    assert not same(whole, loaded(cache, cases, seed=4, **settings))
+
+
+def test_another_cache_folder_changes_nothing(cache, tmp_path):
+    other = Cache(tmp_path / "other", cache._preprocessing, {})
+    assert same(loaded(cache), loaded(other))
+
+
+def test_two_ranks_share_what_one_would_do(cache):
+    whole = loaded(cache, batch=4)
+    halves = [loaded(cache, batch=2, rank=rank, ranks=2) for rank in range(2)]
+    for together, first, second in zip(whole, *halves, strict=True):
+        assert torch.equal(together.source, torch.cat([first.source, second.source]))
+        assert together.cases == first.cases + second.cases
+
+
+def test_nothing_is_left_to_do_after_the_last_step(cache):
+    assert loaded(cache, first_step=6) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_global_random_states_are_neither_used_nor_changed(cache, workers):
+    def states() -> tuple[Any, ...]:
+        kind, keys, *rest = np.random.get_state()  # noqa: NPY002 -- the state that must not change
+        return torch.get_rng_state().tolist(), random.getstate(), kind, keys.tolist(), *rest
+
+    before = states()
+    first = loaded(cache, workers=workers, augmentations=[Flip()])
+    assert states() == before
+    torch.manual_seed(99)
+    random.seed(99)
+    assert same(first, loaded(cache, workers=workers, augmentations=[Flip()]))
+
+
+# ---- what a sample is
+
+
+def test_each_volume_comes_per_volume_times_a_turn_in_a_new_order(cache):
+    cases = [case for batch in loaded(cache, per_volume=3, batch=3, steps=20) for case in batch.cases]
+    turns = [cases[start : start + 15] for start in range(0, 60, 15)]
+    for turn in turns:
+        assert Counter(turn) == dict.fromkeys(range(1, 6), 3)
+        assert all(len(set(turn[start : start + 3])) == 1 for start in range(0, 15, 3))
+    assert len({tuple(turn) for turn in turns}) > 1
+
+
+def test_source_target_and_mask_are_cut_from_one_place(cache):
+    cases = members(mask=Checkers())
+    for batch in loaded(cache, cases):
+        torch.testing.assert_close(batch.target, batch.source + 0.25)
+        for patch, mask, number in zip(batch.source, batch.mask, batch.cases, strict=True):
+            whole = cache.prepared(cases[number - 1]).source[0]
+            (corner,) = np.argwhere(whole == float(patch[0, 0, 0, 0]))
+            i, j, k = corner
+            np.testing.assert_array_equal(whole[i : i + 4, j : j + 5, k : k + 6], patch[0])
+            np.testing.assert_array_equal(Checkers()().data[i : i + 4, j : j + 5, k : k + 6], mask[0])
+
+
+def test_a_geometric_augmentation_moves_all_alike_and_an_intensity_one_the_source_alone(cache):
+    cases = members(mask=Checkers())
+    plain, flipped = loaded(cache, cases), loaded(cache, cases, augmentations=[Flip()])
+    for one, other in zip(plain, flipped, strict=True):
+        torch.testing.assert_close(other.target, other.source + 0.25)
+        assert not torch.equal(one.source, other.source)
+        assert other.mask is not None
+        for patch in range(3):
+            moves = [
+                axis
+                for axis in (1, 2, 3)
+                if torch.equal(one.source[patch].flip(axis), other.source[patch])
+                and torch.equal(one.mask[patch].flip(axis), other.mask[patch])  # type: ignore[index]  # there are masks
+            ]
+            assert len(moves) >= 1
+    for one, other in zip(plain, loaded(cache, cases, augmentations=[Brighter()]), strict=True):
+        assert torch.equal(one.target, other.target)
+        gains = (other.source - one.source).flatten(1)
+        torch.testing.assert_close(gains, gains[:, :1].expand_as(gains))
+        assert len({round(float(gain), 5) for gain in gains[:, 0]}) == 3  # a draw of its own for every sample
+
+
+def test_without_masks_there_is_none_and_a_case_without_one_counts_whole(cache):
+    assert all(batch.mask is None for batch in loaded(cache))
+    mixed = (*members(2), Member(3, Case("c3", "s3", {"t1": Noise(3), "t2": Noise(3), "mask": Checkers()}), "train"))
+    for batch in loaded(cache, mixed):
+        assert batch.mask is not None
+        for mask, case in zip(batch.mask, batch.cases, strict=True):
+            assert bool(mask.all()) == (case != 3)
+
+
+def test_unpaired_targets_come_from_other_subjects_and_places(cache):
+    cases = (*members(4), Member(5, Case("visit 2", " S1", {"t1": Noise(1), "t2": Noise(1, 0.25)}), "train"))
+    wholes = {member.number: cache.prepared(member).target for member in cases}
+    seen = Counter[tuple[int, int]]()
+    for batch in loaded(cache, cases, pairing="unpaired", steps=40):
+        for target, source_case in zip(batch.target, batch.cases, strict=True):
+            owners = [number for number, whole in wholes.items() if (whole == float(target[0, 0, 0, 0])).any()]
+            seen[source_case, owners[0]] += 1
+    assert {pair for pair in seen if pair[0] == pair[1] or set(pair) == {1, 5}} == set()
+    assert {(2, 1), (2, 3), (2, 4), (3, 1), (1, 2), (5, 2)} <= set(seen)
+
+
+def test_unpaired_needs_two_subjects_and_training_a_case(cache):
+    with pytest.raises(DataError, match="at least 2 training subjects, found 1"):
+        loaded(cache, members(1), pairing="unpaired")
+    with pytest.raises(DataError, match="no case to cut patches from"):
+        loaded(cache, [])
+
+
+def test_a_volume_smaller_than_the_patch_lies_in_its_middle_with_zeros_around(cache):
+    (batch,) = loaded(cache, members(1, mask=Checkers()), patch_size=(16, 8, 15), batch=1, steps=1)
+    source, mask = batch.source[0, 0], batch.mask[0, 0]  # type: ignore[index]  # there is a mask
+    assert source.shape == (16, 8, 15)
+    inside = (slice(2, 14), slice(None), slice(1, 15))
+    assert bool((source[inside] > 0).all())
+    for array in (source, mask, batch.target[0, 0]):
+        outside = array.clone()
+        outside[inside] = 0
+        assert float(outside.abs().max()) == 0
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 12)] * 3),
+    size=st.tuples(*[st.integers(1, 12)] * 3),
+    k=st.integers(0, 10**9),
+    share=st.sampled_from([0.0, 0.1, 1.0]),
+    rare=st.booleans(),
+)
+def test_a_patch_lies_inside_the_volume_or_holds_all_of_it(shape, size, k, share, rare):
+    inside = np.zeros(shape, bool)
+    inside[tuple(side // 2 for side in shape) if rare else ...] = True
+    corner = PatchSampler(1, size, 1, share, 0).corner(k, inside)
+    for start, side, extent in zip(corner, size, shape, strict=True):
+        if side <= extent:
+            assert 0 <= start <= extent - side
+        else:
+            before, after = -start, start + side - extent
+            assert before - after in (0, 1)
+    if share and rare:
+        patch = cut(inside[None], corner, size)
+        assert patch.any()  # the one voxel a patch may be centred on is seen
+
+
+def test_cutting_copies(cache):
+    prepared = cache.prepared(members(1)[0])
+    patch = cut(prepared.source, (0, 0, 0), (4, 4, 4))
+    patch[:] = 7
+    assert float(prepared.source.max()) < 1
+
+
+# ---- fairness
+
+
+def test_corners_are_uniform_without_foreground():
+    sampler = PatchSampler(1, (4, 4, 4), 1, 0.0, 11)
+    inside = np.ones((7, 8, 6), bool)
+    counts = Counter(sampler.corner(k, inside) for k in range(12_000))
+    cells = list(product(range(4), range(5), range(3)))
+    assert set(counts) == set(cells)
+    assert stats.chisquare([counts[cell] for cell in cells]).pvalue > 0.01
+
+
+@pytest.mark.parametrize("share", [0.5, 0.002])
+def test_centres_are_uniform_over_the_foreground(share):
+    """A patch of one voxel is its own centre."""
+    inside = np.random.default_rng(0).uniform(size=(20, 20, 20)) < share
+    sampler = PatchSampler(1, (1, 1, 1), 1, 1.0, 5)
+    counts = Counter(sampler.corner(k, inside) for k in range(6_000))
+    where = [tuple(int(a) for a in voxel) for voxel in np.argwhere(inside)]
+    assert set(counts) <= set(where)
+    assert stats.chisquare([counts[voxel] for voxel in where]).pvalue > 0.01
+
+
+def test_one_voxel_in_a_million_is_found():
+    inside = np.zeros((100, 100, 100), bool)
+    inside[99, 0, 57] = True
+    assert PatchSampler(1, (1, 1, 1), 1, 0.1, 0).corner(0, inside) == (99, 0, 57)
+
+
+def test_the_central_half_sees_as_much_foreground_as_is_asked_for():
+    inside = np.zeros((32, 32, 32), bool)
+    inside[:10] = True  # a slab; most centres in it see less than all of it
+    inside[20, 20, 20] = True  # and a speck
+    for share in (0.1, 0.6, 0.9):
+        sampler = PatchSampler(1, (8, 8, 8), 1, share, 0)
+        for k in range(300):
+            i, j, l = sampler.corner(k, inside)  # noqa: E741 -- voxel axes
+            assert inside[i + 2 : i + 6, j + 2 : j + 6, l + 2 : l + 6].mean() >= share
+
+
+def test_the_best_of_the_tries_is_taken_where_none_sees_enough():
+    inside = np.zeros((32, 32, 32), bool)
+    inside[10:12, 10:12, 10:12] = True
+    inside[25, 25, 25] = True
+    sampler = PatchSampler(1, (8, 8, 8), 1, 1.0, 0)
+    for k in range(50):
+        i, j, l = sampler.corner(k, inside)  # noqa: E741 -- voxel axes
+        assert inside[i + 2 : i + 6, j + 2 : j + 6, l + 2 : l + 6].sum() == 8
+
+
+def test_the_foreground_is_where_everything_is_bright_else_anything_else_all():
+    dark, bright = np.zeros((1, 2, 2, 2), np.float32), np.full((1, 2, 2, 2), 0.5, np.float32)
+    left, right = dark.copy(), dark.copy()
+    left[0, 0] = 0.11
+    right[0, 1] = 0.11
+    edge = np.full((1, 2, 2, 2), np.float32(0.1))
+    np.testing.assert_array_equal(foreground(left, bright), left[0] > 0.1)
+    np.testing.assert_array_equal(foreground(left, None), left[0] > 0.1)
+    assert foreground(left, right).all()  # nowhere both: either
+    assert foreground(np.concatenate([left, bright]), dark)[0].all()
+    assert foreground(dark, edge).all()  # nothing at all: everywhere
+    np.testing.assert_array_equal(foreground(np.concatenate([left, bright]), bright), left[0] > 0.1)
+
+
+def test_streams_of_other_seeds_purposes_and_samples_are_others():
+    draws = {
+        (seed, purpose, k): tuple(stream(seed, purpose, k).integers(1 << 30, size=4))
+        for seed, purpose, k in product((0, 1, 2**63 - 1), ("corner", "order"), (0, 1, 2**40))
+    }
+    assert len(set(draws.values())) == len(draws)
+    assert tuple(stream(0, "corner", 1).integers(1 << 30, size=4)) == draws[0, "corner", 1]
+
+
+# ---- faults
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_in_a_worker_reads_as_one_at_home(cache, workers):
+    with pytest.raises(DataError) as caught:
+        loaded(cache, members(1, t1=Broken()), workers=workers)
+    assert str(caught.value) == 'case_0001: case "c1", t1: too dark'
+
+
+def test_a_case_without_a_target_is_named(cache):
+    with pytest.raises(DataError, match='case_0009: case "x" has no target'):
+        loaded(cache, [Member(9, Case("x", "x", {"t1": Noise(1)}), "train")])
+
+
+class Deadly(Augmentation):
+    def __call__(self, patches: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+        os._exit(1)
+
+
+class Buggy(Augmentation):
+    def __call__(self, patches: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
+        raise RuntimeError("a plugin's own fault")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_worker_that_dies_says_what_to_do(cache):
+    with pytest.raises(SetupError, match=r"train\.workers"):
+        loaded(cache, workers=1, augmentations=[Deadly()])
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_that_is_not_the_users_keeps_its_traceback(cache, workers):
+    with pytest.raises(RuntimeError, match="a plugin's own fault"):
+        loaded(cache, workers=workers, augmentations=[Buggy()])
+
+
+def test_patches_are_batched_by_hand_too(cache):
+    patches = Patches(cache, members(), PatchSampler(5, (4, 5, 6), 2, 0.1, 3))
+    (first, *_) = loaded(cache)
+    assert same([collate([patches[k] for k in range(3)])], [first])
