@@ -242,6 +242,12 @@ BAD = [
         name="scan.nii.gz",
     ),
     Bad(
+        "a gz too small for what it declares",
+        squeeze(nifti(dim=_dim(3, 500, 500, 500))),
+        ("dim and vox_offset: found 250,000,352 bytes declared, expected at most",),
+        name="scan.nii.gz",
+    ),
+    Bad(
         "memory bomb in NIfTI-2",
         squeeze(nifti(version=2, dim=_dim(3, 2**62, 2**62, 2**62))),
         ("dim and vox_offset: found",),
@@ -251,6 +257,7 @@ BAD = [
     Bad("voxels from byte 0", nifti(vox_offset=0), ("vox_offset: found 0, expected a whole number from 352 on",)),
     Bad("voxels before the file", nifti(vox_offset=-352), ("vox_offset: found -352",)),
     Bad("voxels from NaN on", nifti(vox_offset=NAN), ("vox_offset: found nan",)),
+    Bad("voxels from infinity on", nifti(vox_offset=INF), ("vox_offset: found inf",)),
     Bad("voxels from half a byte", nifti(vox_offset=352.5), ("vox_offset: found 352.5",)),
     Bad("voxels far beyond", nifti(vox_offset=1e9), ("the file ends after 0 of 240 voxel bytes",)),
     Bad("voxels in a NIfTI-2 header", nifti(version=2, vox_offset=352), ("vox_offset: found 352, expected a whole",)),

@@ -232,13 +232,19 @@ def test_without_masks_there_is_none_and_a_case_without_one_counts_whole(cache):
 def test_unpaired_targets_come_from_other_subjects_and_places(cache):
     cases = (*members(4), Member(5, Case("visit 2", " S1", {"t1": Noise(1), "t2": Noise(1, 0.25)}), "train"))
     wholes = {member.number: cache.prepared(member).target for member in cases}
+    sources = {member.number: cache.prepared(member).source for member in cases}
     seen = Counter[tuple[int, int]]()
+    places = Counter[bool]()
     for batch in loaded(cache, cases, pairing="unpaired", steps=40):
-        for target, source_case in zip(batch.target, batch.cases, strict=True):
+        for source, target, source_case in zip(batch.source, batch.target, batch.cases, strict=True):
             owners = [number for number, whole in wholes.items() if (whole == float(target[0, 0, 0, 0])).any()]
             seen[source_case, owners[0]] += 1
+            there = np.argwhere(wholes[owners[0]] == float(target[0, 0, 0, 0]))
+            here = np.argwhere(sources[source_case] == float(source[0, 0, 0, 0]))
+            places[bool((there == here).all())] += 1
     assert {pair for pair in seen if pair[0] == pair[1] or set(pair) == {1, 5}} == set()
     assert {(2, 1), (2, 3), (2, 4), (3, 1), (1, 2), (5, 2)} <= set(seen)
+    assert places[True] < 0.05 * places[False]
 
 
 def test_unpaired_needs_two_subjects_and_training_a_case(cache):

@@ -114,6 +114,8 @@ def load_config(
     """
     registry = Registry(tuple(plugins))
     tree = merge_layers(sources, overrides, _defaults())
+    if tree.incomplete:
+        raise ConfigError(*tree.faults)
     for mapping in SLOT_MAPPINGS:
         _name_by_key(tree.data.get(mapping))
     checks = _check_slots(registry, tree)

@@ -15,6 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from medtrans.errors import ConfigError
 from medtrans.faults import did_you_mean
 
 __all__ = ["SLOT_MAPPINGS", "Tree", "merge_layers", "shipped_configs"]
@@ -29,11 +30,15 @@ TreePath = tuple[str | int, ...]
 
 @dataclass
 class Tree:
-    """Plain merged data, where each value was last written, and the faults met on the way."""
+    """Plain merged data, where each value was last written, and the faults met on the way.
+
+    `incomplete` says that a file could not be read, so that what is missing may stand there.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     marks: dict[TreePath, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    incomplete: bool = False
 
     def where(self, path: TreePath) -> str:
         """The place of the value at `path`, or of the nearest enclosing one."""
@@ -83,21 +88,11 @@ def _add_file(tree: Tree, path: Path, parents: tuple[Path, ...]) -> None:
     if path.resolve() in parents:
         tree.faults.append(f"{path}: extends itself by way of {', '.join(str(parent) for parent in parents)}")
         return
-    text = _text(tree, path)
-    if text is None:
-        return
     try:
-        data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        marks = _marks(str(path), yaml.compose(text, yaml.SafeLoader))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        tree.faults.append(f"{path}:{line}: not valid YAML: {_yaml_problem(error)}")
-        return
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
-        tree.faults.append(f"{path}: not a config: {str(error).splitlines()[0]}")
-        return
-    if not isinstance(data, dict):
-        tree.faults.append(f"{path}: expected a mapping of keys at the top level, found {type(data).__name__}")
+        data, marks = _parsed(path)
+    except ConfigError as error:
+        tree.faults += error.faults
+        tree.incomplete = True
         return
     extends = data.pop("extends", None) or []
     for parent in [extends] if isinstance(extends, str) else extends:
@@ -105,24 +100,39 @@ def _add_file(tree: Tree, path: Path, parents: tuple[Path, ...]) -> None:
     _add(tree, {str(key): value for key, value in data.items()}, marks)
 
 
-def _text(tree: Tree, path: Path) -> str | None:
+def _parsed(path: Path) -> tuple[dict[Any, Any], dict[TreePath, str]]:
+    """A file's data, and the line of each value in it."""
+    text = _text(path)
+    try:
+        data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        marks = _marks(str(path), yaml.compose(text, yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line if error.problem_mark else 0
+        raise ConfigError(f"{path}:{line + 1}: not valid YAML: {_yaml_problem(error, text, line)}") from error
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a config: {str(error).splitlines()[0]}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top level, found {type(data).__name__}")
+    return data, marks
+
+
+def _text(path: Path) -> str:
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
         near = did_you_mean(path.name, [other.name for other in folder.glob("*.yaml")] + list(shipped_configs()))
-        tree.faults.append(f"no config file at '{path}' (looked in {folder.resolve()}){near}")
-        return None
+        raise ConfigError(f"no config file at '{path}' (looked in {folder.resolve()}){near}")
     if path.stat().st_size > _LARGEST_FILE:
-        tree.faults.append(f"{path}: larger than {_LARGEST_FILE} bytes, which is no config")
-        return None
+        raise ConfigError(f"{path}: larger than {_LARGEST_FILE} bytes, which is no config")
     try:
         return path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
-        tree.faults.append(f"{path}: cannot be read as UTF-8 text: {error}")
-        return None
+        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
-def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
-    if error.problem and "\\t" in error.problem:
+def _yaml_problem(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
+    lines = text.splitlines()
+    indentation = lines[line][: -len(lines[line].lstrip()) or None] if line < len(lines) else ""
+    if "\t" in indentation:
         return "a tab is used for indentation; YAML allows only spaces. Replace the tab"
     return f"{error.problem or 'cannot be parsed'}{f' ({error.context})' if error.context else ''}"
 

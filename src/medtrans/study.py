@@ -8,7 +8,7 @@ from statistics import median
 from typing import cast
 
 from medtrans.assembly import make_metrics, make_preprocessing
-from medtrans.cache import Cache
+from medtrans.cache import Cache, refuse_twins
 from medtrans.cohort import Cohort, gather, preflight
 from medtrans.components import Dataset
 from medtrans.config import Experiment
@@ -69,7 +69,7 @@ class Study:
             are written.
 
         Raises:
-            DataError: a case cannot be preprocessed.
+            DataError: a case cannot be preprocessed, or the same voxels stand in two splits.
         """
         fitted: dict[str, list[Mapping[str, float]]] = {}
         for member in progress_over(self.cohort.members, "preprocessing"):
@@ -77,6 +77,7 @@ class Study:
             for target in self.experiment.config.target if member.split == "train" else ():
                 if self.preprocessing.scalings[target].fitted:
                     fitted.setdefault(target, []).append(numbers[target])
+        refuse_twins(self.cache, self.cohort.members)
         return {
             target: {name: float(median(one[name] for one in several)) for name in several[0]}
             for target, several in fitted.items()

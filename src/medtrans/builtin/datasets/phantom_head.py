@@ -180,7 +180,7 @@ def _orbits(canvas: Canvas, points: Points, inside: NDArray[np.float32]) -> None
 
 def _below_tentorium(points: Points) -> Distance:
     _, y, z = points
-    return both(z + 6 - 0.15 * (y + 40), y + 20)
+    return both(z + 6 - 0.15 * (y + 40), y + 25)
 
 
 def _cerebrum(canvas: Canvas, points: Points, cavity: Distance, rng: np.random.Generator) -> None:
@@ -243,7 +243,8 @@ def _ventricles(canvas: Canvas, points: Points, rng: np.random.Generator) -> Non
 
 def _sinuses_of_the_dura(canvas: Canvas, points: Points, cavity: Distance) -> None:
     along_falx: Distance = np.abs(points[0] - 0.045 * points[1]) - np.float32(4)
-    sagittal = both(along_falx, np.abs(cavity + 2) - 3.5, -points[2])
+    under_vault: Distance = np.abs(cavity + np.float32(2)) - np.float32(3.5)
+    sagittal = both(along_falx, under_vault, -points[2])
     transverse = union(
         tube(points, [(-3, -86, -2), (54, -52, -16), (46, -24, -36)], 5.5),
         tube(points, [(-3, -86, -2), (-54, -52, -16), (-46, -24, -36)], 3.2),

@@ -49,15 +49,16 @@ class MDAUNet(nn.Module):
     encoder joins it with the finer level's features and passes both through residual dense blocks; the decoder joins
     the coarser level's features with the encoder's, weighs them by CBAM and convolves; each level writes its own
     image. Level l carries `width * 2^l` channels. There is no normalisation layer and, by default, no output
-    activation: outputs are not clipped here, since a clip has no gradient outside its range.
+    activation.
 
     Presets: `paper` is the released configuration (6.18 M parameters at one channel in and out), `figure` the paper's
     drawing taken literally (one dense block without identity path, one decoder convolution, 2.53 M), `figure-wide`
-    (7.34 M) and `paper-wide` (15.09 M) the same at twice the width, `tiny` (0.36 M) is for tests. `fast` (0.83 M) is
+    (7.34 M) and `paper-wide` (15.09 M) the same at twice the width, `tiny` (0.36 M) is for tests. `fast` (0.65 M) is
     ours, not the paper's: three levels behind a space-to-depth stem, several times quicker a step than `tiny` on a CPU.
 
-    The number of channels of the spectral norms, the dense blocks' identity path and the widths at each level follow
-    the released configuration where the paper's figure is silent.
+    Where the paper's figure is silent, the released configuration decides: spectral norm on entry and decoder
+    convolutions, the identity path of dense blocks, the growth at each level. Unlike in the released code,
+    outputs are not clipped before the losses: a clip has no gradient outside its range.
 
     Args:
         in_channels: source channels.

@@ -30,6 +30,8 @@ class AdversarialLoss(Loss):
         ConfigError: there is no discriminator.
     """
 
+    adversarial = True
+
     def __init__(self, *, level_weights: tuple[float, ...] | None = None) -> None:
         super().__init__()
         self.level_weights = level_weights
@@ -107,7 +109,7 @@ class Relativistic(AdversarialLoss):
     def discriminator_term(self, real: Tensor, fake: Tensor) -> Tensor:
         if self.form == "paired":
             return batch_mean(called_real(real - fake))
-        above = called_real(real - batch_mean(fake))
+        above = called_real(real - batch_mean(fake).detach())
         below = called_fake(fake - batch_mean(real))
         return (batch_mean(above) + batch_mean(below)) / 2
 

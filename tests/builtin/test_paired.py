@@ -1,0 +1,289 @@
+"""Paired training: who is updated by what, with which gradient, and what is kept."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts
+from medtrans.builtin.losses.adversarial import Relativistic
+from medtrans.builtin.losses.voxel import L1
+from medtrans.components import WeightedLoss
+from medtrans.optimizers import SGD, Adam
+from medtrans.ramp import Ramp
+from medtrans.types import Batch, LossInputs
+
+LEVELS = 2
+
+
+def parts(
+    losses: dict[str, WeightedLoss] | None = None,
+    *,
+    discriminator: bool = True,
+    optimizer: Any = Adam(lr=1e-3),
+    accumulate: int = 1,
+    factor: Any = lambda _step, _role: 1.0,
+) -> Parts:
+    if losses is None:
+        losses = {"l1": WeightedLoss(L1(LEVELS), 1.0), "adversarial": WeightedLoss(Relativistic(), 0.1)}
+    return Parts(
+        make_generator=lambda source, target: MDAUNet(
+            source, target, width=4, growth=(2, 2), n_rdb=1, rdb_layers=2, decoder_convs=1, spectral_norm=False
+        ),
+        make_discriminator=(lambda source, target: MultiResUNet(source, target, width=2, convs=1, levels=LEVELS))
+        if discriminator
+        else None,
+        losses=losses,
+        make_optimizer=lambda params, _role: optimizer.make(params),
+        learning_rate_factor=factor,
+        source_channels=1,
+        target_channels=1,
+        epoch_steps=10,
+        accumulate=accumulate,
+    )
+
+
+def method(given: Parts | None = None, *, fabric: bool = True, **options: Any) -> PairedMethod:
+    torch.manual_seed(0)
+    made = PairedMethod(given or parts(), **options)
+    if fabric:
+        made.setup(Fabric(accelerator="cpu", devices=1))
+    return made
+
+
+def batch(seed: int = 0, size: int = 2) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    source = torch.rand((size, 1, 8, 8, 8), generator=draw)
+    return Batch(source, 1 - source, None, tuple(range(size)))
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    return all(torch.equal(before[name], after[name]) for name in before)
+
+
+def parameters_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.named_parameters()}
+
+
+def test_the_adversarial_gradient_reaches_every_weight_of_the_generator() -> None:
+    made = method(parts({"adversarial": WeightedLoss(Relativistic(), 1.0)}, optimizer=SGD(lr=0.1)))
+    before = parameters_of(made.networks()["generator"])
+    made.training_step(batch(), 0)
+    moved = [name for name, old in before.items() if not torch.equal(old, parameters_of(made.networks()["generator"])[name])]
+    assert sorted(moved) == sorted(before)
+
+
+def test_one_generator_step_lowers_the_adversarial_loss() -> None:
+    given = parts({"adversarial": WeightedLoss(Relativistic(), 1.0)}, optimizer=SGD(lr=1e-3, momentum=0.0))
+    made = method(given, order="generator_first")
+    frozen = copy.deepcopy(made.networks()["discriminator"]).eval()
+
+    def adversarial() -> Tensor:
+        data = batch()
+        with torch.no_grad():
+            prediction = made.networks()["generator"](data.source)
+            target = tuple(data.target[..., :: 2**level, :: 2**level, :: 2**level] for level in range(LEVELS))
+            inputs = LossInputs(
+                target, target, prediction, None, frozen(target, target), frozen(prediction, target), 0, "generator"
+            )
+            return Relativistic()(inputs)
+
+    before = adversarial()
+    made.training_step(batch(), 0)
+    assert adversarial() < before
+
+
+class DiscriminatorOnly(Relativistic):
+    """Trains the discriminator and asks nothing of the generator."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return inputs.prediction[0].sum() * 0
+
+
+class GeneratorOnly(Relativistic):
+    """Trains the generator against a discriminator that stays."""
+
+    def discriminator_loss(self, inputs: LossInputs) -> Tensor | None:  # type: ignore[override]  # it has none
+        return None
+
+
+def test_the_discriminators_update_leaves_the_generator_bit_identical() -> None:
+    made = method(parts({"d": WeightedLoss(DiscriminatorOnly(), 1.0)}, optimizer=SGD(lr=0.1)))
+    generator = parameters_of(made.networks()["generator"])
+    discriminator = parameters_of(made.networks()["discriminator"])
+    made.training_step(batch(), 0)
+    assert same(generator, parameters_of(made.networks()["generator"]))
+    assert not same(discriminator, parameters_of(made.networks()["discriminator"]))
+
+
+def test_the_generators_update_leaves_the_discriminator_bit_identical() -> None:
+    made = method(parts({"g": WeightedLoss(GeneratorOnly(), 1.0)}, optimizer=SGD(lr=0.1)))
+    generator = parameters_of(made.networks()["generator"])
+    discriminator = parameters_of(made.networks()["discriminator"])
+    made.training_step(batch(), 0)
+    assert not same(generator, parameters_of(made.networks()["generator"]))
+    assert same(discriminator, parameters_of(made.networks()["discriminator"]))
+    assert all(parameter.requires_grad for parameter in made.networks()["discriminator"].parameters())
+
+
+def test_the_weight_multiplies_the_generators_term_only() -> None:
+    values = [
+        method(parts({"adversarial": WeightedLoss(Relativistic(), weight)})).training_step(batch(), 0)
+        for weight in (1.0, 0.5)
+    ]
+    assert values[0]["discriminator"] == values[1]["discriminator"]
+    assert values[1]["generator"] == 0.5 * values[0]["generator"]
+
+
+def test_a_ramped_weight_follows_the_step() -> None:
+    made = method(parts({"l1": WeightedLoss(L1(LEVELS), Ramp(0.0, 1.0, 10))}, discriminator=False))
+    values = made.training_step(batch(), 5)
+    assert values["generator"] == pytest.approx(0.5 * float(values["l1"]))
+
+
+def test_without_a_discriminator_only_the_generator_is_trained() -> None:
+    made = method(parts({"l1": WeightedLoss(L1(LEVELS), 1.0)}, discriminator=False))
+    assert set(made.networks()) == {"generator"}
+    assert "discriminator" not in made.training_step(batch(), 0)
+
+
+def test_a_loss_may_be_any_module_that_takes_loss_inputs() -> None:
+    class Plain(nn.Module):
+        def forward(self, inputs: LossInputs) -> Tensor:
+            return (inputs.prediction[0] - inputs.target[0]).square().mean()
+
+    made = method(parts({"plain": WeightedLoss(Plain(), 1.0)}))
+    before = parameters_of(made.networks()["discriminator"])
+    assert made.training_step(batch(), 0)["plain"] > 0
+    assert same(before, parameters_of(made.networks()["discriminator"]))
+
+
+def test_the_learning_rate_follows_the_schedule_of_its_role() -> None:
+    rates = {"generator": 0.5, "discriminator": 0.0}
+    made = method(parts(factor=lambda _step, role: rates[role], optimizer=SGD(lr=0.1)))
+    before = parameters_of(made.networks()["discriminator"])
+    assert made.training_step(batch(), 0)["learning_rate"] == pytest.approx(0.05)
+    assert same(before, parameters_of(made.networks()["discriminator"]))
+
+
+def test_accumulated_chunks_give_the_update_of_the_whole_batch() -> None:
+    losses = {"l1": WeightedLoss(L1(LEVELS), 1.0)}
+    whole = method(parts(losses, discriminator=False, optimizer=SGD(lr=0.1)))
+    parted = method(parts(losses, discriminator=False, optimizer=SGD(lr=0.1), accumulate=2))
+    whole.training_step(batch(size=4), 0)
+    parted.training_step(batch(size=4), 0)
+    for name, tensor in parameters_of(whole.networks()["generator"]).items():
+        torch.testing.assert_close(parameters_of(parted.networks()["generator"])[name], tensor)
+
+
+@pytest.mark.parametrize("order", ["discriminator_first", "generator_first"])
+def test_both_orders_update_both_networks_also_with_chunks(order: str) -> None:
+    made = method(parts(accumulate=2), order=order)
+    before = {name: parameters_of(network) for name, network in made.networks().items()}
+    made.training_step(batch(size=4), 0)
+    for name, network in made.networks().items():
+        assert not same(before[name], parameters_of(network))
+
+
+def test_clipping_bounds_the_update() -> None:
+    made = method(parts(optimizer=SGD(lr=1.0, momentum=0.0)), clip_norm=0.01)
+    before = parameters_of(made.networks()["generator"])
+    values = made.training_step(batch(), 0)
+    after = parameters_of(made.networks()["generator"])
+    moved = torch.stack([(after[name] - before[name]).square().sum() for name in before]).sum().sqrt()
+    assert values["generator_gradient_norm"] > 0.01
+    assert moved <= 0.01 * (1 + 1e-4)
+
+
+def test_outputs_are_clipped_when_translating_and_not_when_training() -> None:
+    class Wild(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(-3.0))
+
+        def forward(self, source: Tensor) -> Tensor:
+            return source * self.scale
+
+    given = parts({"l1": WeightedLoss(L1(1), 1.0)}, discriminator=False, optimizer=SGD(lr=0.1))
+    made = method(Parts(**{**vars(given), "make_generator": lambda *_: Wild()}))
+    translated = made.translate(batch().source)
+    assert (translated.min(), translated.max(), translated.dtype) == (0, 0, torch.float32)
+    made.training_step(batch(), 0)
+    assert made.networks()["generator"].scale > -3
+
+
+def test_translating_uses_the_average_and_leaves_the_mode_alone() -> None:
+    made = method(ema=0.9)
+    made.training_step(batch(), 0)
+    made.training_step(batch(1), 1)
+    average, trained = made.networks()["generator_average"], made.networks()["generator"]
+    assert not same(weights(average), weights(trained))
+    expected = average(batch().source)[0].clamp(0, 1)
+    assert torch.equal(made.translate(batch().source), expected)
+    assert trained.training
+    assert not average.training
+
+
+def test_the_average_is_what_its_formula_says() -> None:
+    made = method(parts({"l1": WeightedLoss(L1(LEVELS), 1.0)}, discriminator=False), ema=0.05)
+    trained = [parameters_of(made.networks()["generator"])]
+    for step in range(2):
+        made.training_step(batch(step), step)
+        trained.append(parameters_of(made.networks()["generator"]))
+    for name, tensor in parameters_of(made.networks()["generator_average"]).items():
+        first = 0.05 * trained[0][name] + 0.95 * trained[1][name]
+        torch.testing.assert_close(tensor, 0.05 * first + 0.95 * trained[2][name])
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "pool_size": 2, "clip_norm": 1.0}])
+def test_state_and_weights_bring_a_method_back_bit_for_bit(options: dict[str, Any]) -> None:
+    straight = method(**options)
+    for step in range(6):
+        straight.training_step(batch(step), step)
+    first = method(**options)
+    for step in range(4):
+        first.training_step(batch(step), step)
+    kept = {name: weights(network) for name, network in first.networks().items()}
+    state = copy.deepcopy(first.state_dict())
+    second = method(fabric=False, **options)
+    for name, network in second.networks().items():
+        network.load_state_dict(kept[name])
+    second.load_state_dict(state)
+    second.setup(Fabric(accelerator="cpu", devices=1))
+    for step in range(4, 6):
+        second.training_step(batch(step), step)
+    for name, network in straight.networks().items():
+        assert same(weights(network), weights(second.networks()[name])), name
+
+
+def test_the_pool_shows_older_predictions() -> None:
+    made = method(pool_size=2)
+    for step in range(4):
+        made.training_step(batch(step), step)
+    assert len(made.state_dict()["pool"]) == 2
+
+
+def test_scalars_carry_no_graph() -> None:
+    values = method().training_step(batch(), 0)
+    assert {"l1", "adversarial", "generator", "discriminator", "learning_rate"} <= set(values)
+    assert not any(value.requires_grad for value in values.values())
+
+
+def test_a_subclass_changes_one_term_and_keeps_the_rest() -> None:
+    class Doubled(PairedMethod):
+        def generator_losses(self, inputs: LossInputs) -> dict[str, Tensor]:
+            return {name: 2 * term for name, term in super().generator_losses(inputs).items()}
+
+    torch.manual_seed(0)
+    doubled = Doubled(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}))
+    plain = method(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}), fabric=False)
+    assert doubled.training_step(batch(), 0)["l1"] == 2 * plain.training_step(batch(), 0)["l1"]

@@ -1,0 +1,351 @@
+"""The phantom: heads and pelves drawn from a seed, in registered modalities."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
+
+from medtrans.builtin.datasets.phantom import Phantom
+from medtrans.builtin.datasets.phantom_subject import Image
+from medtrans.builtin.datasets.phantom_tissue import PROPERTIES, Tissue
+from medtrans.components import Component
+from medtrans.options import check_options, options_of
+from medtrans.volume import Volume
+
+MR = ("t1", "t2", "pd", "flair", "t1ce")
+ALL = {*MR, "ct", "cbct", "labels", "mask"}
+ANATOMIES: tuple[Literal["head", "pelvis"], ...] = ("head", "pelvis")
+EVERYWHERE = {
+    Tissue.AIR, Tissue.SKIN, Tissue.FAT, Tissue.MUSCLE, Tissue.BONE, Tissue.MARROW, Tissue.CSF, Tissue.BLOOD,
+    Tissue.GAS, Tissue.GLAND,
+}  # fmt: skip
+OWN = {
+    "head": {Tissue.GREY, Tissue.WHITE, Tissue.MUCOSA, Tissue.EYE},
+    "pelvis": {Tissue.URINE, Tissue.BOWEL, Tissue.CONTENT},
+}
+
+
+@cache
+def image(modality: str, *, index: int = 0, side: int = 48, **options: Any) -> Volume:
+    case = Phantom(subjects=index + 1, size=(side, side, side), **options).cases()[index]
+    return case.images[modality]()
+
+
+def mean(modality: str, tissue: Tissue, **options: Any) -> float:
+    """Over the voxels whose neighbours all have this label: no partial volume."""
+    labels = image("labels", **options).data == tissue
+    core = labels.copy()
+    for axis in range(3):
+        core &= np.roll(labels, 1, axis) & np.roll(labels, -1, axis)
+    assert core.sum() >= 3, f"{tissue.name}: too few inner voxels to measure"
+    return float(image(modality, **options).data[core].mean())
+
+
+def in_unit_range(volume: Volume, mask: np.ndarray) -> np.ndarray:
+    inside = volume.data[mask]
+    low, high = np.percentile(inside, [0.5, 99.5])
+    return np.clip((inside - low) / (high - low), 0, 1)
+
+
+# What the dataset lists
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_a_case_is_a_subject_with_every_modality(anatomy) -> None:
+    cases = Phantom(anatomy=anatomy, subjects=3).cases()
+    assert [case.case for case in cases] == [f"{anatomy}_001", f"{anatomy}_002", f"{anatomy}_003"]
+    assert [case.subject for case in cases] == [case.case for case in cases]
+    assert all(set(case.images) == ALL for case in cases)
+    assert len(Phantom().cases()) == 12
+
+
+def test_listing_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(self: Image) -> Volume:
+        raise AssertionError("drawn while listing")
+
+    monkeypatch.setattr(Image, "__call__", draw)
+    cases = Phantom(subjects=1000, size=(512, 512, 512)).cases()
+    assert len(cases) == 1000
+    with pytest.raises(AssertionError, match="drawn while listing"):
+        cases[0].images["t1"]()
+
+
+def test_options_are_checked_by_the_signature() -> None:
+    phantom = Component("phantom", "medtrans.builtin.datasets.phantom:Phantom")
+    good = {"anatomy": "pelvis", "subjects": 3, "size": [16, 24, 32], "spacing_mm": [4.0, 4.0, 5.0], "lesions": True}
+    assert check_options(phantom, "dataset", good)[1] == []
+    assert all(option.doc for option in options_of(phantom, "dataset"))
+    bad = {
+        "anatomy": "foot",
+        "subjects": 0,
+        "size": [16, 16, 4],
+        "spacing_mm": [0.0, 1.0, 1.0],
+        "lesions": 1,
+        "seed": -1,
+    }
+    faults = check_options(phantom, "dataset", bad)[1]
+    assert {fault.path[0] for fault in faults} == set(bad)
+
+
+# One seed, one phantom
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_the_same_seed_gives_the_same_bytes_in_another_process(anatomy) -> None:
+    case = Phantom(anatomy=anatomy, size=(16, 16, 16), lesions=True, seed=5).cases()[1]
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        elsewhere = pool.map(_bytes, [case.images[modality] for modality in sorted(ALL)])
+    backwards = [_bytes(case.images[modality]) for modality in sorted(ALL, reverse=True)]
+    assert elsewhere == backwards[::-1]
+
+
+def _bytes(draw: Any) -> tuple[bytes, bytes]:
+    volume = draw()
+    return volume.data.tobytes(), volume.affine.tobytes()
+
+
+def test_images_are_small_to_send() -> None:
+    assert len(pickle.dumps(Phantom(size=(256, 256, 256)).cases()[0].images["t1"])) < 1000
+
+
+def test_a_drawn_volume_is_the_callers_own() -> None:
+    draw = Phantom(size=(16, 16, 16)).cases()[0].images["labels"]
+    first = draw()
+    before = first.data.copy()
+    first.data[:] = 0
+    assert np.array_equal(draw().data, before)
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_subjects_and_seeds_differ(anatomy) -> None:
+    base = image("labels", anatomy=anatomy, side=24)
+    for other in (
+        image("labels", anatomy=anatomy, side=24, index=1),
+        image("labels", anatomy=anatomy, side=24, seed=1),
+    ):
+        assert (base.data != other.data).mean() > 0.05
+        assert not np.allclose(base.affine, other.affine)
+
+
+def test_more_subjects_leave_the_first_ones_alone() -> None:
+    few, many = (Phantom(subjects=count, size=(16, 16, 16)).cases()[0].images["t2"]() for count in (1, 7))
+    assert np.array_equal(few.data, many.data)
+
+
+# The grid
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_all_images_of_a_subject_share_an_oblique_grid(anatomy) -> None:
+    case = Phantom(anatomy=anatomy, size=(16, 20, 24)).cases()[0]
+    volumes = [draw() for draw in case.images.values()]
+    affine = volumes[0].affine
+    assert all(volume.data.shape == (16, 20, 24) for volume in volumes)
+    assert all(np.array_equal(volume.affine, affine) for volume in volumes)
+    assert volumes[0].orientation == "RAS"
+    turned = np.degrees(np.arccos(np.diag(affine)[:3] / np.linalg.norm(affine[:3, :3], axis=0)))
+    assert 0.5 < turned.max() < 10
+    assert np.linalg.norm(affine[:3, 3]) > 1
+
+
+def test_the_field_of_view_is_divided_by_the_size_unless_a_spacing_is_given() -> None:
+    assert np.allclose(image("mask", side=16).spacing_mm, (12.5, 15.5, 13.5))
+    given = Phantom(size=(16, 16, 16), spacing_mm=(9.0, 10.0, 11.0)).cases()[0].images["mask"]()
+    assert np.allclose(given.spacing_mm, (9, 10, 11))
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_a_subject_has_one_shape_at_every_resolution(anatomy) -> None:
+    coarse = image("mask", anatomy=anatomy, side=24).data.mean()
+    fine = image("mask", anatomy=anatomy, side=48).data.mean()
+    assert abs(coarse / fine - 1) < 0.02
+
+
+# Anatomy
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+@pytest.mark.parametrize("lesions", [False, True])
+def test_every_tissue_of_the_table_is_there_and_no_other(anatomy, lesions) -> None:
+    found = {Tissue(value) for value in np.unique(image("labels", anatomy=anatomy, lesions=lesions).data)}
+    assert found == EVERYWHERE | OWN[anatomy] | ({Tissue.LESION} if lesions else set())
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_lesions_change_nothing_else(anatomy) -> None:
+    without, having = (image("labels", anatomy=anatomy, lesions=lesions).data for lesions in (False, True))
+    assert np.array_equal(without[having != Tissue.LESION], having[having != Tissue.LESION])
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_the_mask_is_the_body_with_its_cavities(anatomy) -> None:
+    mask, labels = image("mask", anatomy=anatomy), image("labels", anatomy=anatomy)
+    assert mask.data.dtype == labels.data.dtype == np.uint8
+    assert np.array_equal(mask.data == 1, labels.data > 0)
+    assert mask.data[labels.data == Tissue.GAS].all()
+    assert 0.2 < mask.data.mean() < 0.8
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_left_and_right_differ(anatomy) -> None:
+    labels, ct = image("labels", anatomy=anatomy).data, image("ct", anatomy=anatomy).data
+    assert (labels != labels[::-1]).mean() > 0.05
+    assert np.abs(ct - ct[::-1]).mean() > 40
+
+
+def test_right_is_right_in_every_head() -> None:
+    for index in range(6):
+        volume = image("labels", index=index)
+        voxels = np.argwhere(volume.data == Tissue.BLOOD)
+        centre = volume.affine[:3, :3] @ ((np.array(volume.data.shape) - 1) / 2) + volume.affine[:3, 3]
+        x = (voxels @ volume.affine[:3, :3].T + volume.affine[:3, 3] - centre)[:, 0]
+        assert (x > 12).sum() > 1.1 * (x < -12).sum(), "the right transverse sinus and jugular vein are the larger ones"
+
+
+# MR
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+@pytest.mark.parametrize("modality", MR)
+def test_mr_is_a_magnitude_of_ordinary_size(anatomy, modality) -> None:
+    data = image(modality, anatomy=anatomy).data
+    assert data.dtype == np.float32
+    assert data.min() >= 0
+    assert 150 < np.percentile(data, 99) < 1500
+    air = data[image("labels", anatomy=anatomy).data == Tissue.AIR]
+    assert 0 < np.median(air) < 0.08 * np.percentile(data, 99)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_head_contrasts_are_those_of_their_sequences(index) -> None:
+    def order(modality: str, *tissues: Tissue) -> None:
+        means = [mean(modality, tissue, index=index) for tissue in tissues]
+        assert means == sorted(means, reverse=True), (modality, means)
+
+    order("t1", Tissue.FAT, Tissue.WHITE, Tissue.GREY, Tissue.CSF, Tissue.BONE)
+    order("t2", Tissue.CSF, Tissue.GREY, Tissue.WHITE, Tissue.MUSCLE, Tissue.BONE)
+    order("flair", Tissue.GREY, Tissue.CSF)
+    order("pd", Tissue.FAT, Tissue.GREY, Tissue.WHITE, Tissue.BONE)
+    assert mean("t2", Tissue.CSF, index=index) > 1.8 * mean("t2", Tissue.WHITE, index=index)
+    assert mean("flair", Tissue.CSF, index=index) < 0.3 * mean("flair", Tissue.WHITE, index=index)
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_lesions_are_bright_on_flair_and_take_up_contrast(index) -> None:
+    def ratio(modality: str, tissue: Tissue) -> float:
+        return mean(modality, tissue, index=index, lesions=True) / mean(
+            modality, Tissue.WHITE, index=index, lesions=True
+        )
+
+    assert ratio("flair", Tissue.LESION) > 1.5
+    assert ratio("t1", Tissue.LESION) < 0.95
+    assert ratio("t1ce", Tissue.LESION) > 1.1
+    assert ratio("t1ce", Tissue.GREY) == pytest.approx(ratio("t1", Tissue.GREY), rel=0.08)
+
+
+def test_contrast_agent_reaches_vessels_and_mucosa() -> None:
+    labels = image("labels").data
+    for tissue in (Tissue.BLOOD, Tissue.MUCOSA):
+        there = labels == tissue
+        after, before = (np.median(image(modality).data[there]) for modality in ("t1ce", "t1"))
+        assert after > 1.3 * before
+
+
+def test_urine_is_dark_on_t1_and_bright_on_t2() -> None:
+    options = {"anatomy": "pelvis"}
+    assert mean("t1", Tissue.URINE, **options) < 0.7 * mean("t1", Tissue.MUSCLE, **options)
+    assert mean("t2", Tissue.URINE, **options) > 1.8 * mean("t2", Tissue.FAT, **options)
+
+
+def test_a_bias_field_runs_through_each_contrast_on_its_own() -> None:
+    fat = image("labels", side=64).data == Tissue.WHITE
+    shading = []
+    for modality in ("t1", "t2"):
+        data = image(modality, side=64).data
+        thirds = np.array_split(np.arange(64), 4)
+        shading.append([np.median(data[:, part][fat[:, part]]) / np.median(data[fat]) for part in thirds[1:3]])
+    assert np.abs(np.array(shading) - 1).max() > 0.005
+    assert np.abs(np.subtract(*shading)).max() > 0.005
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_t2_cannot_be_looked_up_from_t1(anatomy) -> None:
+    mask = image("mask", anatomy=anatomy).data > 0
+    source, target = (in_unit_range(image(modality, anatomy=anatomy), mask) for modality in ("t1", "t2"))
+    bins = np.minimum((source * 64).astype(int), 63)
+    # The best table there is: fitted to the very volume it is judged on.
+    table = np.bincount(bins, target, 64) / np.maximum(np.bincount(bins, minlength=64), 1)
+    assert -10 * np.log10(np.mean(np.square(table[bins] - target))) < 22
+
+
+# CT and cone-beam CT
+
+
+@pytest.mark.parametrize(
+    ("anatomy", "tissue", "tolerance"),
+    [
+        ("head", Tissue.AIR, 12),
+        ("head", Tissue.CSF, 12),
+        ("head", Tissue.GREY, 12),
+        ("head", Tissue.WHITE, 8),
+        ("head", Tissue.MUSCLE, 12),
+        ("pelvis", Tissue.FAT, 12),
+        ("pelvis", Tissue.MUSCLE, 8),
+        ("pelvis", Tissue.URINE, 10),
+        ("pelvis", Tissue.MARROW, 60),
+    ],
+)
+def test_ct_is_in_hounsfield_units(anatomy, tissue, tolerance) -> None:
+    assert mean("ct", tissue, anatomy=anatomy) == pytest.approx(PROPERTIES[tissue].hu, abs=tolerance)
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_bone_is_the_densest(anatomy) -> None:
+    ct, labels = image("ct", anatomy=anatomy).data, image("labels", anatomy=anatomy).data
+    assert ct.dtype == np.float32
+    assert ct.min() >= -1000
+    assert 700 < np.percentile(ct[labels == Tissue.BONE], 95) < 1600
+    assert np.median(ct[labels == Tissue.BONE]) > np.percentile(ct[(labels > 0) & (labels != Tissue.BONE)], 90)
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_cone_beam_ct_sees_a_cylinder(anatomy) -> None:
+    cbct, mask = image("cbct", anatomy=anatomy).data, image("mask", anatomy=anatomy).data
+    seen = cbct > -1000
+    assert not seen[0].any()
+    assert not seen[-1].any()
+    assert not seen[:, :, [0, -1]].any()
+    assert seen[20:28, 20:28, 12:36][mask[20:28, 20:28, 12:36] > 0].mean() > 0.9
+    assert 0.04 < ((mask > 0) & ~seen).mean() / mask.mean() < 0.6
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_cone_beam_ct_cups(anatomy) -> None:
+    """It falls short of CT, the more the deeper in the body."""
+    depth = distance_transform_edt(image("mask", anatomy=anatomy).data)
+    cbct = image("cbct", anatomy=anatomy).data
+    short = image("ct", anatomy=anatomy).data - cbct
+    soft = (np.abs(image("ct", anatomy=anatomy).data) < 150) & (cbct > -1000)
+    deep, middle, shallow = (
+        float(np.median(short[soft & (depth > low) & (depth <= high)])) for low, high in ((8, 99), (4, 8), (1, 4))
+    )
+    assert deep > middle > shallow
+    assert deep > shallow + 25
+
+
+@pytest.mark.parametrize("anatomy", ANATOMIES)
+def test_cone_beam_ct_is_noisy_and_streaked(anatomy) -> None:
+    ct, cbct = (image(modality, anatomy=anatomy).data for modality in ("ct", "cbct"))
+    error = cbct - ct
+    error -= gaussian_filter(error, 2)
+    soft = (np.abs(ct) < 150) & (cbct > -1000) & (uniform_filter((cbct > -1000).astype(float), 5) > 0.99)
+    assert 20 < error[soft].std() < 120
+    # Noise is independent from slice to slice; streaks run on along the axis of the gantry.
+    pairs = soft[:, :, 1:] & soft[:, :, :-1]
+    assert np.corrcoef(error[:, :, 1:][pairs], error[:, :, :-1][pairs])[0, 1] > 0.1

@@ -1,0 +1,67 @@
+"""Learning rates and ramps are functions of the step alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medtrans.optimizers import OPTIMIZERS
+from medtrans.ramp import Ramp, value_at
+from medtrans.schedules import SCHEDULES, Constant, Cosine, Linear, MultiStep
+
+
+def factors(schedule: object, steps: list[int], *, of: int = 100, epoch: int = 10) -> list[float]:
+    return [round(schedule.factor(step, of, epoch), 6) for step in steps]  # type: ignore[attr-defined]
+
+
+def test_constant() -> None:
+    assert factors(Constant(), [0, 50, 99]) == [1, 1, 1]
+
+
+def test_linear_begins_after_its_delay_and_ends_at_its_end() -> None:
+    assert factors(Linear(), [0, 50, 100]) == [1, 0.5, 0]
+    assert factors(Linear(delay=50, end=0.1), [0, 50, 75, 100, 150]) == [1, 1, 0.55, 0.1, 0.1]
+
+
+def test_multistep_drops_at_milestones_in_steps_or_epochs() -> None:
+    assert factors(MultiStep(milestones=(20, 40)), [19, 20, 40]) == [1, 0.5, 0.25]
+    assert factors(MultiStep(milestones=(2, 4), every="epoch"), [19, 20, 39, 40]) == [1, 0.5, 0.5, 0.25]
+
+
+def test_cosine() -> None:
+    assert factors(Cosine(), [0, 50, 100]) == [1, 0.5, 0]
+    assert factors(Cosine(end=0.5), [0, 100]) == [1, 0.5]
+
+
+def test_every_epoch_makes_stairs() -> None:
+    assert factors(Linear(every="epoch"), [0, 9, 10, 19, 20]) == [1, 1, 0.9, 0.9, 0.8]
+
+
+@given(st.sampled_from([Constant(), Linear(), Cosine(), MultiStep(milestones=(3,))]), st.integers(0, 1000))
+def test_no_schedule_leaves_the_range_from_0_to_1(schedule: Linear, step: int) -> None:
+    assert 0 <= schedule.factor(step, 500, 7) <= 1
+
+
+def test_a_ramp_waits_then_rises_then_stays() -> None:
+    ramp = Ramp(1.0, 3.0, 10, delay=5)
+    assert [ramp.at(step) for step in (0, 5, 10, 15, 100)] == [1, 1, 2, 3, 3]
+    assert Ramp(0.0, 1.0, 20, every="epoch").at(19, epoch_steps=10) == 0.5
+    assert value_at(0.25, 7) == 0.25
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_optimiser_minimises(name: str) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = OPTIMIZERS[name](lr=0.1).make([weight])
+    for _ in range(200):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+    assert weight.abs().max() < 0.1
+
+
+def test_the_names_a_config_may_write() -> None:
+    assert set(OPTIMIZERS) == {"adam", "adamw", "sgd"}
+    assert set(SCHEDULES) == {"constant", "linear", "multistep", "cosine"}

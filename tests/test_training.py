@@ -1,0 +1,196 @@
+"""The loop: what is checked, validated, kept and told, and that resuming is as if it had never stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medtrans import Callback, Method, RunInfo, Scored, TrainingError, checkpoint
+from medtrans.training import Plan, Standing, resume, train
+from medtrans.types import Batch
+
+
+class Random(Method):
+    """Adds noise to one weight: its result tells whether the random state of every step was the same."""
+
+    def __init__(self, broken_at: int | None = None, broken: str = "loss") -> None:
+        self.network = nn.Linear(2, 2)
+        nn.init.zeros_(self.network.weight)
+        nn.init.zeros_(self.network.bias)
+        self.broken_at, self.broken = broken_at, broken
+        self.steps: list[int] = []
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"generator": self.network}
+
+    def setup(self, fabric: Any) -> None:
+        """Nothing to hand over."""
+
+    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        self.steps.append(step)
+        bad = step == self.broken_at
+        with torch.no_grad():
+            self.network.weight += torch.randn(2, 2) + batch.source.mean()
+            if bad and self.broken == "weight":
+                self.network.weight[0, 0] = torch.nan
+        return {"loss": torch.tensor(float("inf") if bad and self.broken == "loss" else 1.0), "other": torch.ones(())}
+
+    def translate(self, source: Tensor) -> Tensor:
+        return source
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": len(self.steps)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.loaded = state["count"]
+
+
+class Ears(Callback):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_start(self, run: RunInfo) -> None:
+        self.heard.append(f"start {run.first_step}")
+
+    def on_step(self, step: int, values: Mapping[str, Tensor]) -> None:
+        self.heard.append(f"step {step}")
+
+    def on_validation(self, step: int, means: Mapping[str, float], cases: Sequence[Scored]) -> None:
+        self.heard.append(f"validation {step}")
+
+    def on_checkpoint(self, step: int, folder: Path) -> None:
+        self.heard.append(f"checkpoint {step} {folder.name}")
+
+    def on_end(self, step: int, error: BaseException | None) -> None:
+        self.heard.append(f"end {step} {type(error).__name__ if error else 'well'}")
+
+
+def batches(first: int, steps: int) -> Iterable[Batch]:
+    for step in range(first, steps):
+        image = torch.full((1, 1, 2, 2, 2), float(step))
+        yield Batch(image, image, None, (step + 1,))
+
+
+def plan(folder: Path, *, steps: int = 6, every: int = 2, best: str | None = "psnr", higher: bool = True) -> Plan:
+    return Plan(
+        seed=3,
+        rank=0,
+        steps=steps,
+        validate_every=every,
+        checkpoint_every=every,
+        keep=2,
+        best=best,
+        best_is_higher=higher,
+        checkpoints=folder,
+        config_hash="c0ffee",
+        extra={"target_numbers": {}},
+    )
+
+
+def go(
+    method: Method,
+    given: Plan,
+    *,
+    standing: Standing | None = None,
+    scores: Iterable[float] = (),
+    callbacks: Sequence[Callback] = (),
+) -> Standing:
+    standing = standing or Standing()
+    left = iter(scores)
+    train(
+        method,
+        batches(standing.step, given.steps),
+        given,
+        standing=standing,
+        validate=(lambda: ({"psnr": next(left)}, [])) if scores else None,
+        callbacks=callbacks,
+        run=RunInfo(given.checkpoints, {}, standing.step, given.steps),
+    )
+    return standing
+
+
+def test_a_resumed_run_ends_as_the_one_left_alone(tmp_path: Path) -> None:
+    straight = Random()
+    go(straight, plan(tmp_path / "a"))
+    go(Random(), plan(tmp_path / "b", steps=4))
+    found = checkpoint.newest(tmp_path / "b")
+    assert found is not None
+    second = Random()
+    standing = resume(second, found)
+    assert (standing.step, second.loaded) == (4, 4)
+    torch.manual_seed(99)
+    go(second, plan(tmp_path / "b"), standing=standing)
+    assert second.steps == [4, 5]
+    assert torch.equal(straight.network.weight, second.network.weight)
+
+
+def test_the_seed_matters(tmp_path: Path) -> None:
+    one, other = Random(), Random()
+    go(one, plan(tmp_path / "a"))
+    go(other, Plan(**{**vars(plan(tmp_path / "b")), "seed": 4}))
+    assert not torch.equal(one.network.weight, other.network.weight)
+
+
+def test_callbacks_hear_everything_in_order(tmp_path: Path) -> None:
+    ears = Ears()
+    go(Random(), plan(tmp_path, steps=3), scores=[1.0, 2.0], callbacks=[ears])
+    assert ears.heard == [
+        "start 0", "step 1", "step 2", "validation 2", "checkpoint 2 step_00000002", "step 3", "validation 3",
+        "checkpoint 3 step_00000003", "end 3 well",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("higher", "expected"), [(True, 4), (False, 2)])
+def test_best_is_the_best_validation_and_the_earlier_of_equals(tmp_path: Path, *, higher: bool, expected: int) -> None:
+    go(Random(), plan(tmp_path, higher=higher), scores=[1.0, 3.0, 3.0])
+    best = checkpoint.best(tmp_path)
+    assert best is not None
+    assert best.step == expected
+
+
+def test_the_best_score_survives_a_resume(tmp_path: Path) -> None:
+    go(Random(), plan(tmp_path, steps=2), scores=[5.0])
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    method = Random()
+    go(method, plan(tmp_path, steps=4), standing=resume(method, found), scores=[4.0])
+    best = checkpoint.best(tmp_path)
+    assert best is not None
+    assert best.step == 2
+
+
+@pytest.mark.parametrize("broken", ["loss", "weight"])
+def test_what_is_not_finite_stops_the_run_and_reaches_no_checkpoint(tmp_path: Path, broken: str) -> None:
+    ears = Ears()
+    with pytest.raises(TrainingError) as error:
+        go(Random(broken_at=3, broken=broken), plan(tmp_path), scores=[1.0, 2.0, 3.0], callbacks=[ears])
+    assert "step 4" in str(error.value)
+    assert ("case_0004" if broken == "loss" else "generator.weight") in str(error.value)
+    assert ears.heard[-1] == "end 4 TrainingError"
+    for mark in ("last", "best"):
+        assert '"step_00000002"' in (tmp_path / f"{mark}.json").read_text()
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found.step == 2
+    assert bool(torch.isfinite(found.networks()["generator"]["weight"]).all())
+
+
+def test_a_broken_loss_is_seen_within_a_log_interval_without_any_checkpoint(tmp_path: Path) -> None:
+    method = Random(broken_at=1)
+    with pytest.raises(TrainingError, match="step 2: loss is not finite"):
+        go(method, plan(tmp_path, steps=100, every=100))
+    assert len(method.steps) == 10
+
+
+def test_curves_travel_in_the_checkpoint(tmp_path: Path) -> None:
+    go(Random(), plan(tmp_path, steps=20, every=10), scores=[1.0, 2.0])
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    history = found.state()["history"]
+    assert history["loss"] == [[10.0, 1.0], [20.0, 1.0]]
+    assert history["validation psnr"] == [[10.0, 1.0], [20.0, 2.0]]
