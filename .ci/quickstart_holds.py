@@ -16,8 +16,6 @@ def main(path: Path) -> None:
     baselines = {
         name: max(scores[name]["mean"] for scores in summary["baselines"].values()) for name in ("psnr", "ssim")
     }
-    print(f"PSNR {model['psnr']:.2f} dB, best trivial {baselines['psnr']:.2f} dB; "
-          f"SSIM {model['ssim']:.3f}, best trivial {baselines['ssim']:.3f}")
     if len(summary["baselines"]) != 3:
         raise SystemExit("expected three trivial baselines")
     if model["psnr"] < baselines["psnr"] + MARGIN_DB or model["ssim"] <= baselines["ssim"]:

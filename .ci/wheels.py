@@ -33,7 +33,6 @@ def main(work: Path) -> None:
 
 def run(*command: str, cwd: Path | None = None) -> None:
     """Run a command and fail with it."""
-    print("+", *command, flush=True)
     subprocess.run(command, cwd=cwd, check=True)
 
 

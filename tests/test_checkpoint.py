@@ -111,7 +111,7 @@ def test_a_state_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         checkpoint.read(folder)
     assert manifest["step"] == 1
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         checkpoint.Checkpoint(folder, 1, "c0ffee").state()
     assert not marker.exists()
 

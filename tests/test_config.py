@@ -72,8 +72,13 @@ def test_overrides_reach_mappings_and_list_elements_also_those_of_defaults(write
 
 
 def test_naming_another_component_clears_the_older_options(write: Any) -> None:
-    path = write("c.yaml", MINIMAL + "generator: {name: mdaunet, options: {preset: tiny}}\nlosses: {l1: {weight: 3.0}}\n")
-    experiment = load_config([path], ["losses.l1.name=l2", "dataset.name=paired_folders", "dataset.options={root: x, images: {t1: a, t2: b}}"])
+    path = write(
+        "c.yaml", MINIMAL + "generator: {name: mdaunet, options: {preset: tiny}}\nlosses: {l1: {weight: 3.0}}\n"
+    )
+    experiment = load_config(
+        [path],
+        ["losses.l1.name=l2", "dataset.name=paired_folders", "dataset.options={root: x, images: {t1: a, t2: b}}"],
+    )
     assert experiment.config.generator.options == {"preset": "tiny"}
     assert experiment.config.losses["l1"].name == "l2"
     assert experiment.config.losses["l1"].weight == 3.0

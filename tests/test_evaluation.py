@@ -14,7 +14,7 @@ from medtrans.builtin.metrics.psnr import PSNR
 from medtrans.builtin.metrics.ssim import SSIM
 from medtrans.builtin.transforms.percentile import Percentile
 from medtrans.builtin.transforms.window import Window
-from medtrans.component import Preprocess
+from medtrans.components import Preprocess
 from medtrans.errors import DataError
 from medtrans.evaluation import (
     columns_of,

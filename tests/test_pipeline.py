@@ -225,12 +225,19 @@ def test_several_sources_and_targets(tmp_path: Path) -> None:
     config["train"] |= {"steps": 1, "best": "psnr"}
     folder = medtrans.run(config)
     assert set(json.loads(folder.summary.read_text())["metrics"]) >= {"psnr_t2", "psnr_flair"}
-    assert {path.name.rpartition("_")[2] for path in folder.predictions.glob("*.nii.gz")} == {"t2.nii.gz", "flair.nii.gz"}
+    assert {path.name.rpartition("_")[2] for path in folder.predictions.glob("*.nii.gz")} == {
+        "t2.nii.gz",
+        "flair.nii.gz",
+    }
 
 
 def test_weights_may_come_from_another_run(done: medtrans.RunFolder, tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "run")
-    config["train"] |= {"steps": 1, "initialise_from": {"run": str(done.path)}, "optimizer": {"name": "sgd", "options": {"lr": 1e-12}}}
+    config["train"] |= {
+        "steps": 1,
+        "initialise_from": {"run": str(done.path)},
+        "optimizer": {"name": "sgd", "options": {"lr": 1e-12}},
+    }
     folder = medtrans.run(config)
     best = checkpoint.best(done.checkpoints)
     assert best is not None
@@ -253,7 +260,9 @@ def test_check_names_a_part_that_does_not_work(tmp_path: Path) -> None:
         medtrans.check(tiny_config(tmp_path / "run"), ["losses.relativistic.options.level_weights=[1.0]"])
 
 
-@pytest.mark.parametrize("name", ["hcp_t1_t2", "dhcp_t2_t1", "brats_t2_flair", "brats_t1_t1ce", "synthrad_mr_ct", "synthrad_cbct_ct"])
+@pytest.mark.parametrize(
+    "name", ["hcp_t1_t2", "dhcp_t2_t1", "brats_t2_flair", "brats_t1_t1ce", "synthrad_mr_ct", "synthrad_cbct_ct"]
+)
 def test_a_published_experiment_lacks_only_its_data(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         medtrans.check(name, [f"dataset.options.root={tmp_path / 'nothing'}"])

@@ -148,7 +148,8 @@ def _write(
     for name, weights in networks.items():
         # safetensors refuses tensors that are not contiguous or that share memory.
         plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()}
-        save_file(plain, folder / f"{name}.safetensors", metadata={"medtrans": __version__, "step": str(step)})
+        # One entry only: safetensors writes several in any order, and equal weights shall be equal files.
+        save_file(plain, folder / f"{name}.safetensors", metadata={"medtrans": __version__})
     torch.save(dict(state), folder / _STATE)
     files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}

@@ -17,7 +17,7 @@ from medtrans.statistics import CaseScores, Column
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from medtrans.component import Metric, Preprocess
+    from medtrans.components import Metric, Preprocess
     from medtrans.volume import Volume
 
 __all__ = [

@@ -12,7 +12,7 @@ import torch
 from medtrans import checkpoint
 from medtrans._version import __version__
 from medtrans.assembly import make_method, make_preprocessing, multiple_of, padded_sides
-from medtrans.component import Method
+from medtrans.components import Method
 from medtrans.config import Experiment, load_config
 from medtrans.errors import ConfigError, DataError
 from medtrans.preprocess import Prepared, Preprocessing

@@ -13,7 +13,7 @@ from medtrans.regrid import canonical, cropped, regrid, spaced
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from medtrans.component import Preprocess
+    from medtrans.components import Preprocess
     from medtrans.volume import Grid, Volume
 
 __all__ = ["Prepared", "Preprocessing"]

@@ -10,7 +10,7 @@ import torch
 
 from medtrans.assembly import make_fabric, make_method, multiple_of, padded_sides
 from medtrans.cohort import Cohort
-from medtrans.component import Method
+from medtrans.components import Method
 from medtrans.config import Experiment
 from medtrans.errors import MedtransError, SetupError
 from medtrans.types import Batch

@@ -14,7 +14,7 @@ from medtrans.builtin.metrics.mae import MAE
 from medtrans.builtin.metrics.nmse import NMSE
 from medtrans.builtin.metrics.psnr import PSNR
 from medtrans.builtin.metrics.ssim import SSIM
-from medtrans.component import Metric
+from medtrans.components import Metric
 from medtrans.errors import DataError
 
 SPACING_MM = (1.0, 1.0, 2.0)

@@ -78,7 +78,9 @@ def test_the_adversarial_gradient_reaches_every_weight_of_the_generator() -> Non
     made = method(parts({"adversarial": WeightedLoss(Relativistic(), 1.0)}, optimizer=SGD(lr=0.1)))
     before = parameters_of(made.networks()["generator"])
     made.training_step(batch(), 0)
-    moved = [name for name, old in before.items() if not torch.equal(old, parameters_of(made.networks()["generator"])[name])]
+    moved = [
+        name for name, old in before.items() if not torch.equal(old, parameters_of(made.networks()["generator"])[name])
+    ]
     assert sorted(moved) == sorted(before)
 
 

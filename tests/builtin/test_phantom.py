@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from scipy.ndimage import distance_transform_edt, gaussian_filter, uniform_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, minimum_filter
 
 from medtrans.builtin.datasets.phantom import Phantom
 from medtrans.builtin.datasets.phantom_subject import Image
@@ -339,13 +339,13 @@ def test_cone_beam_ct_cups(anatomy) -> None:
     assert deep > shallow + 25
 
 
-@pytest.mark.parametrize("anatomy", ANATOMIES)
-def test_cone_beam_ct_is_noisy_and_streaked(anatomy) -> None:
+@pytest.mark.parametrize(("anatomy", "without_streaks"), [("head", 0.07), ("pelvis", 0.26)])
+def test_cone_beam_ct_is_noisy_and_streaked(anatomy, without_streaks) -> None:
     ct, cbct = (image(modality, anatomy=anatomy).data for modality in ("ct", "cbct"))
+    even = minimum_filter((np.abs(ct) < 150) & (cbct > -1000), 5)  # away from edges, which blur moves
     error = cbct - ct
     error -= gaussian_filter(error, 2)
-    soft = (np.abs(ct) < 150) & (cbct > -1000) & (uniform_filter((cbct > -1000).astype(float), 5) > 0.99)
-    assert 20 < error[soft].std() < 120
+    above, below = (error[:, :, part][even[:, :, 1:] & even[:, :, :-1]] for part in (slice(1, None), slice(-1)))
     # Noise is independent from slice to slice; streaks run on along the axis of the gantry.
-    pairs = soft[:, :, 1:] & soft[:, :, :-1]
-    assert np.corrcoef(error[:, :, 1:][pairs], error[:, :, :-1][pairs])[0, 1] > 0.1
+    assert 30 < (above - below).std() / np.sqrt(2) < 60
+    assert np.corrcoef(above, below)[0, 1] > without_streaks + 0.05

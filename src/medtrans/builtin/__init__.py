@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from medtrans.components import Component
-from medtrans.hookspecs import hookimpl
+from medtrans import Component, hookimpl
 
 PLUGIN_API = "1.0"
 

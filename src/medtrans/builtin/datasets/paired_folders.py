@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from medtrans.components import Case, Dataset
-from medtrans.errors import ConfigError, DataError
+from medtrans import Case, ConfigError, DataError, Dataset
 
 __all__ = ["PairedFolders"]
 

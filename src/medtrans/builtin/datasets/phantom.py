@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from medtrans import Case, Dataset
 from medtrans.builtin.datasets.phantom_subject import MODALITIES, Image, Recipe, field_of_view_mm
-from medtrans.components import Case, Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

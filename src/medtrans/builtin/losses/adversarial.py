@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from medtrans import ConfigError
 from medtrans.builtin.losses.levels import full_precision, weights_of_levels
-from medtrans.errors import ConfigError
 from medtrans.types import Loss, LossInputs, batch_mean
 
 __all__ = ["BCE", "LSGAN", "AdversarialLoss", "Relativistic"]
@@ -109,7 +109,7 @@ class Relativistic(AdversarialLoss):
     def discriminator_term(self, real: Tensor, fake: Tensor) -> Tensor:
         if self.form == "paired":
             return batch_mean(called_real(real - fake))
-        above = called_real(real - batch_mean(fake).detach())
+        above = called_real(real - batch_mean(fake))
         below = called_fake(fake - batch_mean(real))
         return (batch_mean(above) + batch_mean(below)) / 2
 

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from medtrans import ConfigError, SetupError
 from medtrans.builtin.losses.vgg import VGG19
-from medtrans.errors import ConfigError, SetupError
 
 __all__ = ["load_weights"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medtrans.errors import DataError
+from medtrans import DataError
 
 __all__ = ["compared_voxels", "require_comparable"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from medtrans import Metric
 from medtrans.builtin.metrics import compared_voxels
-from medtrans.component import Metric
 
 __all__ = ["MAE"]
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from medtrans import Metric
 from medtrans.builtin.metrics import compared_voxels
-from medtrans.component import Metric
 
 __all__ = ["NMSE"]
 

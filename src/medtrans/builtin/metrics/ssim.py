@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 from skimage.metrics import structural_similarity
 
+from medtrans import DataError, Metric
 from medtrans.builtin.metrics import require_comparable
-from medtrans.component import Metric
-from medtrans.errors import DataError
 
 __all__ = ["SSIM"]
 

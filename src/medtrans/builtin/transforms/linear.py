@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medtrans.component import Preprocess
-from medtrans.errors import DataError
+from medtrans import DataError, Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

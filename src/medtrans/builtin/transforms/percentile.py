@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from medtrans import ConfigError
 from medtrans.builtin.transforms.linear import Linear, inside, limits
-from medtrans.errors import ConfigError
 
 __all__ = ["Percentile"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING, ClassVar
 
+from medtrans import ConfigError
 from medtrans.builtin.transforms.linear import Linear
-from medtrans.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,3 +1,0 @@
-"""Temporary."""
-
-from medtrans.components import *
