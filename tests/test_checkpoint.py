@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import random
+import resource
+import stat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -111,9 +116,100 @@ def test_a_state_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         checkpoint.read(folder)
     assert manifest["step"] == 1
-    with pytest.raises(Exception, match=r"[Ww]eights"):
+    with pytest.raises(DataError, match="not a state"):
         checkpoint.Checkpoint(folder, 1, "c0ffee").state()
     assert not marker.exists()
+
+
+def signed(folder: Path) -> None:
+    """Make the manifest fit the files, as somebody with ill intent would."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["self"]
+    for name in manifest["sha256"]:
+        content = (folder / name).read_bytes()
+        manifest["sha256"][name], manifest["bytes"][name] = hashlib.sha256(content).hexdigest(), len(content)
+    manifest["self"] = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_code_in_a_state_never_runs_even_if_every_hash_fits(tmp_path: Path) -> None:
+    folder, marker = save(tmp_path, 1), tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (marker,))
+
+    torch.save({"method": Evil()}, folder / "state.pt")
+    signed(folder)
+    with pytest.raises(DataError, match=r"step_00000001/state\.pt: not a state"):
+        checkpoint.read(folder).state()
+    assert not marker.exists()
+
+
+def test_weights_that_are_none_are_named_even_if_every_hash_fits(tmp_path: Path) -> None:
+    folder = save(tmp_path, 1)
+    (folder / "generator.safetensors").write_bytes(b"not safetensors")
+    signed(folder)
+    with pytest.raises(DataError, match="step_00000001: weights cannot be read"):
+        checkpoint.read(folder).networks()
+
+
+@pytest.mark.parametrize("value", [np.float64(1), Path("here"), lambda: None], ids=["numpy", "path", "function"])
+def test_a_state_that_could_not_be_read_back_is_refused_when_it_is_saved(tmp_path: Path, value: Any) -> None:
+    save(tmp_path, 1)
+    with pytest.raises(SetupError, match=r"state_dict\(\) may hold tensors and plain Python values only"):
+        checkpoint.save(tmp_path, 2, {}, {"method": {"it": value}}, config_hash="c0ffee", keep=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+
+
+def test_a_damaged_one_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 5):
+        save(tmp_path, step)
+    (tmp_path / "step_00000005" / "state.pt").write_bytes(b"gone")
+    save(tmp_path, 3)
+    whole = [checkpoint.read(tmp_path / f"step_{step:08d}").step for step in (2, 3)]
+    assert whole == [2, 3]
+
+
+def test_a_damaged_mark_costs_no_checkpoint(tmp_path: Path) -> None:
+    checkpoint.mark(tmp_path, "best", save(tmp_path, 1))
+    (tmp_path / "best.json").write_text("{")
+    for step in (2, 3, 4):
+        save(tmp_path, step)
+    assert len(list(tmp_path.glob("step_*"))) == 4
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    left = tmp_path / ".part-step_00000007"
+    left.mkdir()
+    (left / "state.pt").write_bytes(b"half")
+    save(tmp_path, 8)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000008"]
+
+
+def test_a_checkpoint_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    previous = os.umask(0o027)
+    try:
+        folder = save(tmp_path, 1)
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("limit", [0, 100, 300, 1000])
+def test_a_disk_that_fills_at_any_write_is_an_error_with_the_path_and_its_room(tmp_path: Path, limit: int) -> None:
+    save(tmp_path, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(SetupError) as error:
+            save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(tmp_path) in str(error.value)
+    assert "bytes free" in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+    assert checkpoint.read(tmp_path / "step_00000001").step == 1
 
 
 def test_a_mark_that_points_elsewhere_is_refused(tmp_path: Path) -> None:

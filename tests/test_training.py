@@ -145,6 +145,37 @@ def test_callbacks_hear_everything_in_order(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("moment", ["on_start", "on_step", "on_end"])
+def test_a_callbacks_error_is_its_own_and_the_others_still_hear_the_end(tmp_path: Path, moment: str) -> None:
+    class Clumsy(Callback):
+        """Fails at one moment."""
+
+    def fail(*_: Any) -> None:
+        raise LookupError("clumsy")
+
+    clumsy, ears = Clumsy(), Ears()
+    setattr(clumsy, moment, fail)
+    with pytest.raises(LookupError, match="clumsy"):
+        go(Random(), plan(tmp_path, steps=2), callbacks=[ears, clumsy])
+    assert ears.heard[0] == "start 0"
+    assert ears.heard[-1].startswith("end")
+    assert ears.heard[-1].endswith("LookupError")
+
+
+def test_batches_that_end_too_early_are_an_error(tmp_path: Path) -> None:
+    standing, given = Standing(), plan(tmp_path)
+    with pytest.raises(TrainingError, match="step 3: the batches ended, 6 steps were planned"):
+        train(
+            Random(),
+            batches(0, 3),
+            given,
+            standing=standing,
+            validate=None,
+            callbacks=[],
+            run=RunInfo(tmp_path, {}, 0, given.steps),
+        )
+
+
 @pytest.mark.parametrize(("higher", "expected"), [(True, 4), (False, 2)])
 def test_best_is_the_best_validation_and_the_earlier_of_equals(tmp_path: Path, *, higher: bool, expected: int) -> None:
     go(Random(), plan(tmp_path, higher=higher), scores=[1.0, 3.0, 3.0])
@@ -191,6 +222,6 @@ def test_curves_travel_in_the_checkpoint(tmp_path: Path) -> None:
     go(Random(), plan(tmp_path, steps=20, every=10), scores=[1.0, 2.0])
     found = checkpoint.newest(tmp_path)
     assert found is not None
-    history = found.state()["history"]
+    history = found.state()["history"]["curves"]
     assert history["loss"] == [[10.0, 1.0], [20.0, 1.0]]
     assert history["validation psnr"] == [[10.0, 1.0], [20.0, 2.0]]

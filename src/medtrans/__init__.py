@@ -100,7 +100,8 @@ __all__ = [
     "Volume",
     "__version__",
     "check",
-    "componenthookimpl",
+    "component",
+    "hookimpl",
     "load",
     "run",
 ]

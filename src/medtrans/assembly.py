@@ -78,23 +78,18 @@ def make_method(experiment: Experiment, *, training_cases: int | None) -> Method
 
 
 def make_fabric(settings: TrainSettings) -> Fabric:
-    """Lightning Fabric on the devices and in the precision of the config.
+    """Lightning Fabric on a GPU where there is one, else on the CPU, in the precision of the config.
 
     Raises:
-        SetupError: the devices are not there.
+        SetupError: more than one device is asked for.
     """
     gpu = torch.cuda.is_available()
     precision = settings.precision
     if precision == "auto":
         precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
-    devices = settings.devices
-    if devices == "auto":
-        devices = torch.cuda.device_count() if gpu else 1
-    if gpu and devices > torch.cuda.device_count():
-        raise SetupError(
-            f"train.devices: {devices} devices are asked for, {torch.cuda.device_count()} are here; lower train.devices"
-        )
-    return Fabric(accelerator="cuda" if gpu else "cpu", devices=devices, precision=precision)
+    if settings.devices not in ("auto", 1):
+        raise SetupError(f"train.devices: {settings.devices} devices are asked for; this version trains on one, set 1")
+    return Fabric(accelerator="cuda" if gpu else "cpu", devices=1, precision=precision)
 
 
 def _epoch_steps(settings: TrainSettings, patches: int) -> int:

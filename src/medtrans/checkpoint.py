@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
+import pickle
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from medtrans.errors import DataError, SetupError
 __all__ = ["Checkpoint", "best", "mark", "newest", "read", "save"]
 
 _NAME = re.compile(r"step_\d{8,}")
+_PART = ".part-"
 _STATE = "state.pt"
 _MANIFEST = "manifest.json"
 
@@ -47,13 +50,24 @@ class Checkpoint:
     skipped: tuple[str, ...] = ()
 
     def networks(self) -> dict[str, dict[str, Tensor]]:
-        """The weights by network, on the host."""
-        return {path.stem: load_file(path) for path in sorted(self.folder.glob("*.safetensors"))}
+        """The weights by network, on the host.
+
+        Raises:
+            DataError: a file is not safetensors.
+        """
+        paths = sorted(self.folder.glob("*.safetensors"))
+        try:
+            return {path.stem: load_file(path) for path in paths}
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{self.folder.name}: weights cannot be read ({error})") from error
 
     def state(self) -> dict[str, Any]:
-        """All else, tensors and plain Python values only."""
-        state: dict[str, Any] = torch.load(self.folder / _STATE, map_location="cpu", weights_only=True)
-        return state
+        """All else, tensors and plain Python values only.
+
+        Raises:
+            DataError: the file holds anything else, which is never loaded since it may run code.
+        """
+        return _read_state(self.folder / _STATE, f"{self.folder.name}/{_STATE}")
 
 
 def save(
@@ -76,25 +90,24 @@ def save(
         keep: how many to leave, the one marked best not counted.
 
     Raises:
-        SetupError: the disk is full or may not be written; older checkpoints are as they were.
+        SetupError: the disk is full or may not be written, or `state` holds other than plain values; older checkpoints
+            are as they were.
     """
     final = folder / f"step_{step:08d}"
+    temporary = folder / f"{_PART}{final.name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
+        for left in folder.glob(f"{_PART}*/"):
+            # Left by a process that was killed while it wrote or pruned.
+            shutil.rmtree(left, ignore_errors=True)
+        temporary.mkdir()
         _write(temporary, step, networks, state, config_hash)
         _verify(temporary)
         if final.exists():
-            shutil.rmtree(final)
+            _discard(final)
         temporary.rename(final)
         _synchronise(folder)
     except (OSError, SafetensorError) as error:
-        raise _unwritable(folder, error) from error
-    except RuntimeError as error:
-        # torch reports a full disk as a RuntimeError of its zip writer.
         raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -139,7 +152,7 @@ def read(folder: Path) -> Checkpoint:
         DataError: a file is missing, longer or shorter, or differs from what was written.
     """
     manifest = _verify(folder)
-    return Checkpoint(folder, int(manifest["step"]), str(manifest["config_hash"]))
+    return Checkpoint(folder, manifest["step"], manifest["config_hash"])
 
 
 def _write(
@@ -150,7 +163,7 @@ def _write(
         plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()}
         # One entry only: safetensors writes several in any order, and equal weights shall be equal files.
         save_file(plain, folder / f"{name}.safetensors", metadata={"medtrans": __version__})
-    torch.save(dict(state), folder / _STATE)
+    (folder / _STATE).write_bytes(_state_bytes(state))
     files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     manifest = {"step": step, "config_hash": config_hash, "medtrans": __version__, "sha256": files, "bytes": sizes}
@@ -159,12 +172,49 @@ def _write(
     write_json(folder / _MANIFEST, {**manifest, "self": _digest_text(manifest)})
 
 
+def _state_bytes(state: Mapping[str, Any]) -> memoryview:
+    """The state as `state.pt` holds it; through memory, since torch's own writer reports a full disk without its name.
+
+    What could not be read back is refused now, rather than when a run of days is to be resumed.
+    """
+    buffer = io.BytesIO()
+    try:
+        torch.save(dict(state), buffer)
+        buffer.seek(0)
+        _read_state(buffer, _STATE)
+    except (DataError, pickle.PicklingError, AttributeError, TypeError) as error:
+        raise SetupError(
+            f"{_STATE}: the method's state_dict() may hold tensors and plain Python values only ({error})"
+        ) from error
+    return buffer.getbuffer()
+
+
+def _read_state(file: Path | io.BytesIO, name: str) -> dict[str, Any]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        first = str(error).partition(". ")[0]
+        raise DataError(f"{name}: not a state of weights and plain values, so it is not loaded ({first})") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{name}: expected a mapping, found {type(state).__name__}")
+    return state
+
+
 def _verify(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         stated = manifest.pop("self")
         hashes, sizes = dict(manifest["sha256"]), dict(manifest["bytes"])
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        manifest["step"], manifest["config_hash"] = int(manifest["step"]), str(manifest["config_hash"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"{folder.name}/{_MANIFEST}: is missing or damaged ({type(error).__name__})") from error
     if stated != _digest_text(manifest):
         raise DataError(f"{folder.name}/{_MANIFEST}: checksum does not match: the file is damaged")
@@ -174,17 +224,41 @@ def _verify(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder.name}: files do not fit its manifest: {odd}")
     for name, expected in hashes.items():
         path = folder / name
-        if path.stat().st_size != sizes[name] or _digest(path) != expected:
+        if path.stat().st_size != sizes.get(name) or _digest(path) != expected:
             raise DataError(f"{folder.name}/{name}: checksum does not match: the file is damaged")
     return dict(manifest)
 
 
 def _prune(folder: Path, keep: int) -> None:
-    spared = _marked(folder, "best")
-    old = sorted(_checkpoints(folder), reverse=True)[max(keep, 2) :]
-    for checkpoint in old:
-        if checkpoint.name != spared:
-            shutil.rmtree(checkpoint, ignore_errors=True)
+    """Leave the newest `keep` that are whole, at least two, and the best; a damaged one does not count."""
+    try:
+        spared = _marked(folder, "best")
+    except DataError:
+        # Which one is best is not known, so that none is removed.
+        return
+    left = max(keep, 2)
+    for checkpoint in sorted(_checkpoints(folder), reverse=True):
+        if left > 0:
+            left -= _is_whole(checkpoint)
+        elif checkpoint.name != spared:
+            # The new checkpoint is safe: one that cannot be removed costs room and is tried again.
+            with suppress(OSError):
+                _discard(checkpoint)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        _verify(checkpoint)
+    except DataError:
+        return False
+    return True
+
+
+def _discard(checkpoint: Path) -> None:
+    """Remove a checkpoint; under another name first, so that none is ever half there."""
+    going = checkpoint.with_name(f"{_PART}old-{checkpoint.name}")
+    checkpoint.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:

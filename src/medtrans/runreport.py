@@ -30,7 +30,7 @@ def write_report(folder: RunFolder) -> Path:
     summary = folder.read_json(folder.summary)
     rows = read_metrics_csv(folder.metrics)
     newest = checkpoint.newest(folder.checkpoints)
-    history: Mapping[str, Any] = newest.state().get("history", {}) if newest else {}
+    curves: Mapping[str, Any] = newest.state()["history"]["curves"] if newest else {}
     page = render(
         title=f"{', '.join(config['source'])} to {', '.join(config['target'])}",
         command="medtrans run config.yaml",
@@ -39,7 +39,7 @@ def write_report(folder: RunFolder) -> Path:
         summary=summary,
         rows=[{"label": row.label, **row.values} for row in rows],
         pictures=_pictures(folder),
-        curves={name: [(float(step), float(value)) for step, value in points] for name, points in history.items()},
+        curves={name: [(float(step), float(value)) for step, value in points] for name, points in curves.items()},
     )
     write_text(folder.report, page)
     return folder.report

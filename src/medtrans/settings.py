@@ -212,7 +212,7 @@ class TrainSettings(Settings):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = "auto"
     """auto: bf16-mixed on GPUs that have it, else 32-true."""
     devices: Literal["auto"] | Positive = "auto"
-    """Devices to train on; auto: all GPUs, else one CPU process."""
+    """Devices to train on; auto: a GPU where there is one, else the CPU. This version trains on one."""
     workers: Annotated[int, Field(ge=0)] = 2
     """Processes that prepare patches, on each device."""
     initialise_from: InitialiseSettings | None = None

@@ -38,10 +38,10 @@ def train_method(
         TrainingError: training had to stop.
     """
     config = study.experiment.config
-    standing = _standing(method, folder) if continued else Standing()
     if not continued and config.train.initialise_from is not None:
         initialise(method, config.train.initialise_from)
     method.setup(fabric)
+    standing = _standing(method, folder) if continued else Standing()
     members = study.cohort.of("validation")[: config.train.validation_cases]
     callbacks: list[Callback] = [
         study.experiment.build("callbacks", name) for name in study.experiment.under("callbacks")

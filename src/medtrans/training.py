@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,8 @@ def train(
         run: what they are told first.
 
     Raises:
-        TrainingError: a loss, a gradient norm or a weight is not finite; no checkpoint holds it.
+        TrainingError: a loss, a gradient norm or a weight is not finite, and no checkpoint holds it; or there were
+            fewer batches than steps.
     """
     watch = _Watch()
     with _watched(callbacks, run, standing):
@@ -103,9 +104,11 @@ def train(
             watch.see(standing.step, values, batch)
             for callback in callbacks:
                 callback.on_step(standing.step, values)
-            if standing.step % LOG_INTERVAL == 0:
+            if standing.step % LOG_INTERVAL == 0 or standing.step == plan.steps:
                 standing.history.add(standing.step, watch.means())
             _rest(method, plan, standing, watch, validate, callbacks)
+        if standing.step < plan.steps:
+            raise TrainingError(f"step {standing.step}: the batches ended, {plan.steps} steps were planned")
 
 
 def resume(method: Method, found: Checkpoint) -> Standing:
@@ -114,7 +117,7 @@ def resume(method: Method, found: Checkpoint) -> Standing:
     for name, network in method.networks().items():
         network.load_state_dict(weights[name])
     method.load_state_dict(state["method"])
-    return Standing(found.step, state["best_score"], History(state["history"]))
+    return Standing(found.step, state["best_score"], History(**state["history"]))
 
 
 def _rest(
@@ -156,7 +159,7 @@ def _save(method: Method, plan: Plan, standing: Standing, callbacks: Sequence[Ca
     state = {
         "method": method.state_dict(),
         "best_score": standing.best_score,
-        "history": standing.history.curves,
+        "history": asdict(standing.history),
         **plan.extra,
     }
     folder = checkpoint.save(
@@ -228,9 +231,16 @@ def _all_finite(values: Sequence[Tensor]) -> list[bool]:
 
 @contextmanager
 def _watched(callbacks: Sequence[Callback], run: RunInfo, standing: Standing) -> Iterator[None]:
-    """Callbacks hear of the start, and of the end whatever happens."""
-    for callback in callbacks:
-        callback.on_start(run)
+    """Every callback that heard of the start hears of the end, whatever happens, to the others too."""
+    with ExitStack() as ends:
+        for callback in callbacks:
+            ends.enter_context(_hears(callback, run, standing))
+        yield
+
+
+@contextmanager
+def _hears(callback: Callback, run: RunInfo, standing: Standing) -> Iterator[None]:
+    callback.on_start(run)
     error: BaseException | None = None
     try:
         yield
@@ -238,5 +248,4 @@ def _watched(callbacks: Sequence[Callback], run: RunInfo, standing: Standing) ->
         error = raised
         raise
     finally:
-        for callback in callbacks:
-            callback.on_end(standing.step, error)
+        callback.on_end(standing.step, error)

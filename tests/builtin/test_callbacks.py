@@ -35,6 +35,18 @@ def test_tensorboard_holds_scalars_and_pictures(tmp_path: Path) -> None:
     assert events.Tags()["images"] == ["case_0001"]
 
 
+def test_after_a_resume_tensorboard_still_shows_what_was_done_before(tmp_path: Path) -> None:
+    for first, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        board = TensorBoard(every=1)
+        board.on_start(RunInfo(tmp_path, {}, first, 4))
+        for step in steps:
+            board.on_step(step, {"l1": torch.tensor(float(first))})
+        board.on_end(steps[-1], None)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train/l1")] == [(1, 0), (2, 0), (3, 2), (4, 2)]
+
+
 def test_progress_without_a_terminal_is_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     progress = Progress(every_s=1e-9)
     with caplog.at_level(logging.INFO, logger="medtrans"):

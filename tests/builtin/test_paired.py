@@ -16,16 +16,17 @@ from medtrans.builtin.losses.voxel import L1
 from medtrans.components import WeightedLoss
 from medtrans.optimizers import SGD, Adam
 from medtrans.ramp import Ramp
-from medtrans.types import Batch, LossInputs
+from medtrans.types import Batch, DiscriminatorOutput, LossInputs, Pyramid
 
 LEVELS = 2
+ADAM = Adam(lr=1e-3)
 
 
 def parts(
     losses: dict[str, WeightedLoss] | None = None,
     *,
     discriminator: bool = True,
-    optimizer: Any = Adam(lr=1e-3),
+    optimizer: Any = ADAM,
     accumulate: int = 1,
     factor: Any = lambda _step, _role: 1.0,
 ) -> Parts:
@@ -272,6 +273,96 @@ def test_the_pool_shows_older_predictions() -> None:
     for step in range(4):
         made.training_step(batch(step), step)
     assert len(made.state_dict()["pool"]) == 2
+
+
+class Judge(nn.Module):
+    """Remembers what it was shown; part of it is frozen by its author."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.given = nn.Conv3d(2, 1, 1), nn.Conv3d(1, 1, 1).requires_grad_(requires_grad=False)
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
+        self.seen.append((candidate[0].detach(), source[0]))
+        return DiscriminatorOutput((self.given(self.body(torch.cat((candidate[0], source[0]), dim=1))),), ())
+
+
+class Twice(nn.Module):
+    """A generator whose prediction tells its source, and that keeps a child under a name that wrappers use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module, self.scale = nn.BatchNorm3d(1), nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, source: Tensor) -> Tensor:
+        if source.shape[-1] == 3:
+            raise ValueError("three voxels")
+        return source * self.scale + 0 * self.module(source)
+
+
+def small(**changes: Any) -> Parts:
+    losses = {"adversarial": WeightedLoss(Relativistic(), 1.0)}
+    given = {"make_generator": lambda *_: Twice(), "make_discriminator": lambda *_: Judge(), **changes}
+    return Parts(**{**vars(parts(losses)), **given})
+
+
+def test_an_older_prediction_is_judged_beside_the_source_it_was_made_from() -> None:
+    made = method(small(learning_rate_factor=lambda _step, _role: 0.0), pool_size=2)
+    judge: Any = made.networks()["discriminator"]
+    older = 0
+    for step in range(6):
+        judge.seen.clear()
+        made.training_step(batch(step), step)
+        prediction, source = judge.seen[1]
+        torch.testing.assert_close(prediction, 2 * source)
+        older += not torch.equal(source, batch(step).source)
+    assert older > 0
+
+
+def test_what_an_author_froze_stays_frozen() -> None:
+    made = method(small())
+    judge: Any = made.networks()["discriminator"]
+    made.training_step(batch(), 0)
+    assert [name for name, weight in judge.named_parameters() if not weight.requires_grad] == [
+        "given.weight",
+        "given.bias",
+    ]
+
+
+@pytest.mark.parametrize("fabric", [True, False])
+def test_a_network_is_saved_whole_whatever_its_children_are_called(*, fabric: bool) -> None:
+    made = method(small(), fabric=fabric)
+    assert {"scale", "module.weight"} <= set(made.networks()["generator"].state_dict())
+
+
+def test_a_state_taken_up_before_the_setup_follows_the_weights() -> None:
+    first = method()
+    first.training_step(batch(), 0)
+    second = method(fabric=False)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.setup(Fabric(accelerator="cpu", devices=1, precision="64-true"))
+    second.training_step(batch(), 1)
+    moments = [moment["exp_avg"] for moment in second.generator.optimizer.state.values()]
+    assert {moment.dtype for moment in moments} == {torch.float64}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_translations_are_float32_in_every_precision(precision: Any, ema: float | None) -> None:
+    made = method(fabric=False, ema=ema)
+    made.setup(Fabric(accelerator="cpu", devices=1, precision=precision))
+    made.training_step(batch(), 0)
+    assert made.translate(batch().source).dtype == torch.float32
+
+
+def test_a_translation_that_fails_leaves_every_mode_alone() -> None:
+    made = method(small())
+    network: Any = made.networks()["generator"]
+    network.module.eval()
+    with pytest.raises(ValueError, match="three voxels"):
+        made.translate(torch.zeros(1, 1, 3, 3, 3))
+    assert (network.training, network.module.training) == (True, False)
 
 
 def test_scalars_carry_no_graph() -> None:

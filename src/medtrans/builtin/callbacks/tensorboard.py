@@ -27,7 +27,7 @@ class TensorBoard(Callback):
 
     def on_start(self, run: RunInfo) -> None:
         """Open the event file in the run's folder; after a resume, events of steps that are done again are dropped."""
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.first_step or None)
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.first_step + 1)
 
     def on_step(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Write the scalars of a step."""

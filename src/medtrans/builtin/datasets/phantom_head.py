@@ -185,7 +185,7 @@ def _below_tentorium(points: Points) -> Distance:
 
 def _cerebrum(canvas: Canvas, points: Points, cavity: Distance, rng: np.random.Generator) -> None:
     x, y, _ = points
-    hull = both(cavity + 3.5, -_below_tentorium(points) + 1)
+    hull = both(cavity + 4.5, -_below_tentorium(points) + 1)
     # The falx leans with the torque of the hemispheres.
     falx = np.abs(x - 0.045 * y) - 1.4
     callosum = ellipsoid(points, (0, -8, 16), (24, 42, 22))
@@ -197,8 +197,8 @@ def _cerebrum(canvas: Canvas, points: Points, cavity: Distance, rng: np.random.G
         ),
     )
     depth = rng.uniform(13, 18)
-    width = rng.uniform(0.9, 1.5)
-    sulci = both(Waves(rng, 14, (22, 40)).sheets(points) - width, -hull - depth)
+    width = rng.uniform(1.6, 2.4)
+    sulci = both(Waves(rng, 14, (30, 50)).sheets(points) - width, -hull - depth)
     brain = both(hull, -fissures, -sulci)
     canvas.paint(Tissue.GREY, brain)
     canvas.paint(Tissue.WHITE, brain + rng.uniform(3.0, 3.8))

@@ -62,7 +62,7 @@ PROPERTIES: Mapping[Tissue, Properties] = MappingProxyType(
         Tissue.FAT: Properties(350.0, 70.0, 1.00, -95.0, 0.0),
         Tissue.MUSCLE: Properties(900.0, 47.0, 1.00, 55.0, 0.05),
         Tissue.BONE: Properties(250.0, 0.5, 0.20, 1200.0, 0.0),
-        Tissue.MARROW: Properties(549.0, 49.0, 0.70, 220.0, 0.05),
+        Tissue.MARROW: Properties(549.0, 49.0, 0.90, 220.0, 0.05),
         Tissue.CSF: Properties(2569.0, 329.0, 1.00, 8.0, 0.0),
         Tissue.GREY: Properties(833.0, 83.0, 0.86, 37.0, 0.0),
         Tissue.WHITE: Properties(500.0, 70.0, 0.77, 28.0, 0.0),

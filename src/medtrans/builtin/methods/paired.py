@@ -26,9 +26,13 @@ __all__ = ["PairedMethod"]
 
 @dataclass
 class _Player:
-    """A network with its optimiser."""
+    """A network with its optimiser.
+
+    `bare` is the network itself; `network` is what a training step calls: the same, or Fabric's wrapper around it.
+    """
 
     role: str
+    bare: nn.Module
     network: nn.Module
     optimizer: Optimizer
     base_rates: tuple[float, ...]
@@ -44,7 +48,8 @@ class PairedMethod(Method):
     Args:
         parts: what the engine hands over.
         order: whose weights a step updates first.
-        pool_size: past predictions the discriminator may be shown instead of fresh ones; 0 for none.
+        pool_size: past predictions the discriminator may be shown, each beside its own source, instead of fresh ones;
+            0 for none. Checkpoints then hold these images.
         clip_norm: gradients of a network are scaled down to this norm; null does not clip.
         ema: share that the running average of the generator's weights keeps at each step; validation and prediction
             then use the average. null uses the weights themselves.
@@ -67,24 +72,27 @@ class PairedMethod(Method):
             if parts.make_discriminator is None
             else self._player("discriminator", parts.make_discriminator(parts.source_channels, parts.target_channels))
         )
-        self.average = None if ema is None else Average(self.generator.network, ema)
+        self.average = None if ema is None else Average(self.generator.bare, ema)
         self.pool = PredictionPool(pool_size)
         self.fabric: Fabric | None = None
 
     def networks(self) -> dict[str, nn.Module]:
         """The generator, its average and the discriminator, as far as there are."""
-        found = {"generator": _bare(self.generator.network)}
+        found = {"generator": self.generator.bare}
         if self.average is not None:
             found["generator_average"] = self.average.network
         if self.discriminator is not None:
-            found["discriminator"] = _bare(self.discriminator.network)
+            found["discriminator"] = self.discriminator.bare
         return found
 
     def setup(self, fabric: Fabric) -> None:
         """Hand networks and optimisers to Fabric."""
         self.fabric = fabric
         for player in self._players():
-            player.network, player.optimizer = fabric.setup(player.network, player.optimizer)
+            player.network, player.optimizer = fabric.setup(player.bare, player.optimizer)
+            # Fabric moves weights only; a state loaded before now follows them in device and precision.
+            player.optimizer.load_state_dict(player.optimizer.state_dict())
+        self.pool.kept = [tuple(image.to(fabric.device) for image in kept) for kept in self.pool.kept]
         self.losses.to(fabric.device)
         if self.average is not None:
             self.average.network.to(fabric.device)
@@ -108,7 +116,7 @@ class PairedMethod(Method):
             values, shown = self._update_generator(chunks, None, step)
             values |= self._update_discriminator(chunks, shown, step)
         if self.average is not None:
-            self.average.update(_bare(self.generator.network))
+            self.average.update(self.generator.bare)
         rate = self.generator.optimizer.param_groups[0]["lr"]
         return {**values, "learning_rate": torch.as_tensor(rate)}
 
@@ -128,13 +136,11 @@ class PairedMethod(Method):
 
     def translate(self, source: Tensor) -> Tensor:
         """The translation at full resolution, float32 in [0, 1]."""
-        network = self.generator.network if self.average is None else self.average.network
-        training = network.training
-        network.eval()
-        with torch.no_grad(), self._precision():
-            finest = as_pyramid(network(source))[0]
-        network.train(training)
-        return finest.float().clamp(0, 1)
+        # Not Fabric's wrapper: ranks translate different numbers of windows, and a wrapper may wait for the others.
+        network = self.generator.bare if self.average is None else self.average.network
+        source = source.to(next(network.parameters()).dtype)
+        with torch.no_grad(), _evaluating(network), self._precision():
+            return as_pyramid(network(source))[0].float().clamp(0, 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Optimisers, pool and the average's count."""
@@ -155,7 +161,7 @@ class PairedMethod(Method):
 
     def _player(self, role: str, network: nn.Module) -> _Player:
         optimizer = self.parts.make_optimizer(network.parameters(), role)
-        return _Player(role, network, optimizer, tuple(group["lr"] for group in optimizer.param_groups))
+        return _Player(role, network, network, optimizer, tuple(group["lr"] for group in optimizer.param_groups))
 
     def _players(self) -> tuple[_Player, ...]:
         return tuple(player for player in (self.generator, self.discriminator) if player is not None)
@@ -166,12 +172,14 @@ class PairedMethod(Method):
         player, values = self.discriminator, _Sums(len(chunks))
         player.optimizer.zero_grad(set_to_none=True)
         for index, (chunk, prediction) in enumerate(zip(chunks, predictions, strict=True)):
-            shown = self.pool.exchange(tuple(level.detach() for level in prediction), step * len(chunks) + index)
-            inputs = self._inputs(chunk, shown, step, "discriminator")
+            # An older prediction is judged beside the source it was made from, or the pair alone would give it away.
+            fresh = (*(level.detach() for level in prediction), chunk.source)
+            *shown, source = self.pool.exchange(fresh, step * len(chunks) + index)
+            inputs = self._inputs(chunk, tuple(shown), step, "discriminator")
             inputs = replace(
                 inputs,
                 real=self._judge(player.network, inputs.target, inputs.source),
-                fake=self._judge(player.network, inputs.prediction, inputs.source),
+                fake=self._judge(player.network, inputs.prediction, pyramid(source, len(shown))),
             )
             terms = self.discriminator_losses(inputs)
             if not terms:
@@ -237,16 +245,21 @@ class PairedMethod(Method):
 
     @contextmanager
     def _frozen_discriminator(self) -> Iterator[nn.Module | None]:
-        """The discriminator without gradients of its own, nor any exchange between ranks."""
+        """The discriminator without gradients of its own, nor any exchange between ranks.
+
+        Weights that its author froze stay frozen afterwards.
+        """
         if self.discriminator is None:
             yield None
             return
         network = self.discriminator.network
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         network.requires_grad_(requires_grad=False)
         try:
             yield network
         finally:
-            network.requires_grad_(requires_grad=True)
+            for parameter in trained:
+                parameter.requires_grad = True
 
     def _backward(self, total: Tensor, player: _Player, *, last: bool) -> None:
         if self.fabric is None:
@@ -299,7 +312,13 @@ def _full(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _bare(network: nn.Module) -> nn.Module:
-    """The network itself, out of Fabric's and DDP's wrappers."""
-    inner = getattr(network, "module", None)
-    return _bare(inner) if isinstance(inner, nn.Module) else network
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode; each module returns to the mode it was in, also after an error."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
