@@ -1,7 +1,9 @@
 """Owns the writing of the reference pages that are made from the code, so that they cannot differ from it.
 
-python docs/generate.py            writes them
-python docs/generate.py --check    fails, naming the page, where one is out of date
+    python docs/generate.py            writes them
+    python docs/generate.py --check    fails where one is out of date
+
+The text of each page comes from a file of its own under `generators/`.
 """
 
 from __future__ import annotations

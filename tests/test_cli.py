@@ -44,7 +44,9 @@ def config(tiny: dict[str, Any], tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("statement", ["import medtrans", "import medtrans.cli", "from medtrans import Component, Case"])
+@pytest.mark.parametrize(
+    "statement", ["import medtrans", "import medtrans.cli", "from medtrans import Component, Case"]
+)
 def test_importing_loads_no_torch(statement: str) -> None:
     code = f"{statement}; import sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -88,7 +90,9 @@ def test_five_typos_are_told_together_with_suggestions_before_anything_is_writte
     assert not Path(tiny["output_dir"]).exists()
 
 
-def test_run_predict_evaluate_and_report(medtrans: Medtrans, config: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_run_predict_evaluate_and_report(
+    medtrans: Medtrans, config: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
     folder = Path(tiny["output_dir"])
     code, out, err = medtrans("run", str(config), "train.steps=1")
     assert code == 0, err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from medtrans.history import History
 
 
@@ -18,4 +20,4 @@ def test_a_long_curve_is_thinned_evenly() -> None:
         history.add(step, {"l1": 0.0})
     steps = [point[0] for point in history.curves["l1"]]
     assert 1000 <= len(steps) <= 2001
-    assert len({after - before for before, after in zip(steps, steps[1:], strict=False)}) == 1
+    assert len({after - before for before, after in pairwise(steps)}) == 1

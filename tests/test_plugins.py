@@ -37,8 +37,10 @@ BROKEN = {
     ),
     "other interface": ("PLUGIN_API = '2.0'", "written for plugin interface 2.0, this medtrans has 1.0"),
     "twice": (
-        ("from medtrans import Component, hookimpl\n@hookimpl\ndef medtrans_losses():\n"
-        "    return [Component('a', dict), Component('a', dict)]"),
+        (
+            "from medtrans import Component, hookimpl\n@hookimpl\ndef medtrans_losses():\n"
+            "    return [Component('a', dict), Component('a', dict)]"
+        ),
         "offers 'a' twice",
     ),
 }

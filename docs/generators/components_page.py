@@ -1,4 +1,4 @@
-"""Owns the page of the built-in components."""
+"""Owns the page of the components that come with medtrans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medtrans.components import Component
 from medtrans.hookspecs import KINDS
 from medtrans.optimizers import OPTIMIZERS
 from medtrans.options import options_of, summary_of
-from medtrans.plugins import BUILTIN, Registry
+from medtrans.plugins import BUILTIN, Registry, discover
 from medtrans.schedules import SCHEDULES
 from medtrans.show import component_yaml
 
@@ -24,8 +24,8 @@ options at their defaults, ready to paste. `medtrans show` also lists what insta
 
 
 def components_page() -> str:
-    """Every built-in component with its options, ready to paste."""
-    components = Registry().plugin(BUILTIN).components
+    """Every component that comes with medtrans, with its options ready to paste."""
+    components = own_components()
     parts = [COMPONENTS_INTRO]
     for kind, hook in KINDS.items():
         parts.append(f"## {hook.removeprefix('medtrans_').capitalize()}\n")
@@ -35,6 +35,17 @@ def components_page() -> str:
         parts.append(f"## {title}\n\nFor `train.{kind}`; these are not extended by plugins.\n")
         parts += [own_part(kind, name, factory) for name, factory in own.items()]
     return "\n".join(parts)
+
+
+def own_components() -> dict[tuple[str, str], Component]:
+    """By kind and name as a config writes it; built-ins first."""
+    registry = Registry()
+    found = dict(registry.plugin(BUILTIN).components)
+    for origin in discover():
+        if origin.distribution == "medtrans" and origin.prefix != BUILTIN:
+            offered = registry.plugin(origin.prefix).components
+            found |= {(kind, f"{origin.prefix}:{name}"): one for (kind, name), one in offered.items()}
+    return found
 
 
 def component_part(kind: str, name: str, component: Component) -> str:
