@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +122,43 @@ def test_a_run_cut_short_and_resumed_ends_bit_for_bit_as_the_one_left_alone(
     resumed = medtrans.run(config, resume=True)
     assert final_weights(resumed) == final_weights(done)
     assert resumed.metrics.read_text() == done.metrics.read_text()
+
+
+KILLER = """
+import os, signal
+from medtrans import Callback, Component, hookimpl
+
+class Killer(Callback):
+    def on_step(self, step, values):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+@hookimpl
+def medtrans_callbacks():
+    return [Component("at_three", Killer)]
+"""
+
+
+def test_a_run_killed_between_two_checkpoints_and_resumed_ends_bit_for_bit_as_the_one_left_alone(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    config, killer = tmp_path / "config.yaml", tmp_path / "killer.py"
+    config.write_text(yaml.safe_dump(tiny_config(tmp_path / "run")))
+    killer.write_text(KILLER)
+    command = [sys.executable, "-m", "medtrans", "run", str(config)]
+    killed = subprocess.run(
+        [*command, "callbacks={kill: {name: 'killer:at_three'}}", "--plugin", str(killer)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    folder = medtrans.RunFolder(tmp_path / "run")
+    newest = checkpoint.newest(folder.checkpoints)
+    assert newest is not None
+    assert newest.step == 2
+    resumed = medtrans.run(config, resume=True)
+    assert final_weights(resumed) == final_weights(done)
 
 
 def test_resuming_with_another_config_names_what_differs(done: medtrans.RunFolder) -> None:
