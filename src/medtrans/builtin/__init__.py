@@ -34,10 +34,18 @@ def medtrans_losses() -> list[Component]:
 
 @hookimpl
 def medtrans_datasets() -> list[Component]:
-    """The phantom, and folders of registered pairs."""
+    """The phantom, general layouts and those of published collections."""
     return [
         Component("phantom", "medtrans.builtin.datasets.phantom:Phantom"),
         Component("paired_folders", "medtrans.builtin.datasets.paired_folders:PairedFolders"),
+        Component("table", "medtrans.builtin.datasets.table:Table"),
+        Component("bids", "medtrans.builtin.datasets.bids:BIDS"),
+        Component("synthrad2023", "medtrans.builtin.datasets.synthrad2023:SynthRAD2023"),
+        Component("synthrad2025", "medtrans.builtin.datasets.synthrad2025:SynthRAD2025"),
+        Component("brats", "medtrans.builtin.datasets.brats:BraTS"),
+        Component("ixi", "medtrans.builtin.datasets.ixi:IXI"),
+        Component("hcp", "medtrans.builtin.datasets.hcp:HCP"),
+        Component("dhcp", "medtrans.builtin.datasets.dhcp:DHCP"),
     ]
 
 

@@ -1,0 +1,187 @@
+"""Owns the dataset of anatomical images laid out as BIDS wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from medtrans import Case, ConfigError, DataError, Dataset
+from medtrans.builtin.datasets.bids_names import BidsName, Selector, parsed
+from medtrans.builtin.datasets.completeness import complete, mention
+from medtrans.builtin.datasets.tree import checked_root, entries, folder_names, nothing_fits
+from medtrans.builtin.datasets.wording import capped, quoted
+
+__all__ = ["BIDS"]
+
+_Visit: TypeAlias = tuple[str, str]  # subject and session
+_Files: TypeAlias = Mapping[_Visit, Sequence[tuple[BidsName, Path]]]
+
+_USUAL = MappingProxyType({"t1": "T1w", "t2": "T2w", "flair": "FLAIR", "pd": "PDw", "t1ce": "ce-gadolinium_T1w"})
+_OPTIONAL = ("mask", "labels")
+
+
+class BIDS(Dataset):
+    """Anatomical images in BIDS: `sub-*/[ses-*/]anat/sub-*_[ses-*_][entities_]<suffix>.nii[.gz]`.
+
+    A case is a session (`sub-01_ses-1`), or a subject without sessions; all sessions of a subject stay in one split.
+    A modality is chosen by suffix and entities: `T1w`, or `ce-gadolinium_T1w`. Entities that are not named must be
+    absent, so that `T1w` is not the one with contrast agent and `mask` not the one in another space; `acq`, `rec` and
+    `run` may be there. Where several files of a session fit, they are all reported, and `entities` chooses among them.
+
+    Masks and labels are often derivatives: put the folder, relative to root, before the selector, such as
+    `mask: derivatives/fmriprep/desc-brain_mask`. They are optional to each case. Whether images of a session are
+    registered BIDS does not say; raw scans seldom are.
+
+    Args:
+        root: folder that holds the `sub-*` folders.
+        images: modality to selector; null takes what there is of t1: T1w, t2: T2w, flair: FLAIR, pd: PDw and
+            t1ce: ce-gadolinium_T1w.
+        entities: what to choose among repeats, such as {run: 1, acq: mprage}; a file without the entity serves where
+            none has it.
+        incomplete: a session that lacks one of `images` is listed, so that a run that needs the image names it, or
+            left out, with a warning that counts.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        images: dict[str, str] | None = None,
+        entities: dict[str, str | int] | None = None,
+        incomplete: Literal["list", "leave_out"] = "list",
+    ) -> None:
+        self._root = root
+        self._given = images is not None
+        self._images = dict(_USUAL if images is None else images)
+        self._chosen = {key: str(value) for key, value in (entities or {}).items()}
+        self._incomplete = incomplete
+        found = {modality: _located(text) for modality, text in self._images.items()}
+        self._selectors = {modality: place for modality, place in found.items() if place is not None}
+        faults = [
+            f"images.{modality}: expected a suffix such as T1w or ce-gadolinium_T1w, after a folder where need be, "
+            f'found "{self._images[modality]}"'
+            for modality, place in found.items()
+            if place is None
+        ]
+        if all(modality in _OPTIONAL for modality in self._images):
+            faults.append("images: expected at least one image beside mask and labels, found none")
+        if incomplete == "leave_out" and not self._given:
+            faults.append("incomplete: leave_out needs images, which say what a session must have")
+        if faults:
+            raise ConfigError(*faults)
+
+    def cases(self) -> Sequence[Case]:
+        """The cases in the order of subject and session; looks at names only.
+
+        Raises:
+            DataError: there is no such folder, an image has no file at all, files lie in another subject's folder, or
+                several fit one image.
+        """
+        expected = f'"sub-01/anat/sub-01_{next(iter(self._images.values()))}.nii.gz"'
+        root = checked_root(self._root, expected)
+        files = {folder: _files(root / folder) for folder in {folder for folder, _ in self._selectors.values()}}
+        faults = [fault for one in files.values() for fault in _misplaced(one)]
+        found: dict[str, dict[_Visit, Path]] = {}
+        for modality, (folder, selector) in self._selectors.items():
+            found[modality], ambiguous = self._choose(modality, selector, files[folder])
+            faults += ambiguous
+        if faults:
+            raise DataError(*capped(faults))
+        if not any(found[modality] for modality in found if modality not in _OPTIONAL):
+            raise nothing_fits(root, expected, "correct root or images")
+        if absent := [modality for modality in found if not found[modality] and self._given]:
+            raise DataError(*(self._absent(root, modality, files) for modality in absent))
+        return self._listed(found)
+
+    def _listed(self, found: Mapping[str, Mapping[_Visit, Path]]) -> list[Case]:
+        needed = [modality for modality in found if modality not in _OPTIONAL]
+        visits = sorted({visit for modality in needed for visit in found[modality]})
+        cases = [
+            Case(
+                "_".join(filter(None, visit)),
+                visit[0],
+                {modality: paths[visit] for modality, paths in found.items() if visit in paths},
+            )
+            for visit in visits
+        ]
+        if self._incomplete == "leave_out":
+            cases = complete(cases, needed)
+            if not cases:
+                raise DataError(f'images: no session in "{self._root}" has all of {", ".join(needed)}; name fewer')
+        if self._given:
+            mention(cases, found)
+        return cases
+
+    def _choose(self, modality: str, selector: Selector, files: _Files) -> tuple[dict[_Visit, Path], list[str]]:
+        """The file of each visit, and what is ambiguous."""
+        chosen: dict[_Visit, Path] = {}
+        faults = []
+        for visit, named in files.items():
+            ranks = [(selector.rank(name, self._chosen), name, path) for name, path in named]
+            best = max(rank for rank, _, _ in ranks)
+            fitting = [(name, path) for rank, name, path in ranks if rank == best]
+            if best < 0:
+                continue
+            if len(fitting) > 1:
+                shown = quoted([path.name for _, path in fitting])
+                faults.append(
+                    f"{'_'.join(filter(None, visit))}, {modality}: {len(fitting)} files fit "
+                    f'"{self._images[modality]}": {shown}; {_choice([name for name, _ in fitting])}'
+                )
+            chosen[visit] = fitting[0][1]
+        return chosen, faults
+
+    def _absent(self, root: Path, modality: str, files: Mapping[str, _Files]) -> str:
+        folder, _ = self._selectors[modality]
+        there = [path.name for named in files[folder].values() for _, path in named]
+        return (
+            f'images.{modality}: nothing in "{root / folder}" is "{self._images[modality]}"; found '
+            f"{quoted(there) or 'no image'}. Correct images or root; entities that are not named must be absent"
+        )
+
+
+def _located(text: str) -> tuple[str, Selector] | None:
+    """The folder below root, "" for root itself, and the selector."""
+    folder, _, last = text.rpartition("/")
+    selector = Selector.of(last)
+    return None if selector is None else (folder, selector)
+
+
+def _files(root: Path) -> dict[_Visit, list[tuple[BidsName, Path]]]:
+    """Image files by the folders they lie in."""
+    files: dict[_Visit, list[tuple[BidsName, Path]]] = {}
+    for visit, folder in _visits(root):
+        named = [(name, folder / file) for file in entries(folder) if (name := parsed(file)) is not None]
+        if named:
+            files[visit] = named
+    return files
+
+
+def _visits(root: Path) -> Iterator[tuple[_Visit, Path]]:
+    for subject in folder_names(root):
+        if subject.startswith("sub-"):
+            yield (subject, ""), root / subject / "anat"
+            for session in folder_names(root / subject):
+                if session.startswith("ses-"):
+                    yield (subject, session), root / subject / session / "anat"
+
+
+def _misplaced(files: _Files) -> list[str]:
+    return [
+        f'"{path}": the name says {name.subject} {name.session}, the folder {" ".join(visit)}; rename or move it'
+        for visit, named in files.items()
+        for name, path in named
+        if (name.subject, name.session) != visit
+    ]
+
+
+def _choice(names: Sequence[BidsName]) -> str:
+    """How to choose among files: by the first entity in which they differ."""
+    keys = dict.fromkeys(key for name in names for key in name.entities)
+    for key in keys:
+        values = [name.entities[key] for name in names if key in name.entities]
+        if len(set(values)) > 1 or len(values) < len(names):
+            return f"choose with entities: {{{key}: {values[0]}}}, or name it in images"
+    return "remove all but one"

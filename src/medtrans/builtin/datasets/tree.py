@@ -1,0 +1,94 @@
+"""Owns looking into a dataset's folder tree: the root, case folders, image files, and what is said if nothing fits."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from medtrans import DataError
+from medtrans.builtin.datasets.wording import quoted
+
+__all__ = ["case_folders", "checked_root", "entries", "folder_names", "image_file", "nothing_fits"]
+
+_NEVER_CASES = ("__MACOSX", "overview", "overviews")  # what archives bring along beside the cases
+_NIFTI = (".nii.gz", ".nii")
+
+
+def checked_root(root: Path, expected: str) -> Path:
+    """The root, with `~` replaced.
+
+    Args:
+        root: as the config gives it.
+        expected: path pattern of a case below it.
+
+    Raises:
+        DataError: there is no such folder; says what was expected in it and what lies beside it.
+    """
+    root = Path(root).expanduser()
+    if root.is_dir():
+        return root
+    if root.parent.is_dir():
+        beside = f'"{root.parent}" holds {quoted(entries(root.parent)) or "nothing"}'
+    else:
+        beside = f'there is no "{root.parent}" either'
+    raise DataError(
+        f'root: no such folder "{root}"; {beside}. Correct root so that it holds {expected}, or mount the data'
+    )
+
+
+def nothing_fits(root: Path, expected: str, advice: str, *, what: str = "nothing") -> DataError:
+    """The error of a root that holds nothing of the dataset.
+
+    Args:
+        root: the folder.
+        expected: path pattern of a case below it.
+        advice: what to do.
+        what: what is not there.
+    """
+    found = quoted(entries(root)) or "nothing"
+    return DataError(f'root: {what} in "{root}" fits; expected {expected}, found {found}. To mend it, {advice}')
+
+
+def case_folders(root: Path, name: re.Pattern[str], depth: int) -> Iterator[Path]:
+    """Folders whose whole name fits, at most `depth` levels below root, in the order of names.
+
+    A folder that fits is not looked into; hidden folders and those that archives bring along are passed over.
+    """
+    for folder in folder_names(root):
+        if name.fullmatch(folder):
+            yield root / folder
+        elif depth > 1 and folder not in _NEVER_CASES:
+            yield from case_folders(root / folder, name, depth - 1)
+
+
+def folder_names(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted, without hidden ones; none where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:
+        return []
+
+
+def image_file(folder: Path, *stems: str, endings: Sequence[str] = _NIFTI) -> Path | None:
+    """The first of the stems, under the first of the endings, that has a file in the folder.
+
+    A link that leads nowhere counts, so that a run says which file is missing rather than leave out its case.
+    """
+    for stem in stems:
+        for ending in endings:
+            path = folder / f"{stem}{ending}"
+            if os.path.lexists(path):
+                return path
+    return None
+
+
+def entries(folder: Path) -> list[str]:
+    """The names of all that is in a folder, sorted, without hidden ones; none where it cannot be listed."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(entry.name for entry in found if not entry.name.startswith("."))
+    except OSError:
+        return []

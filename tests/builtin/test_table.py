@@ -1,0 +1,250 @@
+"""A manifest as spreadsheets and scripts write it; whatever is wrong in it is told by row, all at once."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medtrans.builtin.datasets.table import Table
+from medtrans.cohort import gather
+from medtrans.components import Case
+from medtrans.errors import DataError
+from medtrans.settings import ColumnSplit
+
+from .trees import configured, fault_of, names_of, touch
+
+
+def written(folder: Path, text: str | bytes, name: str = "train.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def listed(folder: Path, text: str | bytes, **options: Any) -> list[Case]:
+    return list(Table(path=written(folder, text), **options).cases())
+
+
+def refused(folder: Path, text: str | bytes, **options: Any) -> str:
+    return fault_of(Table(path=written(folder, text), **options))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    touch(tmp_path, "imgs/a_t1.nii.gz", "imgs/a_t2.nii.gz", "imgs/b_t1.nii.gz", "imgs/b_t2.nii.gz")
+    return tmp_path
+
+
+ROWS = "subject,t1,t2\na,imgs/a_t1.nii.gz,imgs/a_t2.nii.gz\nb,imgs/b_t1.nii.gz,imgs/b_t2.nii.gz\n"
+
+
+def test_a_row_makes_a_case_in_the_order_of_the_file(folder):
+    cases = listed(folder, ROWS)
+    assert [(case.case, case.subject, case.split) for case in cases] == [("a", "a", None), ("b", "b", None)]
+    assert cases[1].images == {"t1": folder / "imgs/b_t1.nii.gz", "t2": folder / "imgs/b_t2.nii.gz"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROWS.replace("\n", "\r\n"),
+        b"\xef\xbb\xbf" + ROWS.encode(),
+        ROWS.encode("utf-16"),
+        ROWS.replace(",", ";"),
+        ROWS.replace(",", "\t"),
+        "sep=;\n" + ROWS.replace(",", ";"),
+        ROWS.replace("\n", ",,\n"),
+        ROWS.replace(",", " , "),
+        "\n" + ROWS.replace("\n", "\n\n"),
+        ROWS.rstrip("\n"),
+        ROWS.replace("a,imgs", '"a",imgs'),
+    ],
+    ids=[
+        "crlf",
+        "bom",
+        "utf-16",
+        "semicolons",
+        "tabs",
+        "sep=",
+        "empty columns",
+        "spaces",
+        "blank rows",
+        "end",
+        "quotes",
+    ],
+)
+def test_what_spreadsheets_write_simply_works(folder, text):
+    assert listed(folder, text) == listed(folder, ROWS)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_spaces_and_umlauts_in_paths_simply_work(tmp_path, form):
+    touch(tmp_path, unicodedata.normalize(form, "Jörg Müller/T1 (neu), alt.nii.gz"))
+    (case,) = listed(tmp_path, 'subject,t1\nJörg,"Jörg Müller/T1 (neu), alt.nii.gz"\n')
+    assert case.images["t1"].is_file()
+
+
+def test_backslashes_serve_as_slashes_where_no_file_is_called_so(folder):
+    (case,) = listed(folder, "subject,t1\na,imgs\\a_t1.nii.gz\n")
+    assert case.images["t1"] == folder / "imgs/a_t1.nii.gz"
+    touch(folder, "imgs\\a_t1.nii.gz")
+    (case,) = listed(folder, "subject,t1\na,imgs\\a_t1.nii.gz\n")
+    assert case.images["t1"] == folder / "imgs\\a_t1.nii.gz"
+
+
+def test_relative_paths_start_from_the_files_folder_or_root_and_absolute_ones_stay(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    path = written(elsewhere, f"subject,t1,t2\na,imgs/a_t1.nii.gz,{folder / 'imgs/a_t2.nii.gz'}\n")
+    (case,) = Table(path=path, root=folder).cases()
+    assert case.images == {"t1": folder / "imgs/a_t1.nii.gz", "t2": folder / "imgs/a_t2.nii.gz"}
+    assert "imgs/a_t1.nii.gz" in fault_of(Table(path=path))
+    assert f'root: no such folder "{folder / "gone"}"' in fault_of(Table(path=path, root=folder / "gone"))
+
+
+def test_case_and_split_are_optional_columns(folder):
+    text = (
+        "subject,case,split,t1\na,a_1,train,imgs/a_t1.nii.gz\na,a_2,train,imgs/a_t2.nii.gz\nb,b_1,test,imgs/b_t1.nii.gz"
+    )
+    cases = listed(folder, text)
+    assert [(case.case, case.subject, case.split) for case in cases] == [
+        ("a_1", "a", "train"), ("a_2", "a", "train"), ("b_1", "b", "test")
+    ]  # fmt: skip
+
+
+def test_a_split_column_splits_a_cohort_and_a_subject_in_two_is_refused(folder):
+    text = "subject,case,split,t1\na,1,train,imgs/a_t1.nii.gz\na,2,test,imgs/a_t2.nii.gz\n"
+    with pytest.raises(DataError, match=r'subject "a" is in train .* and test'):
+        gather(Table(path=written(folder, text)), ColumnSplit(by="column"), source=["t1"], target=["t1"], seed=0)
+
+
+def test_columns_may_have_other_names_in_the_file(folder):
+    text = "Patient;T1 path;fold;Note\na;imgs/a_t1.nii.gz;test;nice\n"
+    (case,) = listed(folder, text, columns={"subject": "Patient", "t1": "T1 path", "split": "fold"})
+    assert (case.subject, case.split, names_of(case)) == ("a", "test", {"t1": "a_t1.nii.gz"})
+
+
+def test_columns_without_images_are_passed_over_unless_named(folder):
+    text = "subject,age,t1,flair\na,42,imgs/a_t1.nii.gz,\n"
+    assert [set(case.images) for case in listed(folder, text)] == [{"t1"}]
+    assert [set(case.images) for case in listed(folder, text, modalities=("t1", "flair"))] == [{"t1"}]
+    assert 'age: no such file "42"' in refused(folder, text, modalities=("age",))
+    assert "no column holds image files" in refused(folder, "subject,age\na,42\n")
+
+
+def test_an_empty_cell_means_that_the_image_is_absent(folder):
+    text = "subject,t1,mask\na,imgs/a_t1.nii.gz,\nb,imgs/b_t1.nii.gz,imgs/b_t2.nii.gz\n"
+    assert [set(case.images) for case in listed(folder, text)] == [{"t1"}, {"t1", "mask"}]
+
+
+def test_a_missing_column_is_told_with_those_found_and_the_nearest(folder):
+    text = "subject_id,source,tgt\na,imgs/a_t1.nii.gz,imgs/a_t2.nii.gz\n"
+    assert refused(folder, text, columns={"subject": "subject_id"}, modalities=("source", "target")) == (
+        'train.csv: column "target" is missing. Found: subject_id, source, tgt. Rename "tgt", or set '
+        "dataset.options.columns: {target: tgt}"
+    )
+    both = refused(folder, text, modalities=("source", "target"))
+    assert both.count("\n") == 1
+    assert "dataset.options.columns: {subject: subject_id}" in both
+    assert "{t1: source}" in refused(folder, text, columns={"subject": "subject_id", "t1": "sources"})
+    assert "Add it, or set" in refused(folder, "a,b\n1,2\n")
+
+
+def test_missing_files_are_told_together_by_row_and_column(folder):
+    text = ROWS.replace("imgs/a_t2", "imgs/gone").replace("imgs/b_t1", "weg")
+    message = refused(folder, text)
+    assert f'train.csv, row 2 (case a), t2: no such file "imgs/gone.nii.gz" (relative to {folder})' in message
+    assert 'row 3 (case b), t1: no such file "weg.nii.gz"' in message
+    assert "2 of 4 files are missing" in message
+    assert [set(case.images) for case in listed(folder, text.replace("weg", "imgs/b_t1"), modalities=("t1",))] == [
+        {"t1"}
+    ] * 2
+
+
+def test_many_missing_files_are_counted_rather_than_spelt_out(tmp_path):
+    message = refused(tmp_path, "subject,t1\n" + "".join(f"s{number},{number}.nii.gz\n" for number in range(50)))
+    assert message.count("no such file") == 20
+    assert "and 30 more" in message
+    assert "50 of 50 files are missing" in message
+
+
+def test_rows_are_counted_as_a_spreadsheet_does(folder):
+    assert "row 5 (case b)" in refused(folder, "subject,t1\n\na,imgs/a_t1.nii.gz\n\nb,gone.nii\n")
+    assert "row 3 (case a)" in refused(folder, "sep=,\nsubject,t1\na,gone.nii\n")
+
+
+def test_duplicate_rows_are_told_with_both_rows(folder):
+    row = "a,imgs/a_t1.nii.gz\n"
+    message = refused(folder, f"subject,t1\n{row}b,imgs/b_t1.nii.gz\n{row}")
+    assert 'train.csv: row 2 and row 4 are both case "a"' in message
+    assert "agree in every cell; remove one" in refused(folder, f"subject,t1\n{row}{row}")
+    assert 'in a column "case"' in refused(folder, f"subject,t1\n{row}A,imgs/a_t2.nii.gz\n")
+    assert "give each row a case of its own" in refused(
+        folder, "subject,case,t1\na,x,imgs/a_t1.nii.gz\nb, X,imgs/b_t1.nii.gz\n"
+    )
+
+
+def test_faults_of_rows_and_files_come_at_once(folder):
+    message = refused(folder, "subject,split,t1\n,train,imgs/a_t1.nii.gz\nb,val,imgs/b_t1.nii.gz\nc,test,gone.nii\n")
+    assert "row 2: subject is empty" in message
+    assert 'row 3: split: expected train, validation or test, found "val"; did you mean "validation"?' in message
+    assert "row 4 (case c)" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "is empty"),
+        ("subject,t1\n", "expected a row for each case"),
+        ("subject,t1,t1\na,x,y\n", 'has "t1" more than once'),
+        ("subject,,t1\na,b,x.nii\n", "column 2 of the heading has no name"),
+        ("subject,t1\na,one,two.nii\n", "row 2: found 3 cells, expected 2"),
+        ("subject,t1,t2\na,one.nii\n", "row 2: found 2 cells, expected 3"),
+        ("subject,t1\nJörg,x.nii\n".encode("cp1252"), "line 2 is not in UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_told(folder, text, found):
+    assert found in refused(folder, text)
+
+
+def test_a_missing_manifest_is_told(tmp_path):
+    assert f'path: "{tmp_path / "gone.csv"}" cannot be read' in fault_of(Table(path=tmp_path / "gone.csv"))
+
+
+@pytest.mark.parametrize("wrap", [lambda records: records, lambda records: {"files": records}])
+def test_json_records_are_rows(folder, wrap):
+    records = [
+        {"subject": 7, "mr": "imgs/a_t1.nii.gz", "ct": "imgs/a_t2.nii.gz", "tags": ["x"], "mask": None},
+        {"subject": "b", "case": "b1", "mr": "imgs/b_t1.nii.gz", "ct": "imgs/b_t2.nii.gz", "mask": "imgs/b_t2.nii.gz"},
+    ]
+    path = written(folder, json.dumps(wrap(records)), "train.json")
+    cases = Table(path=path).cases()
+    assert [(case.case, case.subject, set(case.images)) for case in cases] == [
+        ("7", "7", {"mr", "ct"}),
+        ("b1", "b", {"mr", "ct", "mask"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[", "line 1: is no JSON"),
+        ("{}", "found an object"),
+        ("[]", "found an empty list"),
+        ("[1]", "expected a list of objects"),
+        ('[{"subject": "a", "mr": "gone.nii"}]', 'record 1 (case a), mr: no such file "gone.nii"'),
+        ('{"files": [{"mr": "gone.nii", "ct": "gone.nii"}]}', 'column "subject" is missing. Found: mr, ct'),
+    ],
+)
+def test_what_is_no_list_of_records_is_told(tmp_path, text, found):
+    assert found in fault_of(Table(path=written(tmp_path, text, "train.json")))
+
+
+def test_options_come_from_a_config(folder):
+    path = written(folder, ROWS)
+    options = {"path": str(path), "root": str(folder), "columns": {"mr": "t1"}, "modalities": ["mr"]}
+    assert [names_of(case) for case in configured(Table, options).cases()] == [
+        {"mr": "a_t1.nii.gz"}, {"mr": "b_t1.nii.gz"}
+    ]  # fmt: skip
