@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each, read when torch is imported, or they wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+
+from medtrans.arithmetic import choose_repeatable_kernels
+from medtrans.cli import main
+
+choose_repeatable_kernels()  # as the program does, before anything is computed
 
 GENERATOR_PLUGIN = '''
 """A generator in one file."""
@@ -37,8 +48,32 @@ class Small(nn.Module):
 def medtrans_generators():
     return [Component("small", Small), Component("mdaunet", Small)]
 '''
-
 Install = Callable[..., Path]
+Medtrans = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that imports a plugin has time for it, however much else the machine has to do."""
+    monkeypatch.setattr("medtrans.probing.LIMIT_S", 200.0)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The last bit of a sum depends on the number of threads: a test that changes it does so for itself alone."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Sizes of the tests that are worth running longer than in every change."""
+    group = parser.getgroup("medtrans", "sizes of medtrans' own tests")
+    group.addoption("--kills", type=int, default=20, help="runs that are killed and resumed")
+    group.addoption("--flips", type=int, default=100, help="flipped bits in checkpoints, and a quarter as many cuts")
+    group.addoption("--soak-minutes", type=float, default=1.0, help="how long the soak test trains")
+    group.addoption("--streamed-side", type=int, default=256, help="sides of the volume that is translated in slabs")
+    group.addoption("--downstream-subjects", type=int, default=24, help="phantoms in the order of segmenters")
 
 
 @pytest.fixture
@@ -92,3 +127,20 @@ def tiny(tmp_path: Path) -> dict[str, Any]:
         },
         "inference": {"overlap": 0.25, "batch": 4},
     }
+
+
+@pytest.fixture
+def medtrans(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Medtrans:
+    """Run a command in this process; returns exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["medtrans", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

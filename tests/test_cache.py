@@ -173,7 +173,7 @@ class Held:
 
 def test_an_abridged_name_is_no_name(tmp_path):
     first, second = np.ones((20, 20, 20), np.float32), np.ones((20, 20, 20), np.float32)
-    second[10, 10, 10] = 5
+    first[9, 9, 9], second[10, 10, 10] = 2, 5
     assert repr(Held(first)) == repr(Held(second))
     cache_in(tmp_path)[0].prepared(member(t1=Held(first)))
     assert cache_in(tmp_path)[0].prepared(member(t1=Held(second))).source.max() == 0.5

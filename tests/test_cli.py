@@ -5,36 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from medtrans.cli import main
 from medtrans.config import load_config
+from medtrans.volume import Volume, write
 
-from .conftest import GENERATOR_PLUGIN, Install
-
-Medtrans = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def medtrans(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Medtrans:
-    """Run a command in this process; returns exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["medtrans", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+from .conftest import GENERATOR_PLUGIN, Install, Medtrans
 
 
 @pytest.fixture
@@ -59,7 +40,7 @@ def test_help_loads_no_torch_and_lists_the_verbs() -> None:
     )
     child = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
-    for verb in ("run", "check", "predict", "evaluate", "report", "show", "plugins"):
+    for verb in ("run", "check", "predict", "evaluate", "compare", "report", "show", "plugins"):
         assert f" {verb} " in child.stdout
 
 
@@ -163,6 +144,57 @@ def test_plugins_lists_the_broken_and_how_to_remove_them(medtrans: Medtrans, ins
     assert "pip uninstall medtrans-bad" in out
     assert medtrans("plugins", "--strict")[0] == 4
     found = json.loads(medtrans("plugins", "list", "--json")[1])
-    assert {one["origin"]["prefix"]: bool(one["problem"]) for one in found} == {
-        "builtin": False, "bad": True, "swin": False,
-    }  # fmt: skip
+    listed = {one["origin"]["prefix"]: bool(one["problem"]) for one in found}
+    assert {"builtin": False, "bad": True, "swin": False, "torchio": False}.items() <= listed.items()
+
+
+def images(folder: Path, offset: float) -> Path:
+    folder.mkdir()
+    for number in range(4):
+        data = np.random.default_rng(number).random((10, 11, 12)).astype(np.float32)
+        noise = np.random.default_rng(99 + number).random(data.shape).astype(np.float32)
+        write(Volume(data + np.float32(offset) * noise, np.eye(4)), folder / f"scan{number}.nii.gz")
+    return folder
+
+
+def test_anybodys_images_are_scored_and_compared(medtrans: Medtrans, tmp_path: Path) -> None:
+    target = images(tmp_path / "target", 0)
+    for name, offset in (("worse", 0.4), ("better", 0.2)):
+        prediction, output = images(tmp_path / name, offset), tmp_path / f"{name}_scores"
+        arguments = ["--prediction", str(prediction), "--target", str(target), "--range", "0", "1", "--metric", "psnr"]
+        arguments += ["--metric", "ssim", "--option", "ssim.window=5", "--output", str(output)]
+        code, out, err = medtrans("evaluate", *arguments)
+        assert code == 0, err
+        assert "4 test cases" in out
+        assert "psnr [dB]" in out
+        assert "scan" in out
+        assert "R = 1" in out
+        assert "[0, 1], clipped" in out
+        assert "fewer than 20" in out
+    runs = [str(tmp_path / f"{name}_scores") for name in ("worse", "better")]
+    code, out, _ = medtrans("compare", *runs, "--metric", "psnr", "--output", str(tmp_path / "tables"))
+    assert code == 0
+    assert out == (tmp_path / "tables" / "comparison.md").read_text()
+    assert "| better_scores |" in out
+    assert "| 4 of 4 |" in out
+    assert medtrans("compare", *runs, "--format", "latex")[1].count(r"\hline") == 3
+    data = json.loads(medtrans("compare", *runs, "--format", "json", "--metric", "psnr")[1])
+    assert data["comparisons"] == json.loads((tmp_path / "tables" / "comparison.json").read_text())["comparisons"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate"], "evaluate needs RUN, or --prediction FOLDER and --target FOLDER"),
+        (["evaluate", "run", "--target", "t"], "evaluate RUN takes all from the run's config"),
+        (["evaluate", "--prediction", "p", "--target", "t", "--protocol", "synthrad25"], "did you mean 'synthrad2025'"),
+        (["evaluate", "--prediction", "p", "--target", "t"], "p: there is no such folder (prediction)"),
+        (["compare", "nowhere"], "compare needs at least two runs"),
+        (["compare", "nowhere", "elsewhere"], "nowhere: holds no scores"),
+        (["compare", "a", "b", "--format", "html"], "expected markdown, latex or json"),
+    ],
+)  # fmt: skip
+def test_what_evaluate_and_compare_refuse(medtrans: Medtrans, arguments: list[str], message: str) -> None:
+    code, out, err = medtrans(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtrans.cohort import Cohort, gather, load_image, load_images, preflight, write_cases
+from medtrans.cohort import Cohort, gather, load_image, load_images, write_cases
 from medtrans.components import Case, Dataset
 from medtrans.errors import DataError
+from medtrans.preflight import preflight
 from medtrans.settings import ColumnSplit, FileSplit, FoldsSplit, FractionsSplit, SplitSettings
 from medtrans.volume import Volume, write
 

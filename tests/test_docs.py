@@ -7,48 +7,26 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import typer
 import yaml
+from PIL import Image
 
 import medtrans
 from medtrans.cli import app
 from medtrans.config import load_config
+from medtrans.pictures import png_bytes
+from medtrans.scaffold import Scaffold
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
-FENCE = re.compile(
-    r"(?:<!-- (?P<mark>[^>]*?) -->\n)?^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL
-)
+from .pages import DOCS, FENCE, PAGES, ROOT, Block, blocks
+
 GENERATED = ("cli.md", "components.md", "config.md", "hooks.md")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block with the HTML comment right above it."""
-
-    page: Path
-    mark: str
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}: {self.text.strip().partition(chr(10))[0][:40]}"
-
-
-def blocks() -> list[Block]:
-    return [
-        Block(page, found["mark"] or "", found["language"], found["text"])
-        for page in PAGES
-        for found in FENCE.finditer(page.read_text(encoding="utf-8"))
-    ]
 
 
 def commands() -> Iterator[tuple[Path, list[str]]]:
@@ -64,7 +42,7 @@ def commands() -> Iterator[tuple[Path, list[str]]]:
         yield from ((page, found.split()) for found in re.findall(r"`(medtrans [^`]+)`", text))
 
 
-CONFIGS = [block for block in blocks() if block.mark == "config"]
+CONFIGS = [block for block in blocks() if block.mark.partition(" ")[0] == "config"]
 PLUGINS = [block for block in blocks() if block.mark.startswith("plugin ")]
 COMMANDS = [pytest.param(words, id=f"{page.name}: {' '.join(words)}") for page, words in commands()]
 
@@ -110,8 +88,8 @@ def test_a_printed_config_is_accepted(block: Block) -> None:
 
 
 def test_the_pages_print_configs_and_plugins() -> None:
-    assert {block.page.name for block in CONFIGS} >= {"own-data.md", "phantom.md"}
-    assert {block.page.name for block in PLUGINS} == {"README.md", "plugin.md"}
+    assert {block.page.name for block in CONFIGS} >= {"own-data.md", "mr-to-ct.md", "phantom.md"}
+    assert {block.page.name for block in PLUGINS} == {"README.md", "first-plugin.md"}
 
 
 def test_the_config_of_the_real_scans_is_accepted() -> None:
@@ -125,13 +103,15 @@ def test_a_printed_command_exists(words: list[str], generate: ModuleType, tmp_pa
     }
     call = next(" ".join(words[:n]) for n in (3, 2, 1) if " ".join(words[:n]) in known)
     assert call != "medtrans" or words[1].startswith("-"), f"no verb {words[1]}"
-    options = {option for parameter in known[call].params for option in parameter.opts}
+    options = {"--help"} | {option for parameter in known[call].params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
 
     shipped = ROOT / "configs" / f"{words[2] if len(words) > 2 else ''}.yaml"
     if call in ("medtrans run", "medtrans check") and shipped.is_file():
         overrides = [word for word in words if "=" in word]
-        assert load_config([words[2]], overrides, plugins=[plugin_file(PLUGINS[0], tmp_path)]).config
+        files = [plugin_file(PLUGINS[0], tmp_path), new_plugin(tmp_path)]
+        files += [ROOT / word for word in words if word.startswith("docs/examples/")]
+        assert load_config([words[2]], overrides, plugins=files).config
 
 
 @pytest.mark.parametrize("block", PLUGINS, ids=str)
@@ -151,10 +131,18 @@ def plugin_file(block: Block, folder: Path) -> Path:
     return file
 
 
+def new_plugin(folder: Path) -> Path:
+    """What `medtrans plugins new swin` writes, as a file."""
+    file = folder / "swin.py"
+    file.write_text(Scaffold("swin", "generator").rendered("kinds/generator.py"), encoding="utf-8")
+    return file
+
+
 def test_the_readme_has_the_two_commands() -> None:
     marked = {block.mark: block for block in blocks() if block.page == ROOT / "README.md" and block.language == "bash"}
 
-    for mark, ending in {"quickstart": "medtrans run configs/quickstart.yaml", "tests": "python -m pytest"}.items():
+    endings = {"quickstart": "medtrans run configs/quickstart.yaml", "tests": "python -m pytest -n 2 --dist worksteal"}
+    for mark, ending in endings.items():
         command = marked[mark].text.strip()
         assert "\n" not in command
         assert command.endswith(ending)
@@ -191,3 +179,17 @@ def test_the_citation_is_of_this_version() -> None:
 
     assert citation["version"] == medtrans.__version__
     assert citation["preferred-citation"]["url"].endswith("2412.00575")
+
+
+def test_the_readmes_picture_is_the_one_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    (tmp_path / "pictures").mkdir()
+    drawn = np.random.default_rng(0).integers(0, 255, (8, 12, 4), dtype=np.uint8)
+    (tmp_path / "pictures" / "median_case_0001.png").write_bytes(png_bytes(drawn[..., :3]))
+    import_module("quickstart_picture").main(tmp_path, tmp_path / "small.png")
+    sys.modules.pop("quickstart_picture")
+
+    with Image.open(tmp_path / "small.png") as made, Image.open(DOCS / "quickstart.png") as shown:
+        assert made.size == (12, 8)
+        assert shown.mode == made.mode == "P"
+    assert (DOCS / "quickstart.png").stat().st_size < 150_000

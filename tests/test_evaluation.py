@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,20 @@ import pytest
 
 from medtrans.builtin.metrics.mae import MAE
 from medtrans.builtin.metrics.psnr import PSNR
+from medtrans.builtin.metrics.squared_error import MSE
 from medtrans.builtin.metrics.ssim import SSIM
 from medtrans.builtin.transforms.percentile import Percentile
 from medtrans.builtin.transforms.window import Window
 from medtrans.components import Preprocess
-from medtrans.errors import DataError
+from medtrans.detailed_metric import DetailedMetric, Surroundings
+from medtrans.errors import DataError, SetupError
 from medtrans.evaluation import (
     columns_of,
+    data_low_of,
     data_range_of,
     read_metrics_csv,
     score,
+    scored_in,
     scoring_space,
     target_sha,
     unit_of,
@@ -183,12 +188,12 @@ def test_a_description_holds_mean_spread_and_interval() -> None:
 
 def test_scores_that_are_not_finite_keep_json_valid() -> None:
     perfect = describe([30.0, math.inf, 20.0], list("abc"))
-    assert perfect == {"mean": None, "sd": None, "median": 30.0, "ci95": None, "n": 3}
+    assert perfect == {"mean": None, "sd": None, "median": 30.0, "quartiles": None, "ci95": None, "n": 3}
     undefined = describe([1.0, math.nan, 3.0], list("abc"))
     assert undefined["mean"] == 2
     assert undefined["n"] == 2
     nothing = describe([math.nan], ["a"])
-    assert nothing == {"mean": None, "sd": None, "median": None, "ci95": None, "n": 0}
+    assert nothing == {"mean": None, "sd": None, "median": None, "quartiles": None, "ci95": None, "n": 0}
     json.dumps([perfect, undefined, nothing], allow_nan=False)
 
 
@@ -220,8 +225,11 @@ def test_a_summary_says_what_each_column_is() -> None:
     columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
     summary = summarise(rows, columns)
     assert list(summary["psnr"]) == [
-        "mean", "sd", "median", "ci95", "n", "unit", "higher_is_better", "definition",
+        "mean", "sd", "median", "quartiles", "ci95", "n", "worst", "best", "unit", "higher_is_better", "definition",
     ]  # fmt: skip
+    assert (summary["psnr"]["worst"], summary["psnr"]["best"]) == ("case_0000", "case_0003")
+    assert (summary["mae"]["worst"], summary["mae"]["best"]) == ("case_0000", "case_0003")
+    assert summary["psnr"]["quartiles"] == pytest.approx([30.75, 32.25])
     assert summary["psnr"]["mean"] == 31.5
     assert (summary["mae"]["unit"], summary["mae"]["higher_is_better"]) == ("HU", False)
 
@@ -262,9 +270,10 @@ def test_the_whole_summary_compares_with_the_best_baseline_of_each_column() -> N
     columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
     summary = summary_of(scored(25.0, 85.0), baselines, columns, warnings=["careful"])
     json.dumps(summary, allow_nan=False)
-    assert list(summary) == ["cases", "metrics", "baselines", "comparison", "warnings"]
+    assert list(summary) == ["cases", "protocol", "scored_in", "metrics", "baselines", "comparison", "warnings"]
     assert summary["cases"] == 4
-    assert summary["warnings"] == ["careful"]
+    assert summary["warnings"][0] == "careful"
+    assert len(summary["warnings"]) == 2
     assert summary["baselines"]["source_lut"]["psnr"]["mean"] == pytest.approx(22.15)
     assert summary["comparison"]["psnr"]["baseline"] == "source_lut"
     assert summary["comparison"]["psnr"]["mean"] == pytest.approx(3)
@@ -280,3 +289,100 @@ def test_the_cases_to_look_at_follow_the_direction_of_the_column() -> None:
     assert worst_median_best(rows, "mae", MAE_COLUMN)["worst"].label == "case_0001"
     assert list(worst_median_best(rows[:2], "psnr", PSNR_COLUMN)) == ["worst", "best"]
     assert worst_median_best([], "psnr", PSNR_COLUMN) == {}
+
+
+def test_intervals_of_few_subjects_come_with_a_warning() -> None:
+    def warnings(subjects: int) -> list[str]:
+        rows = [row(number, f"subject {number % subjects}", psnr=30.0 + number % 7) for number in range(24)]
+        return summary_of(rows, {}, {"psnr": PSNR_COLUMN})["warnings"]  # type: ignore[no-any-return]  # plain JSON
+
+    assert warnings(20) == []
+    (warning,) = warnings(19)
+    assert warning.startswith("psnr: scores of 19 subjects; a 95 % interval from fewer than 20 misses")
+
+
+def test_the_protocol_of_the_paper_gives_the_spread_of_the_population() -> None:
+    rows = [row(number, psnr=value) for number, value in enumerate((1.0, 2.0, 4.0, 5.0))]
+    spread = {
+        protocol: summary_of(rows, {}, {"psnr": PSNR_COLUMN}, protocol=protocol)["metrics"]["psnr"]["sd"]
+        for protocol in ("native", "mdaunet")
+    }
+    assert spread == pytest.approx({"native": np.std([1, 2, 4, 5], ddof=1), "mdaunet": np.std([1, 2, 4, 5])})
+
+
+# Metrics with several columns
+
+
+class Halves(DetailedMetric):
+    """Mean absolute error of either half of a volume, and a further image's mean."""
+
+    unit = "native"
+    higher_is_better = False
+    definition = "mean |error|"
+    parts: Mapping[str, str] = {"lower": "mean |error| where i is low", "upper": "mean |error| where i is high"}
+    label_maps = ("labels",)
+
+    def scores(
+        self,
+        prediction: np.ndarray,
+        target: np.ndarray,
+        mask: np.ndarray | None,
+        spacing_mm: Sequence[float],
+        surroundings: Surroundings,
+    ) -> dict[str, float]:
+        error = np.abs(prediction - target)
+        labels = surroundings.images.get("labels", np.zeros(1))
+        return {
+            "": float(error.mean() + labels.mean()),
+            "lower": float(error[:4].mean()),
+            "upper": float(error[4:].mean()),
+        }
+
+
+def test_parts_of_a_metric_are_columns_of_their_own_between_key_and_target() -> None:
+    target = np.zeros((2, 8, 8, 8), dtype=np.float32)
+    prediction = target.copy()
+    prediction[0, :4] = 2
+    one = score(prediction[:1], target[:1], None, (1, 1, 1), {"ct": {"halves": Halves()}})
+    assert one == {"halves": 1.0, "halves_lower": 2.0, "halves_upper": 0.0}
+    metrics = {"ct": {"halves": Halves()}, "t2": {"halves": Halves()}}
+    two = score(prediction, target, None, (1, 1, 1), metrics, images={"labels": np.full((8, 8, 8), 3)})
+    assert two["halves_ct"] == 4.0
+    assert two["halves_lower_ct"] == 2.0
+    assert two["halves_t2"] == 3.0
+    columns = columns_of(metrics, {"ct": "HU", "t2": ""})
+    assert list(columns) == list(two)
+    assert (columns["halves_upper_ct"].unit, columns["halves_upper_t2"].unit) == ("HU", "")
+    assert columns["halves_upper_ct"].definition == "mean |error| where i is high"
+
+
+def test_a_metric_is_a_plain_one_without_its_surroundings() -> None:
+    volume = np.zeros((8, 8, 8), dtype=np.float32)
+    assert Halves()(volume + 1, volume, None, (1, 1, 1)) == 1.0
+
+
+def test_a_metric_that_gives_other_parts_than_it_announces_is_refused() -> None:
+    class Wrong(Halves):
+        parts: Mapping[str, str] = {"lower": "", "middle": ""}
+
+    volume = np.zeros((1, 8, 8, 8), dtype=np.float32)
+    with pytest.raises(SetupError, match=r"metrics\.wrong: gave the parts .*'upper'.*expected .*'middle'"):
+        score(volume, volume, None, (1, 1, 1), {"t2": {"wrong": Wrong()}})
+
+
+def test_the_square_of_a_unit_is_that_of_the_target() -> None:
+    assert columns_of({"ct": {"mse": MSE()}}, {"ct": "HU"})["mse"].unit == "HU^2"
+    assert columns_of({"t2": {"mse": MSE()}}, {"t2": ""})["mse"].unit == ""
+
+
+def test_the_range_and_what_scores_refer_to_follow_the_protocol() -> None:
+    assert data_range_of(SCALINGS, "ct", protocol="synthrad2025") == 4095
+    assert [data_low_of(SCALINGS, "ct", protocol=one) for one in ("native", "mdaunet", "synthrad2023")] == [
+        -1000,
+        0,
+        -1024,
+    ]
+    assert data_low_of(SCALINGS, "t2") == 0
+    assert scored_in(SCALINGS, "ct", "window") == "[-1000, 2000] HU, clipped"
+    assert scored_in(SCALINGS, "t2", "percentile(upper=99)") == "[0, 1] after percentile(upper=99)"
+    assert scored_in(SCALINGS, "ct", "window", protocol="synthrad2025").startswith("[-1024, 3071] HU")

@@ -65,6 +65,16 @@ class Checkers:
 
 
 @dataclass(frozen=True)
+class Blobs:
+    """A random mask of its own for each seed."""
+
+    seed: int
+
+    def __call__(self) -> Volume:
+        return Volume((np.random.default_rng(self.seed).random(SHAPE) < 0.5).astype(np.uint8), np.eye(4))
+
+
+@dataclass(frozen=True)
 class Broken:
     def __call__(self) -> Volume:
         raise DataError("too dark")
@@ -95,7 +105,11 @@ def same(one: Sequence[Batch], other: Sequence[Batch]) -> bool:
         masks = (a.mask is None and b.mask is None) or (
             a.mask is not None and b.mask is not None and torch.equal(a.mask, b.mask)
         )
-        return a.cases == b.cases and torch.equal(a.source, b.source) and torch.equal(a.target, b.target) and masks
+        there = (a.target_mask is None and b.target_mask is None) or (
+            a.target_mask is not None and b.target_mask is not None and torch.equal(a.target_mask, b.target_mask)
+        )
+        images = torch.equal(a.source, b.source) and torch.equal(a.target, b.target)
+        return a.cases == b.cases and images and masks and there
 
     return len(one) == len(other) and all(equal(a, b) for a, b in zip(one, other, strict=True))
 
@@ -245,6 +259,53 @@ def test_unpaired_targets_come_from_other_subjects_and_places(cache):
     assert {pair for pair in seen if pair[0] == pair[1] or set(pair) == {1, 5}} == set()
     assert {(2, 1), (2, 3), (2, 4), (3, 1), (1, 2), (5, 2)} <= set(seen)
     assert places[True] < 0.05 * places[False]
+
+
+def test_unpaired_the_targets_mask_lies_where_the_target_lies_and_moves_as_it_does(tmp_path):
+    cases = [
+        Member(n, Case(f"c{n}", f"s{n}", {"t1": Noise(n), "t2": Noise(n), "mask": Blobs(n)}), "train")
+        for n in range(1, 4)
+    ]
+    cache = Cache(tmp_path, Preprocessing(["t1"], ["t2"], {"t1": Asis(), "t2": Asis()}, crop="none"), {})
+    masks = {member.number: cache.prepared(member).mask[0] for member in cases}
+    images = {member.number: cache.prepared(member).source[0] for member in cases}
+    for batch in loaded(cache, cases, pairing="unpaired", steps=20):
+        for target, mask in zip(batch.target[:, 0], batch.target_mask[:, 0], strict=True):
+            number, (corner,) = next(
+                (number, found)
+                for number, image in images.items()
+                if len(found := np.argwhere(image == float(target[0, 0, 0])))
+            )
+            i, j, k = corner
+            np.testing.assert_array_equal(masks[number][i : i + 4, j : j + 5, k : k + 6], mask)
+    plain, flipped = (
+        loaded(cache, cases, pairing="unpaired", augmentations=augmentations) for augmentations in ([], [Flip()])
+    )
+    for one, other in zip(plain, flipped, strict=True):
+        for patch in range(3):
+            moves = [
+                axis
+                for axis in (1, 2, 3)
+                if all(
+                    torch.equal(getattr(one, name)[patch].flip(axis), getattr(other, name)[patch])
+                    for name in ("source", "target", "mask", "target_mask")
+                )
+            ]
+            assert len(moves) == 1
+
+
+def test_a_pair_has_one_mask_and_without_masks_there_is_none(cache):
+    cases = members(mask=Checkers())
+    assert all(batch.target_mask is None for batch in loaded(cache, cases))
+    assert all(batch.target_mask is None and batch.mask is None for batch in loaded(cache, pairing="unpaired"))
+
+
+def test_a_batch_goes_to_a_device_and_into_chunks_with_both_masks(cache):
+    (batch, *_) = loaded(cache, members(mask=Checkers()), pairing="unpaired", batch=4)
+    first, second = batch.to("cpu").chunks(2)
+    assert torch.equal(torch.cat([first.target_mask, second.target_mask]), batch.target_mask)
+    assert torch.equal(torch.cat([first.mask, second.mask]), batch.mask)
+    assert batch.to("meta").target_mask.device.type == "meta"
 
 
 def test_unpaired_needs_two_subjects_and_training_a_case(cache):

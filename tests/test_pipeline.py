@@ -14,10 +14,12 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
+from torch import Tensor
 
 import medtrans
 from medtrans import checkpoint
 from medtrans.errors import ConfigError, DataError, SetupError
+from medtrans.types import Batch
 from medtrans.volume import Volume, read, write
 
 from .conftest import GENERATOR_PLUGIN, Install
@@ -61,6 +63,21 @@ def test_a_run_leaves_behind_what_the_docs_say(done: medtrans.RunFolder) -> None
     assert "run.lock" not in left
     assert json.loads(done.status.read_text())["state"] == "done"
     assert not list(done.path.rglob(".part-*"))
+
+
+def test_a_run_keeps_what_it_cost_and_its_report_tells(done: medtrans.RunFolder) -> None:
+    found = json.loads(done.costs.read_text())
+
+    networks = medtrans.load(done.path).method.networks()
+    assert found["parameters"] == {
+        name: sum(one.numel() for one in networks[name].parameters()) for name in ("generator", "discriminator")
+    }
+    assert 0 < found["training"]["steps"] < yaml.safe_load(done.config.read_text())["train"]["steps"]
+    assert found["training"]["seconds_per_step"] > 0
+    assert found["training"]["memory_bytes"] > 2**20
+    assert found["translation"]["volumes"] == done.read_json(done.summary)["cases"]
+    assert found["translation"]["seconds_per_volume"] > 0
+    assert f"{found['training']['seconds_per_step']:.3g} s a step" in done.report.read_text()
 
 
 def test_the_summary_has_the_model_beside_the_three_trivial_baselines(done: medtrans.RunFolder) -> None:
@@ -140,25 +157,27 @@ def medtrans_callbacks():
 
 
 def test_a_run_killed_between_two_checkpoints_and_resumed_ends_bit_for_bit_as_the_one_left_alone(
-    done: medtrans.RunFolder, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    config, killer = tmp_path / "config.yaml", tmp_path / "killer.py"
-    config.write_text(yaml.safe_dump(tiny_config(tmp_path / "run")))
+    killer = tmp_path / "killer.py"
     killer.write_text(KILLER)
-    command = [sys.executable, "-m", "medtrans", "run", str(config)]
-    killed = subprocess.run(
-        [*command, "callbacks={kill: {name: 'killer:at_three'}}", "--plugin", str(killer)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+
+    def program(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(yaml.safe_dump(tiny_config(tmp_path / name)))
+        command = [sys.executable, "-m", "medtrans", "run", str(config), *words]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    alone = program("alone")
+    assert alone.returncode == 0, alone.stderr
+    killed = program("cut", "callbacks={kill: {name: 'killer:at_three'}}", "--plugin", str(killer))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    folder = medtrans.RunFolder(tmp_path / "run")
-    newest = checkpoint.newest(folder.checkpoints)
+    newest = checkpoint.newest(medtrans.RunFolder(tmp_path / "cut").checkpoints)
     assert newest is not None
     assert newest.step == 2
-    resumed = medtrans.run(config, resume=True)
-    assert final_weights(resumed) == final_weights(done)
+    resumed = program("cut", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert final_weights(medtrans.RunFolder(tmp_path / "cut")) == final_weights(medtrans.RunFolder(tmp_path / "alone"))
 
 
 def test_resuming_with_another_config_names_what_differs(done: medtrans.RunFolder) -> None:
@@ -214,6 +233,32 @@ def test_a_generator_from_a_file_is_one_line_and_the_run_keeps_its_copy(tmp_path
     assert medtrans.load(folder.path, plugins=[file]).method.networks()["generator"] is not None
 
 
+def test_weights_that_nothing_was_trained_on_translate_nothing(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path / "run")
+    with pytest.raises(LookupError, match="at once"):
+        medtrans.run(config, ["callbacks={fail: {name: 'failing:fail'}}"], plugins=[failing(tmp_path)])
+    with pytest.raises(ConfigError, match="no trained weights yet"):
+        medtrans.load(tmp_path / "run", plugins=[tmp_path / "failing.py"])
+    config["train"] |= {"initialise_from": {"run": str(tmp_path / "run")}}
+    with pytest.raises(ConfigError, match="no checkpoint of trained weights"):
+        medtrans.run(config | {"output_dir": str(tmp_path / "other")})
+
+
+def failing(folder: Path) -> Path:
+    """A plugin whose callback fails in the first step."""
+    file = folder / "failing.py"
+    file.write_text(
+        "from medtrans import Callback, Component, hookimpl\n"
+        "class Fail(Callback):\n"
+        "    def on_step(self, step, values):\n"
+        "        raise LookupError('at once')\n"
+        "@hookimpl\n"
+        "def medtrans_callbacks():\n"
+        "    return [Component('fail', Fail)]\n"
+    )
+    return file
+
+
 def test_load_translates_files_arrays_and_volumes_alike(done: medtrans.RunFolder, tmp_path: Path) -> None:
     translator = medtrans.load(done.path)
     rng = np.random.default_rng(0)
@@ -244,6 +289,45 @@ def test_predict_writes_on_the_input_grid_and_never_over_a_file(done: medtrans.R
         list(predict(done.path, tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", images={}))
 
 
+def test_ranks_share_out_the_images_to_predict(
+    done: medtrans.RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medtrans.launchers import environment_of_rank
+    from medtrans.prediction import predict
+
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        image = Volume(np.random.default_rng(1).random((16, 16, 16)).astype(np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
+        write(image, tmp_path / "in" / f"{name}.nii.gz")
+    shares = []
+    for rank in (0, 1):
+        for name, value in environment_of_rank(rank, 2, 29500).items():
+            monkeypatch.setenv(name, value)
+        shares.append([path.name for path in predict(done.path, tmp_path / "in", tmp_path / "out", images={})])
+    assert shares == [["a.nii.gz", "c.nii.gz"], ["b.nii.gz"]]
+
+
+def test_predict_given_the_mask_does_what_the_run_did_and_warns_without(
+    done: medtrans.RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from medtrans.prediction import predict
+
+    (own,) = done.predictions.glob("*.nii.gz")
+    dataset = medtrans.component("dataset", "phantom").factory(subjects=5, size=(24, 24, 24))
+    images = next(one for one in dataset.cases() if own.name.startswith(one.case)).images
+    for folder, modality in (("in", "t1"), ("masks", "mask")):
+        (tmp_path / folder).mkdir()
+        write(images[modality](), tmp_path / folder / "scan.nii.gz")
+    (written,) = predict(done.path, tmp_path / "in", tmp_path / "out", images={}, mask=tmp_path / "masks")
+    np.testing.assert_allclose(read(written).data, read(own).data, rtol=1e-5)
+    assert "give its mask" not in caplog.text
+    (bare,) = predict(done.path, tmp_path / "in" / "scan.nii.gz", tmp_path / "bare.nii.gz", images={})
+    assert "give its mask (predict --mask)" in caplog.text
+    assert np.abs(read(bare).data - read(own).data).max() > 1
+    with pytest.raises(DataError, match=r"no such file .*nothing \(1 of 1 masks"):
+        list(predict(done.path, tmp_path / "in", tmp_path / "o", images={}, mask=tmp_path / "nothing"))
+
+
 def test_fixed_scalings_are_scored_and_written_in_native_units(tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "run") | {"target": ["ct"]}
     window = {"name": "window", "options": {"range": [-1024.0, 3000.0]}}
@@ -257,6 +341,17 @@ def test_fixed_scalings_are_scored_and_written_in_native_units(tmp_path: Path) -
     values = read(path).data
     assert -1024.5 <= values.min() < values.max() <= 3000.5
     assert json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())["unit"] == "HU"
+    unseen = medtrans.load(folder.path).translate(Volume(np.random.default_rng(0).random((20, 18, 22)), np.eye(4)))
+    assert isinstance(unseen, Volume)
+    assert -1024.5 <= unseen.data.min() < unseen.data.max() <= 3000.5
+
+
+def test_what_may_be_a_mistake_is_said_before_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = tiny_config(tmp_path / "run") | {"patch": {"size": [16, 16, 32]}, "losses": {"l1": {}}}
+    config["train"] |= {"steps": 1}
+    medtrans.run(config)
+    assert "patch.size 16×16×32 does not fit" in caplog.text
+    assert "no loss trains it" in caplog.text
 
 
 def test_several_sources_and_targets(tmp_path: Path) -> None:
@@ -289,21 +384,156 @@ def test_weights_may_come_from_another_run(done: medtrans.RunFolder, tmp_path: P
 
 def test_check_finds_out_all_before_the_first_step_and_writes_nothing(tmp_path: Path) -> None:
     report = medtrans.check(tiny_config(tmp_path / "run"))
-    assert report.cases == {"train": 3, "validation": 1, "test": 1}
+    assert report.splits == {"train": 3, "validation": 1, "test": 1}
+    assert report.ready
     assert report.parameters["generator"] > 0
     assert "ready to run" in str(report)
     assert not (tmp_path / "run").exists()
 
 
 def test_check_names_a_part_that_does_not_work(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match=r"losses\.relativistic|level_weights"):
-        medtrans.check(tiny_config(tmp_path / "run"), ["losses.relativistic.options.level_weights=[1.0]"])
+    report = medtrans.check(tiny_config(tmp_path / "run"), ["losses.relativistic.options.level_weights=[1.0]"])
+    assert (report.ready, report.exit_code) == (False, SetupError.exit_code)
+    assert any("level_weights" in fault for fault in report.faults)
 
 
 @pytest.mark.parametrize(
-    "name", ["hcp_t1_t2", "dhcp_t2_t1", "brats_t2_flair", "brats_t1_t1ce", "synthrad_mr_ct", "synthrad_cbct_ct"]
+    "name",
+    [
+        "hcp_t1_t2",
+        "dhcp_t2_t1",
+        "brats_t2_flair",
+        "brats_t2_flair_downstream",
+        "brats_t1_t1ce",
+        "synthrad_mr_ct",
+        "synthrad_cbct_ct",
+    ],
 )
 def test_a_published_experiment_lacks_only_its_data(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         medtrans.check(name, [f"dataset.options.root={tmp_path / 'nothing'}"])
     assert str(tmp_path / "nothing") in str(error.value)
+
+
+def test_a_patch_that_the_network_cannot_take_is_cut_larger(tiny: dict[str, Any]) -> None:
+    tiny |= {"patch": {"size": [12, 16, 20]}, "generator": {"name": "unet", "options": {"width": 2, "levels": 3}}}
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(medtrans.PairedMethod):
+        def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+            seen.append(tuple(batch.source.shape))
+            return super().training_step(batch, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medtrans.builtin.methods.paired.PairedMethod", Watching)
+        medtrans.run(tiny)
+    assert set(seen) == {(2, 1, 16, 16, 24)}
+
+
+PIX2PIX = [
+    "generator={name: unet, options: {width: 4, levels: 2}}",
+    "discriminator={name: patchgan, options: {width: 4, layers: 1}}",
+    "losses.relativistic=null",
+    "losses.lsgan.weight=0.01",
+]
+
+
+def test_pix2pix_is_one_line_for_each_network_and_its_losses(tiny: dict[str, Any]) -> None:
+    folder = medtrans.run(tiny, PIX2PIX)
+    assert set(final_weights(folder)) == {"generator.safetensors", "discriminator.safetensors"}
+    assert len(list(folder.predictions.glob("*.nii.gz"))) == 1
+
+
+BEGINS_WITH_A_FILE = '''
+"""A generator that begins with the bias of a file."""
+from pathlib import Path
+
+from torch import nn
+
+from medtrans import Component, ConfigError, hookimpl
+
+
+class Begun(nn.Module):
+    """One voxel-wise map.
+
+    Args:
+        weights: the file.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, initialise: bool = True, *, weights: Path) -> None:
+        super().__init__()
+        self.body = nn.Conv3d(in_channels, out_channels, 1)
+        if initialise:
+            if not weights.is_file():
+                raise ConfigError(f"no weights at {weights}")
+            nn.init.constant_(self.body.bias, float(weights.read_text()))
+
+    def forward(self, source):
+        return self.body(source)
+
+
+@hookimpl
+def medtrans_generators():
+    return [Component("begun", Begun)]
+'''
+
+
+def test_a_generator_needs_the_file_it_begins_with_until_it_is_trained(tmp_path: Path) -> None:
+    plugin, weights = tmp_path / "begins.py", tmp_path / "bias.txt"
+    plugin.write_text(BEGINS_WITH_A_FILE)
+    weights.write_text("0.25")
+    config = tiny_config(tmp_path / "run") | {
+        "generator": {"name": "begins:begun", "options": {"weights": str(weights)}},
+        "discriminator": None,
+        "losses": {"l1": {}},
+        "method": {"name": "paired"},
+        "train": {"steps": 1, "workers": 0, "optimizer": {"name": "sgd", "options": {"lr": 1e-9}}},
+    }
+    folder = medtrans.run(config, plugins=[plugin])
+    weights.unlink()
+    with pytest.raises(ConfigError, match=r"generator: no weights at .*bias\.txt"):
+        medtrans.run(config, [f"output_dir={tmp_path / 'again'}"], plugins=[plugin])
+    network = medtrans.load(folder.path, plugins=[plugin]).method.networks()["generator"]
+    assert network.get_parameter("body.bias").item() == pytest.approx(0.25, abs=1e-6)
+
+
+def test_a_source_without_its_target_is_predicted_in_the_unit_of_a_fixed_scaling(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path / "run") | {"target": ["ct"]}
+    window = {"name": "window", "options": {"range": [-1024.0, 3000.0]}}
+    config["preprocess"] = {"intensity": {"t1": {"name": "percentile"}, "ct": window}}
+    config["train"] |= {"steps": 1}
+    folder = medtrans.run(config)
+    case = medtrans.component("dataset", "phantom").factory(subjects=1, size=(24, 24, 24)).cases()[0]
+    predicted = medtrans.load(folder.path).translate(case.images["t1"]())
+    assert isinstance(predicted, Volume)
+    assert -1024.5 <= predicted.data.min() < predicted.data.max() <= 3000.5
+
+
+def test_an_image_unlike_those_of_training_is_warned_of_and_refused_where_that_is_asked(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    from medtrans.prediction import predict
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    case = medtrans.component("dataset", "phantom").factory(subjects=6, size=(24, 24, 24)).cases()[5]
+    usual = case.images["t1"]()
+    write(usual, source / "usual.nii.gz")
+    affine = usual.affine.copy()
+    affine[:3, :3] *= 5
+    write(Volume(usual.data, affine), source / "coarse.nii.gz")
+    refusal = "coarse.nii.gz: out of distribution: spacing i"
+    with pytest.raises(DataError, match=refusal):
+        list(predict(done.path, source, output, images={}, strict=True))
+    assert [path.name for path in sorted(output.glob("*.nii.gz"))] == ["usual.nii.gz"]
+    list(predict(done.path, source, output, images={}, overwrite=True))
+    facts = {path.stem: json.loads(path.read_text()) for path in output.glob("*.json")}
+    assert {name: one["ood"] for name, one in facts.items()} == {"usual": False, "coarse": True}
+    assert any("spacing i [mm]" in note for note in facts["coarse"]["notes"])
+
+
+def test_the_run_leaves_behind_what_it_watched_for(done: medtrans.RunFolder) -> None:
+    found = json.loads(done.faithfulness.read_text())
+    assert set(found) == {"cases", "out_of_distribution", "copy_through", "collapse", "lesions"}
+    assert found["cases"] == 1
+    assert found["lesions"]["inserted"] > 0

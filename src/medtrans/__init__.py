@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medtrans._version import __version__ as __version__
     from medtrans.builtin.discriminators.multires_unet import MultiResUNet as MultiResUNet
+    from medtrans.builtin.discriminators.patchgan import PatchGAN as PatchGAN
     from medtrans.builtin.generators.mdaunet import MDAUNet as MDAUNet
+    from medtrans.builtin.generators.unet import UNet as UNet
+    from medtrans.builtin.methods.cycle import CycleMethod as CycleMethod
     from medtrans.builtin.methods.paired import PairedMethod as PairedMethod
+    from medtrans.checkreport import CheckReport as CheckReport
     from medtrans.components import Augmentation as Augmentation
     from medtrans.components import Callback as Callback
     from medtrans.components import Case as Case
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
     from medtrans.components import Preprocess as Preprocess
     from medtrans.components import RunInfo as RunInfo
     from medtrans.components import Scored as Scored
+    from medtrans.detailed_metric import DetailedMetric as DetailedMetric
+    from medtrans.detailed_metric import Surroundings as Surroundings
     from medtrans.errors import ConfigError as ConfigError
     from medtrans.errors import DataError as DataError
     from medtrans.errors import MedtransError as MedtransError
+    from medtrans.errors import RunCancelledError as RunCancelledError
+    from medtrans.errors import RunInterruptedError as RunInterruptedError
     from medtrans.errors import SetupError as SetupError
     from medtrans.errors import TrainingError as TrainingError
     from medtrans.hookspecs import PLUGIN_API as PLUGIN_API
@@ -33,21 +41,23 @@ if TYPE_CHECKING:
     from medtrans.lookup import component as component
     from medtrans.pipeline import check as check
     from medtrans.pipeline import run as run
-    from medtrans.readiness import CheckReport as CheckReport
     from medtrans.runfolder import RunFolder as RunFolder
     from medtrans.types import Loss as Loss
     from medtrans.volume import Volume as Volume
+    from medtrans.weights_file import read_weights as read_weights
 
 _HOMES = {
     "__version__": "_version",
     "Augmentation": "components",
     "Callback": "components",
     "Case": "components",
-    "CheckReport": "readiness",
+    "CheckReport": "checkreport",
     "Component": "components",
     "ConfigError": "errors",
+    "CycleMethod": "builtin.methods.cycle",
     "DataError": "errors",
     "Dataset": "components",
+    "DetailedMetric": "detailed_metric",
     "Loss": "types",
     "MDAUNet": "builtin.generators.mdaunet",
     "MedtransError": "errors",
@@ -57,18 +67,24 @@ _HOMES = {
     "PLUGIN_API": "hookspecs",
     "PairedMethod": "builtin.methods.paired",
     "Parts": "components",
+    "PatchGAN": "builtin.discriminators.patchgan",
     "Preprocess": "components",
+    "RunCancelledError": "errors",
     "RunFolder": "runfolder",
     "RunInfo": "components",
+    "RunInterruptedError": "errors",
     "Scored": "components",
     "SetupError": "errors",
+    "Surroundings": "detailed_metric",
     "TrainingError": "errors",
     "Translator": "inference",
+    "UNet": "builtin.generators.unet",
     "Volume": "volume",
     "check": "pipeline",
     "component": "lookup",
     "hookimpl": "hookspecs",
     "load": "inference",
+    "read_weights": "weights_file",
     "run": "pipeline",
 }
 
@@ -80,8 +96,10 @@ __all__ = [
     "CheckReport",
     "Component",
     "ConfigError",
+    "CycleMethod",
     "DataError",
     "Dataset",
+    "DetailedMetric",
     "Loss",
     "MDAUNet",
     "MedtransError",
@@ -90,19 +108,25 @@ __all__ = [
     "MultiResUNet",
     "PairedMethod",
     "Parts",
+    "PatchGAN",
     "Preprocess",
+    "RunCancelledError",
     "RunFolder",
     "RunInfo",
+    "RunInterruptedError",
     "Scored",
     "SetupError",
+    "Surroundings",
     "TrainingError",
     "Translator",
+    "UNet",
     "Volume",
     "__version__",
     "check",
     "component",
     "hookimpl",
     "load",
+    "read_weights",
     "run",
 ]
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -12,93 +15,230 @@ from medtrans._version import __version__
 from medtrans.atomic import complete_file, write_json
 from medtrans.baselines import Baseline, fit_baselines
 from medtrans.cohort import Member
+from medtrans.costs import keep_translation_costs
+from medtrans.errors import DataError
 from medtrans.evaluation import write_metrics_csv
+from medtrans.faithfulness import Watch, Watched
+from medtrans.gan_watch import GanWatch, findings_in
 from medtrans.inference import Translator
+from medtrans.judging import Truth
 from medtrans.pictures import png_bytes
+from medtrans.prediction_files import file_stems
 from medtrans.preprocess import Prepared
 from medtrans.progress import progress_over
+from medtrans.ranks import Ranks
 from medtrans.runfolder import RunFolder
+from medtrans.signals import EndRequest
 from medtrans.statistics import CaseScores, summary_of, worst_median_best
 from medtrans.study import Study
-from medtrans.volume import write
+from medtrans.viewed_cases import keep_volumes
+from medtrans.volume import read, write
 
 __all__ = ["assess", "validation_scores"]
 
+_log = logging.getLogger("medtrans")
 
-@dataclass
-class _Scores:
-    model: list[CaseScores] = field(default_factory=list)
-    baselines: dict[str, list[CaseScores]] = field(default_factory=dict)
+
+@dataclass(frozen=True)
+class _Assessed:
+    """One test case: its scores, those of each baseline, its picture, and the seconds its translation took."""
+
+    model: CaseScores
+    baselines: Mapping[str, CaseScores]
+    picture: np.ndarray
+    seconds: float
 
 
 def validation_scores(
-    study: Study, translator: Translator, members: Sequence[Member]
+    study: Study, translator: Translator, members: Sequence[Member], watch: GanWatch | None = None
 ) -> list[tuple[CaseScores, np.ndarray]]:
-    """Scores and a picture of each member, by the weights as they are now."""
+    """Scores and a picture of each member, by the weights as they are now; the watch sees each.
+
+    Raises:
+        DataError: a case cannot be read, or its translation is not finite; names it.
+    """
     found = []
     for member in members:
         prepared = study.cache.prepared(member)
-        scaled = translator.predict(prepared)
+        scaled = _predicted(translator, prepared, member)
         truth = study.judge.truth(member, prepared)
         picture = study.judge.picture(scaled, prepared)
-        found.append((study.judge.scores(scaled, prepared, truth, member), picture))
+        scores = study.judge.scores(scaled, prepared, truth, member, _again(translator, prepared))
+        found.append((scores, picture))
+        if watch is not None:
+            watch.see_case(
+                member.number,
+                prepared,
+                scaled,
+                study.cache.foreground(member),
+                scores.values[watch.judged_by],
+                partial(_score_of, study, watch.judged_by, member, prepared, truth),
+            )
     return found
 
 
-def assess(study: Study, translator: Translator, folder: RunFolder, warnings: Sequence[str]) -> None:
+def _score_of(
+    study: Study, name: str, member: Member, prepared: Prepared, truth: Truth, prediction: np.ndarray
+) -> float:
+    return study.judge.scores(prediction, prepared, truth, member).values[name]
+
+
+def assess(
+    study: Study,
+    translator: Translator,
+    folder: RunFolder,
+    warnings: Sequence[str],
+    *,
+    ranks: Ranks | None = None,
+    request: EndRequest | None = None,
+) -> None:
     """Translate and score every test case; leave predictions, metrics.csv, summary.json and pictures.
 
     The baselines are fitted on training cases and scored on the same test cases in the same way.
+
+    Args:
+        study: the cases and how they are judged.
+        translator: with the weights to assess.
+        folder: of the run.
+        warnings: to keep beside the scores.
+        ranks: of the run, which share the cases out; the leading one writes what is about all of them.
+        request: whether the run was asked to end; looked at after each case.
+
+    Raises:
+        DataError: a case cannot be read, or its translation is not finite; names it.
+        RunInterruptedError: the run was asked to end.
     """
+    ranks = ranks or Ranks()
     baselines = fit_baselines(study.cache.prepared(member) for member in study.cohort.of("train"))
-    scores = _Scores(baselines={name: [] for name in baselines})
-    pictures: dict[str, np.ndarray] = {}
-    for member in progress_over(study.cohort.of("test"), "test cases"):
-        prepared = study.cache.prepared(member)
-        scaled = translator.predict(prepared)
-        _write_prediction(translator, folder, member, scaled, prepared)
-        _score(study, scores, baselines, member, scaled, prepared)
-        pictures[member.label] = study.judge.picture(scaled, prepared)
-    columns = study.judge.columns
-    write_metrics_csv(folder.metrics, scores.model)
-    seed = study.experiment.config.seed
-    write_json(folder.summary, summary_of(scores.model, scores.baselines, columns, warnings=warnings, seed=seed))
-    first = next(iter(columns))
-    _write_pictures(folder, worst_median_best(scores.model, first, columns[first]), pictures)
+    test = study.cohort.of("test")
+    settings = study.experiment.config.faithfulness
+    tested = frozenset(member.number for member in test[: settings.lesion_cases])
+    watch = Watch(translator, baselines["source_lut"], tested, settings.lesions)
+    stems = file_stems(study.cohort.members, study.experiment.config.target)
+    mine = []
+    for member in progress_over(ranks.mine(test), "test cases"):
+        mine.append(_assessed(study, translator, folder, stems, member, baselines, watch))
+        if request is not None and request.made:
+            raise request.error(where="training is done", how_to_resume=f"medtrans run {folder.config} --resume")
+    found, watched = ranks.gather(mine), ranks.gather([watch.watched])
+    if ranks.leads:
+        _leave(study, folder, stems, found, list(baselines), warnings, Watched.together(watched))
 
 
-def _score(
+def _assessed(
     study: Study,
-    scores: _Scores,
-    baselines: Mapping[str, Baseline],
+    translator: Translator,
+    folder: RunFolder,
+    stems: Mapping[tuple[int, str], str],
     member: Member,
-    scaled: np.ndarray,
-    prepared: Prepared,
+    baselines: Mapping[str, Baseline],
+    watch: Watch,
+) -> _Assessed:
+    prepared = study.cache.prepared(member)
+    begun = time.perf_counter()
+    scaled = _predicted(translator, prepared, member)
+    seconds = time.perf_counter() - begun
+    targets = study.experiment.config.target
+    paths = {target: folder.predictions / f"{stems[member.number, target]}.nii.gz" for target in targets}
+    _write_prediction(translator, scaled, prepared, paths)
+    watch.see(member, prepared, scaled)
+    judge, truth = study.judge, study.judge.truth(member, prepared)
+    return _Assessed(
+        judge.scores(scaled, prepared, truth, member, _again(translator, prepared)),
+        {
+            name: judge.scores(baseline.predict(prepared), prepared, truth, member)
+            for name, baseline in baselines.items()
+        },
+        judge.picture(scaled, prepared),
+        seconds,
+    )
+
+
+def _predicted(translator: Translator, prepared: Prepared, member: Member) -> np.ndarray:
+    try:
+        return translator.predict(prepared)
+    except DataError as error:
+        raise DataError(*(f"{member.label}: {fault}" for fault in error.faults)) from error
+
+
+def _again(translator: Translator, prepared: Prepared) -> Callable[[float], np.ndarray]:
+    return lambda shift: translator.predict(prepared, shift=shift)
+
+
+def _leave(
+    study: Study,
+    folder: RunFolder,
+    stems: Mapping[tuple[int, str], str],
+    found: Sequence[_Assessed],
+    baselines: Sequence[str],
+    warnings: Sequence[str],
+    watched: Watched,
 ) -> None:
-    truth = study.judge.truth(member, prepared)
-    scores.model.append(study.judge.scores(scaled, prepared, truth, member))
-    for name, baseline in baselines.items():
-        scores.baselines[name].append(study.judge.scores(baseline.predict(prepared), prepared, truth, member))
+    rows = [one.model for one in found]
+    of_baselines = {name: [one.baselines[name] for one in found] for name in baselines}
+    columns = study.judge.columns
+    write_metrics_csv(folder.metrics, rows)
+    _tell(study, rows)
+    write_json(folder.faithfulness, watched.report())
+    in_training = findings_in(folder.watch).warnings()
+    warnings = [*warnings, *study.filled(), *study.clipped(), *in_training, *watched.warnings()]
+    warnings = [study.discretion.shareable(one) for one in warnings]
+    summary = summary_of(
+        rows,
+        of_baselines,
+        columns,
+        warnings=warnings,
+        seed=study.experiment.config.seed,
+        protocol=study.experiment.config.protocol,
+        scored_in=study.scored_in,
+    )
+    write_json(folder.summary, summary)
+    keep_translation_costs(folder.costs, [one.seconds for one in found])
+    first = next(iter(columns))
+    pictures = {one.model.label: one.picture for one in found}
+    chosen = worst_median_best(rows, first, columns[first])
+    _write_pictures(folder, chosen, pictures)
+    _keep_volumes(study, folder, chosen, stems)
+
+
+def _tell(study: Study, rows: Sequence[CaseScores]) -> None:
+    """Log each case's scores under the name that the run shows."""
+    for row in rows:
+        values = ", ".join(f"{name} {value:.4g}" for name, value in row.values.items())
+        _log.info("%s: %s", row.case if study.experiment.config.names else row.label, values)
 
 
 def _write_prediction(
-    translator: Translator, folder: RunFolder, member: Member, scaled: np.ndarray, prepared: Prepared
+    translator: Translator, scaled: np.ndarray, prepared: Prepared, paths: Mapping[str, Path]
 ) -> None:
     for target, volume in translator.restore(scaled, prepared).items():
-        path = folder.predictions / f"{_file_name(member)}_{target}.nii.gz"
+        path = paths[target]
         write(volume, path, description=f"medtrans {__version__}: synthetic, research use only")
         write_json(path.with_name(path.name.replace(".nii.gz", ".json")), translator.sidecar(target))
 
 
-def _file_name(member: Member) -> str:
-    """The case's id where it can name a file, else made so and told apart by the case's number."""
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "_", member.case.case)[:80]
-    return safe if safe == member.case.case else f"{safe}_{member.number:04d}"
+def _keep_volumes(
+    study: Study, folder: RunFolder, chosen: Mapping[str, CaseScores], stems: Mapping[tuple[int, str], str]
+) -> None:
+    """What an interactive viewer needs of the shown cases."""
+    config = study.experiment.config
+    members = {member.label: member for member in study.cohort.members}
+    for rank, scores in chosen.items():
+        member, target = members[scores.label], config.target[0]
+        keep_volumes(
+            folder.pictures,
+            f"{rank}_{scores.label}",
+            member,
+            read(folder.predictions / f"{stems[member.number, target]}.nii.gz"),
+            source=config.source[0],
+            target=target,
+            rules=config.reading.rules,
+        )
 
 
 def _write_pictures(folder: RunFolder, chosen: Mapping[str, CaseScores], pictures: Mapping[str, np.ndarray]) -> None:
     folder.pictures.mkdir(exist_ok=True)
-    for old in folder.pictures.glob("*.png"):
+    for old in (*folder.pictures.glob("*.png"), *folder.pictures.glob("*.nii.gz")):
         old.unlink()
     for rank, scores in chosen.items():
         with complete_file(folder.pictures / f"{rank}_{scores.label}.png") as temporary:

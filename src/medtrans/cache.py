@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,21 @@ import numpy as np
 from medtrans._version import __version__
 from medtrans.cohort import load_image
 from medtrans.errors import DataError, SetupError
+from medtrans.faults import capped
 from medtrans.preprocess import Prepared
 from medtrans.sampling import foreground
-from medtrans.volume import Grid
+from medtrans.twins import twins, voxel_digest
+from medtrans.volume import NO_RULES, Grid, ReadingRules, files_of, read_header
 
 if TYPE_CHECKING:
     from medtrans.cohort import Member
     from medtrans.components import Case
     from medtrans.preprocess import Preprocessing
+    from medtrans.volume import Volume
 
 __all__ = ["Cache", "refuse_twins"]
 
-_FORMAT = 1  # of an entry on disk
+_FORMAT = 3  # of an entry on disk
 _OPEN = 16  # entries mapped at a time: each holds up to four files open, and processes may open about a thousand
 _ATTEMPTS = 3
 
@@ -41,6 +44,8 @@ class _Entry:
     prepared: Prepared
     foreground: np.ndarray
     digests: Mapping[str, str]
+    voxels: Mapping[str, str]
+    notes: Mapping[str, tuple[str, ...]]
 
 
 class Cache:
@@ -48,9 +53,10 @@ class Cache:
 
     An entry is a folder of uncompressed `.npy` files beside an `entry.json` with their sizes and hashes. Its name is
     a hash of the settings, medtrans' version and the images, so that a change of any of them makes a new entry: a
-    file counts by its real path, size and time of change, looked at once for a `Case` while the cache object lives; a
-    function counts by its class and `repr`. Make such functions frozen dataclasses: one whose `repr` holds an
-    address or is abridged has no lasting name, and what it made is not found again by a later run.
+    file, and the one a `.mhd` names, counts by its real path, size and time of change, looked at once for a `Case`
+    while the cache object lives; a function counts by its class and `repr`. Make such functions frozen dataclasses:
+    one whose `repr` holds an address or is abridged has no lasting name, and what it made is not found again by a
+    later run.
 
     An entry appears whole or not at all; of two processes that make the same one, the later discards its own. An
     entry whose sizes or hashes do not fit is made again. The hashes are compared once in a process and those it
@@ -60,16 +66,31 @@ class Cache:
         folder: where entries live; made if need be.
         preprocessing: makes them.
         key: all settings `preprocessing` was made with, as plain data.
+        rules: how images are read that would otherwise be refused; part of the key.
     """
 
-    def __init__(self, folder: Path, preprocessing: Preprocessing, key: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        preprocessing: Preprocessing,
+        key: Mapping[str, Any],
+        rules: ReadingRules = NO_RULES,
+    ) -> None:
         self._folder = folder
         self._preprocessing = preprocessing
-        self._key = json.dumps({"format": _FORMAT, "version": __version__, "settings": key}, sort_keys=True)
+        self._rules = rules
+        settings = {"format": _FORMAT, "version": __version__, "settings": key, "reading": asdict(rules)}
+        self._key = json.dumps(settings, sort_keys=True)
         self._session = uuid4().hex
         self._names: dict[int, tuple[Case, str]] = {}
         self._sound: set[str] = set()
         self._open: OrderedDict[str, _Entry] = OrderedDict()
+
+    @property
+    def scans(self) -> frozenset[str]:
+        """Arrays that no two cases share: the source, and a target that is no label map."""
+        labels = all(self._preprocessing.scalings[name].nearest for name in self._preprocessing.target)
+        return frozenset({"source"} if labels else {"source", "target"})
 
     def __getstate__(self) -> dict[str, Any]:
         # mapped arrays would travel as copies
@@ -89,8 +110,16 @@ class Cache:
         return self._entry(member).foreground
 
     def digests(self, member: Member) -> Mapping[str, str]:
-        """A hash of each array of the case ("source", "target", "mask"); raises as `prepared`."""
+        """A hash of each array of the case ("source", "target", "mask", "foreground"); raises as `prepared`."""
         return self._entry(member).digests
+
+    def voxels(self, member: Member) -> Mapping[str, str]:
+        """A hash of each image's voxels as stored, by modality; none of a constant one; raises as `prepared`."""
+        return self._entry(member).voxels
+
+    def notes(self, member: Member) -> Mapping[str, tuple[str, ...]]:
+        """By modality, the reading rules that a header did not show to be needed; raises as `prepared`."""
+        return self._entry(member).notes
 
     def _entry(self, member: Member) -> _Entry:
         name = self._name(member)
@@ -135,12 +164,11 @@ class Cache:
             kind = f"{type(image).__module__}.{type(image).__qualname__}"
             return ["function", kind, text] if lasting else ["function", self._session, member.case.case, modality]
         try:
-            path = Path(image).resolve(strict=True)
-            status = path.stat()
-        except OSError as error:
+            files = [path.resolve(strict=True) for path in files_of(image, self._rules)]
+            return ["file", *([str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files)]
+        except (OSError, DataError) as error:
             where = f'{member.label}: case "{member.case.case}", {modality}'
             raise DataError(f"{where}: cannot be read ({error}); restore the file") from error
-        return ["file", str(path), status.st_size, status.st_mtime_ns]
 
     def _opened(self, name: str) -> _Entry | None:
         """The entry if it is there and sound."""
@@ -151,16 +179,17 @@ class Cache:
             facts = _facts(folder, compare=name not in self._sound)
             entry = _assembled(folder, facts)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logging.getLogger("medtrans").warning("cache entry %s is damaged and is made again (%s)", folder, error)
+            logging.getLogger("medtrans").warning("cache entry %s is damaged and is made again (%s)", name, error)
             return None
         self._sound.add(name)
         return entry
 
     def _make(self, member: Member, name: str) -> None:
-        images = {}
+        images, notes = {}, {}
         try:
             for modality in self._modalities(member):
-                images[modality] = load_image(member.case, modality)
+                images[modality] = load_image(member.case, modality, self._rules)
+                notes[modality] = self._beyond_header(member, modality, images[modality])
         except DataError as error:
             raise DataError(*(f"{member.label}: {fault}" for fault in error.faults)) from error
         try:
@@ -172,7 +201,8 @@ class Cache:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
             try:
-                _write(temporary, prepared)
+                scans = {name: image for name, image in images.items() if not self._shared(name)}
+                _write(temporary, prepared, _voxel_digests(scans), notes)
                 self._install(temporary, name)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -181,6 +211,15 @@ class Cache:
                 f"{self._folder}: cannot store prepared cases ({error.strerror or error}); free space there, or choose "
                 "another output_dir"
             ) from error
+
+    def _shared(self, modality: str) -> bool:
+        """Whether two cases may well hold the same voxels of a modality."""
+        return modality == "mask" or self._preprocessing.scalings[modality].nearest
+
+    def _beyond_header(self, member: Member, modality: str, volume: Volume) -> tuple[str, ...]:
+        image = member.case.images[modality]
+        known = () if callable(image) else read_header(image, self._rules).notes
+        return tuple(note for note in volume.notes if note not in known)
 
     def _install(self, temporary: Path, name: str) -> None:
         final = self._folder / name
@@ -199,29 +238,28 @@ class Cache:
 
 
 def refuse_twins(cache: Cache, members: Sequence[Member]) -> None:
-    """Refuse scans that stand in two splits under different names: their prepared voxels are identical.
+    """Refuse scans that stand in two splits under different names: their voxels are identical, prepared or as stored.
 
-    It prepares every member; copies, renamed and recompressed files are found alike.
+    It prepares every member; copies, renamed, recompressed and reoriented files are found alike.
 
     Raises:
         DataError: naming all pairs.
     """
-    faults = []
-    for array in ("source", "target"):
-        first: dict[str, Member] = {}
-        for member in members:
-            digest = cache.digests(member).get(array)
-            earlier = member if digest is None else first.setdefault(digest, member)
-            if earlier.split != member.split:
-                faults.append(
-                    f'case "{earlier.case.case}" in {earlier.split} and case "{member.case.case}" in {member.split} '
-                    f"hold identical {array} voxels: scores would be too good. Remove one"
-                )
+    digests = []
+    for member in members:
+        images = {name: digest for name, digest in cache.digests(member).items() if name in cache.scans}
+        digests.append({**images, **cache.voxels(member)})
+    faults = capped([str(pair) for pair in twins(members, digests)])
     if faults:
         raise DataError(*faults)
 
 
-def _write(folder: Path, prepared: Prepared) -> None:
+def _voxel_digests(images: Mapping[str, Volume]) -> dict[str, str]:
+    found = {name: voxel_digest(image) for name, image in images.items()}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def _write(folder: Path, prepared: Prepared, voxels: Mapping[str, str], notes: Mapping[str, tuple[str, ...]]) -> None:
     arrays = {
         "source": prepared.source,
         "target": prepared.target,
@@ -244,6 +282,8 @@ def _write(folder: Path, prepared: Prepared) -> None:
         "space_code": int(prepared.space_code),
         "numbers": {name: {key: float(x) for key, x in own.items()} for name, own in prepared.numbers.items()},
         "clipped": {name: float(share) for name, share in prepared.clipped.items()},
+        "voxels": voxels,
+        "notes": notes,
     }
     with (folder / "entry.json").open("w", encoding="utf-8") as text:
         json.dump({"facts": facts, "blake2b": _digest_text(facts)}, text)
@@ -270,7 +310,8 @@ def _facts(folder: Path, *, compare: bool) -> Mapping[str, Any]:
 
 def _assembled(folder: Path, facts: Mapping[str, Any]) -> _Entry:
     arrays = {
-        file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r", allow_pickle=False) for file in facts["files"]
+        file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r", allow_pickle=False)  # noqa: TID251 -- without pickles
+        for file in facts["files"]
     }
     prepared = Prepared(
         source=arrays["source"],
@@ -283,7 +324,8 @@ def _assembled(folder: Path, facts: Mapping[str, Any]) -> _Entry:
         clipped=facts["clipped"],
     )
     digests = {file.removesuffix(".npy"): digest for file, (_, digest) in facts["files"].items()}
-    return _Entry(prepared, arrays["foreground"], digests)
+    notes = {modality: tuple(own) for modality, own in facts["notes"].items()}
+    return _Entry(prepared, arrays["foreground"], digests, facts["voxels"], notes)
 
 
 def _plain(grid: Grid) -> dict[str, Any]:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
 import json
 import os
-import pickle
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medtrans._version import __version__
 from medtrans.atomic import write_json
-from medtrans.errors import DataError, SetupError
+from medtrans.errors import DataError
+from medtrans.plain_state import read_state, state_bytes
+from medtrans.room import refuse_full_disk, unwritable
 
-__all__ = ["Checkpoint", "best", "mark", "newest", "read", "save"]
+__all__ = ["Checkpoint", "at_step", "best", "mark", "newest", "read", "save", "unmark"]
 
 _NAME = re.compile(r"step_\d{8,}")
 _PART = ".part-"
@@ -42,12 +41,14 @@ class Checkpoint:
         step: steps done.
         config_hash: of the config it was trained with.
         skipped: why newer ones were passed over.
+        facts: what else its manifest says of the run.
     """
 
     folder: Path
     step: int
     config_hash: str
     skipped: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def networks(self) -> dict[str, dict[str, Tensor]]:
         """The weights by network, on the host.
@@ -67,7 +68,7 @@ class Checkpoint:
         Raises:
             DataError: the file holds anything else, which is never loaded since it may run code.
         """
-        return _read_state(self.folder / _STATE, f"{self.folder.name}/{_STATE}")
+        return read_state(self.folder / _STATE, f"{self.folder.name}/{_STATE}")
 
 
 def save(
@@ -78,8 +79,11 @@ def save(
     *,
     config_hash: str,
     keep: int,
+    facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Write a checkpoint, verify it, give it its name, and only then prune older ones.
+
+    Once there are two that are whole, there are never fewer, whenever the process is killed.
 
     Args:
         folder: where checkpoints are.
@@ -88,6 +92,7 @@ def save(
         state: all else that resuming needs: tensors and plain Python values.
         config_hash: of the config.
         keep: how many to leave, the one marked best not counted.
+        facts: what the manifest is to say of the run, plain values.
 
     Raises:
         SetupError: the disk is full or may not be written, or `state` holds other than plain values; older checkpoints
@@ -100,15 +105,17 @@ def save(
         for left in folder.glob(f"{_PART}*/"):
             # Left by a process that was killed while it wrote or pruned.
             shutil.rmtree(left, ignore_errors=True)
+        content = state_bytes(state, _STATE)
+        refuse_full_disk(folder, content.nbytes + _bytes(networks))
         temporary.mkdir()
-        _write(temporary, step, networks, state, config_hash)
+        _write(temporary, networks, content, {"step": step, "config_hash": config_hash, "facts": dict(facts)})
         _verify(temporary)
         if final.exists():
             _discard(final)
         temporary.rename(final)
         _synchronise(folder)
     except (OSError, SafetensorError) as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _prune(folder, keep)
@@ -116,8 +123,28 @@ def save(
 
 
 def mark(folder: Path, name: str, checkpoint: Path, **details: Any) -> None:
-    """Let `<name>.json` ("last", "best") point to a checkpoint."""
-    write_json(folder / f"{name}.json", {"checkpoint": checkpoint.name, **details})
+    """Let `<name>.json` ("last", "best") point to a checkpoint.
+
+    Raises:
+        SetupError: the disk is full or may not be written; the mark is as it was.
+    """
+    try:
+        write_json(folder / f"{name}.json", {"checkpoint": checkpoint.name, **details})
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unmark(folder: Path, name: str) -> None:
+    """Take a mark away."""
+    (folder / f"{name}.json").unlink(missing_ok=True)
+
+
+def at_step(folder: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of a step, or None where it is not there or not whole."""
+    try:
+        return read(folder / f"step_{step:08d}")
+    except DataError:
+        return None
 
 
 def best(folder: Path) -> Checkpoint | None:
@@ -139,7 +166,7 @@ def newest(folder: Path) -> Checkpoint | None:
         except DataError as error:
             skipped += error.faults
             continue
-        return Checkpoint(found.folder, found.step, found.config_hash, tuple(skipped))
+        return replace(found, skipped=tuple(skipped))
     if skipped:
         raise DataError(*skipped, f"{folder}: no checkpoint is whole; begin anew with --overwrite")
     return None
@@ -152,60 +179,28 @@ def read(folder: Path) -> Checkpoint:
         DataError: a file is missing, longer or shorter, or differs from what was written.
     """
     manifest = _verify(folder)
-    return Checkpoint(folder, manifest["step"], manifest["config_hash"])
+    return Checkpoint(folder, manifest["step"], manifest["config_hash"], facts=manifest.get("facts", {}))
+
+
+def _bytes(networks: Mapping[str, Mapping[str, Tensor]]) -> int:
+    return sum(tensor.nbytes for weights in networks.values() for tensor in weights.values())
 
 
 def _write(
-    folder: Path, step: int, networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], config_hash: str
+    folder: Path, networks: Mapping[str, Mapping[str, Tensor]], state: memoryview, facts: Mapping[str, Any]
 ) -> None:
     for name, weights in networks.items():
         # safetensors refuses tensors that are not contiguous or that share memory.
         plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()}
         # One entry only: safetensors writes several in any order, and equal weights shall be equal files.
         save_file(plain, folder / f"{name}.safetensors", metadata={"medtrans": __version__})
-    (folder / _STATE).write_bytes(_state_bytes(state))
+    (folder / _STATE).write_bytes(state)
     files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    manifest = {"step": step, "config_hash": config_hash, "medtrans": __version__, "sha256": files, "bytes": sizes}
+    manifest = {**facts, "medtrans": __version__, "sha256": files, "bytes": sizes}
     for path in folder.iterdir():
         _synchronise(path)
     write_json(folder / _MANIFEST, {**manifest, "self": _digest_text(manifest)})
-
-
-def _state_bytes(state: Mapping[str, Any]) -> memoryview:
-    """The state as `state.pt` holds it; through memory, since torch's own writer reports a full disk without its name.
-
-    What could not be read back is refused now, rather than when a run of days is to be resumed.
-    """
-    buffer = io.BytesIO()
-    try:
-        torch.save(dict(state), buffer)
-        buffer.seek(0)
-        _read_state(buffer, _STATE)
-    except (DataError, pickle.PicklingError, AttributeError, TypeError) as error:
-        raise SetupError(
-            f"{_STATE}: the method's state_dict() may hold tensors and plain Python values only ({error})"
-        ) from error
-    return buffer.getbuffer()
-
-
-def _read_state(file: Path | io.BytesIO, name: str) -> dict[str, Any]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        first = str(error).partition(". ")[0]
-        raise DataError(f"{name}: not a state of weights and plain values, so it is not loaded ({first})") from error
-    if not isinstance(state, dict):
-        raise DataError(f"{name}: expected a mapping, found {type(state).__name__}")
-    return state
 
 
 def _verify(folder: Path) -> dict[str, Any]:
@@ -271,7 +266,7 @@ def _marked(folder: Path, name: str) -> str | None:
         marked = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["checkpoint"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{folder / name}.json: is damaged ({type(error).__name__}); delete it") from error
     if not isinstance(marked, str) or not _NAME.fullmatch(marked):
         raise DataError(f"{folder / name}.json: names no checkpoint; delete it")
@@ -293,16 +288,3 @@ def _synchronise(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _unwritable(folder: Path, error: Exception) -> SetupError:
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError:
-        free = -1
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-    cause = "the disk is full" if full else str(error)
-    return SetupError(
-        f"{folder}: a checkpoint could not be written ({cause}; {free:,} bytes free); older ones are as they were. "
-        "Make room or choose another output_dir, then --resume"
-    )

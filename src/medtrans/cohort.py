@@ -1,38 +1,37 @@
-"""Owns who is in a run: numbered cases, the subject-level split, and the checks that need no voxel."""
+"""Owns who is in a run: its numbered cases, each in one split, and the images of a case."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import logging
-import math
 import os
 import stat
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from medtrans.atomic import write_text
 from medtrans.errors import DataError
-from medtrans.regrid import canonical
-from medtrans.seeds import derived_seed
-from medtrans.volume import Volume, read, read_header
+from medtrans.faults import capped, listed
+from medtrans.splits import SplitName, assign, empty_splits, folded
+from medtrans.volume import NO_RULES, ReadingRules, Volume, read
 
 if TYPE_CHECKING:
     from medtrans.components import Case, Dataset
-    from medtrans.settings import FractionsSplit, SplitSettings
-    from medtrans.volume import Grid
+    from medtrans.settings import SplitSettings
 
-__all__ = ["Cohort", "Member", "SplitName", "folded", "gather", "load_image", "load_images", "preflight", "write_cases"]
-
-SplitName: TypeAlias = Literal["train", "validation", "test"]
-_SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-_LISTED = 20  # faults of one kind that are spelt out; the others are counted
+__all__ = [
+    "Cohort",
+    "Member",
+    "absent_images",
+    "gather",
+    "load_image",
+    "load_images",
+    "roll",
+    "roll_call",
+    "write_cases",
+]
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,30 @@ def gather(
         DataError: naming together all missing images, repeated cases, subjects or scans in two splits, and empty
             splits. A split is meant to be empty only where its fraction is exactly 0.
     """
+    cohort, faults = roll_call(dataset, split, source=source, target=target, seed=seed)
+    required = [*source, *target]
+    absent = [fault for member in cohort.members for fault in absent_images(member.case, required).values()]
+    if faults or absent:
+        raise DataError(*faults, *capped(absent))
+    return cohort
+
+
+def roll_call(
+    dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
+) -> tuple[Cohort, list[str]]:
+    """As `gather`, but with what is wrong beside the cohort, and without looking whether each case has its images.
+
+    Returns:
+        The cases whose split is known, and the faults.
+
+    Raises:
+        DataError: there is no case at all, or the dataset or the split's file cannot be read.
+    """
     cases = tuple(dataset.cases())
     if not cases:
         raise DataError(f"the dataset {type(dataset).__name__} lists no case; check its options against the data")
-    faults = _name_faults(cases) + _image_faults(cases, [*source, *target])
-    splits, split_faults = _assign(cases, split, seed)
-    faults += split_faults
+    splits, split_faults = assign(cases, split, seed)
+    faults = _name_faults(cases) + split_faults
     members = [
         Member(number, case, splits[folded(case.subject)])
         for number, case in enumerate(cases, 1)
@@ -100,30 +117,43 @@ def gather(
     ]
     faults += _shared_files(members, [*source, *target])
     if not split_faults:
-        faults += _empty_splits(splits, split)
-    if faults:
-        raise DataError(*faults)
-    return Cohort(tuple(members))
+        faults += empty_splits(splits, split)
+    return Cohort(tuple(members)), faults
 
 
-def folded(name: str) -> str:
-    """A case or subject name as it is compared: after Unicode NFC, case folding and whitespace folding."""
-    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-    return " ".join(composed.split())
+def absent_images(case: Case, required: Sequence[str]) -> dict[str, str]:
+    """By modality, what is wrong with a case's list of images: a required one is not there, or a file is not."""
+    missing = {
+        modality: f'case "{case.case}": no {modality}; the dataset gives '
+        f"{listed(sorted(case.images)) or 'no image'} for it"
+        for modality in required
+        if modality not in case.images
+    }
+    return missing | {
+        modality: f'case "{case.case}", {modality}: no such file "{image}"; '
+        "restore it or correct the dataset's options"
+        for modality, image in case.images.items()
+        if modality in (*required, "mask", "labels") and not callable(image) and _file_identity(image) is None
+    }
 
 
-def load_image(case: Case, modality: str) -> Volume:
+def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES) -> Volume:
     """One image of a case: its file read, or its function called.
+
+    In a mask and in labels voxels that are not finite are filled with 0 where the rules fill them at all: the value
+    that suits an intensity would mark them as inside.
 
     Raises:
         DataError: naming the case and the modality, if there is no such image or it cannot be had.
     """
     where = f'case "{case.case}", {modality}'
+    if modality in ("mask", "labels") and rules.fill_not_finite is not None:
+        rules = replace(rules, fill_not_finite=0.0)
     image = case.images.get(modality)
     if image is None:
-        raise DataError(f"{where}: the dataset gives no such image, only {_listed(sorted(case.images))}")
+        raise DataError(f"{where}: the dataset gives no such image, only {listed(sorted(case.images))}")
     try:
-        volume = image() if callable(image) else read(image)
+        volume = image() if callable(image) else read(image, rules)
     except DataError as error:
         raise DataError(*(f"{where}: {fault}" for fault in error.faults)) from error
     except OSError as error:
@@ -133,54 +163,9 @@ def load_image(case: Case, modality: str) -> Volume:
     return volume
 
 
-def load_images(case: Case, modalities: Iterable[str]) -> dict[str, Volume]:
+def load_images(case: Case, modalities: Iterable[str], rules: ReadingRules = NO_RULES) -> dict[str, Volume]:
     """Several images of a case, as `load_image`."""
-    return {modality: load_image(case, modality) for modality in modalities}
-
-
-def preflight(cohort: Cohort, source: Sequence[str], target: Sequence[str]) -> list[str]:
-    """Read the header of every file and compare each image's place in the world with the first source's.
-
-    Images that functions make are trusted. An image on another grid is legal, since it is resampled onto the first
-    source's; it must cover at least half of the first source's field of view (a mask or labels: some of it).
-
-    Args:
-        cohort: whose files to look at.
-        source: modalities; the first one's grid is the case's grid.
-        target: modalities.
-
-    Returns:
-        Warnings, one a modality, where grids differ by more than a tenth of a voxel.
-
-    Raises:
-        DataError: naming together every header that is refused and every pair that is apart.
-    """
-    faults: list[str] = []
-    resampled: dict[str, list[tuple[Member, float]]] = {}
-    for member in cohort.members:
-        grids, unreadable = _grids(member.case, dict.fromkeys([*source, *target, "mask", "labels"]))
-        faults += unreadable
-        first = grids.pop(source[0], None)
-        if first is None:
-            continue
-        for modality, grid in grids.items():
-            covered, apart_mm = _covered(first, grid), _apart_mm(first, grid)
-            if covered == 0 or (covered < 0.5 and modality not in ("mask", "labels")):
-                faults.append(
-                    f'case "{member.case.case}": {source[0]} is {_shown(first)}, {modality} is {_shown(grid)}; their '
-                    f"corners are up to {apart_mm:.1f} mm apart and {modality} covers {covered:.0%} of {source[0]}'s "
-                    "field of view. The images of a case must lie in one world space: register them first"
-                )
-            elif not _same_grid(first, grid, apart_mm):
-                resampled.setdefault(modality, []).append((member, apart_mm))
-    if faults:
-        raise DataError(*_capped(faults))
-    return [
-        f"{modality} lies on another grid than {source[0]} in {len(pairs)} of {len(cohort.members)} cases "
-        f"({_listed([member.label for member, _ in pairs])}; corners up to {max(mm for _, mm in pairs):.2f} mm apart) "
-        "and is resampled onto it"
-        for modality, pairs in resampled.items()
-    ]
+    return {modality: load_image(case, modality, rules) for modality in modalities}
 
 
 def write_cases(path: Path, cohort: Cohort) -> None:
@@ -200,6 +185,16 @@ def write_cases(path: Path, cohort: Cohort) -> None:
         os.umask(umask)
 
 
+def roll(path: Path) -> list[tuple[str, str, str]]:
+    """Case, subject and split of each case, as `write_cases` wrote them.
+
+    Raises:
+        OSError, KeyError: the file is not there, or is no such table.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(row["case"], row["subject"], row["split"]) for row in csv.DictReader(file)]
+
+
 def _name_faults(cases: Sequence[Case]) -> list[str]:
     faults = [
         f'case "{case.case}" of subject "{case.subject}": case and subject must have a name'
@@ -214,23 +209,7 @@ def _name_faults(cases: Sequence[Case]) -> list[str]:
                 f'cases {earlier} ("{cases[earlier - 1].case}") and {number} ("{case.case}") have the same name '
                 "(compared without regard to case and spaces); every case needs its own"
             )
-    return _capped(faults)
-
-
-def _image_faults(cases: Sequence[Case], required: Sequence[str]) -> list[str]:
-    missing, absent = [], []
-    for case in cases:
-        missing += [
-            f'case "{case.case}": no {modality}; the dataset gives {_listed(sorted(case.images)) or "no image"} for it'
-            for modality in dict.fromkeys(required)
-            if modality not in case.images
-        ]
-        absent += [
-            f'case "{case.case}", {modality}: no such file "{image}"; restore it or correct the dataset\'s options'
-            for modality, image in case.images.items()
-            if modality in (*required, "mask", "labels") and not callable(image) and _file_identity(image) is None
-        ]
-    return _capped(missing) + _capped(absent)
+    return capped(faults)
 
 
 def _file_identity(path: Path) -> tuple[int, int] | None:
@@ -258,156 +237,4 @@ def _shared_files(members: Sequence[Member], modalities: Sequence[str]) -> list[
                     f'case "{earlier.case.case}" in {earlier.split} and case "{member.case.case}" in {member.split} '
                     f'are one file ("{earlier_path}", "{path}"): scores would be too good. Remove one'
                 )
-    return _capped(faults)
-
-
-def _assign(cases: Sequence[Case], split: SplitSettings, seed: int) -> tuple[dict[str, SplitName], list[str]]:
-    """The split of each subject by its folded name, and what is wrong with it."""
-    if split.by == "column":
-        return _stated((case.subject, case.split, f'case "{case.case}"') for case in cases)
-    subjects = {folded(case.subject): case.subject for case in cases}
-    if split.by == "file":
-        splits, faults = _stated(_split_rows(Path(split.path)))
-        unnamed = [
-            f'subject "{name}" is not in {split.path}; add a row for it'
-            for folded, name in subjects.items()
-            if folded not in splits and not faults
-        ]
-        strangers = sum(1 for folded in splits if folded not in subjects)
-        if strangers:
-            logging.getLogger("medtrans").warning(
-                "%d subjects of %s are not in the dataset and are left out", strangers, split.path
-            )
-        return {folded: name for folded, name in splits.items() if folded in subjects}, faults + _capped(unnamed)
-    drawn = sorted(subjects, key=lambda name: derived_seed(seed, "split", name))
-    if split.by == "folds":
-        roles: dict[int, SplitName] = {split.fold: "test", (split.fold + 1) % split.folds: "validation"}
-        return {name: roles.get(place % split.folds, "train") for place, name in enumerate(drawn)}, []
-    names = [name for name, count in _counts(len(drawn), split).items() for _ in range(count)]
-    return dict(zip(drawn, names, strict=True)), []
-
-
-def _counts(subjects: int, split: FractionsSplit) -> dict[SplitName, int]:
-    """Subjects of each split, by largest remainder."""
-    quotas: dict[SplitName, float] = {name: subjects * getattr(split, name) for name in _SPLITS}
-    counts = {name: math.floor(quota) for name, quota in quotas.items()}
-    left = subjects - sum(counts.values())
-    for name in sorted(quotas, key=lambda name: counts[name] - quotas[name])[:left]:
-        counts[name] += 1
-    return counts
-
-
-def _stated(rows: Iterable[tuple[str, str | None, str]]) -> tuple[dict[str, SplitName], list[str]]:
-    """Splits as rows of subject, split and place say, each subject in one."""
-    stated: dict[str, tuple[SplitName, str]] = {}
-    unknown, apart = [], []
-    for subject, split, where in rows:
-        if split not in _SPLITS:
-            found = "none" if split is None else f'"{split}"'
-            unknown.append(f'{where}: subject "{subject}" needs a split (train, validation or test), found {found}')
-            continue
-        earlier, earlier_where = stated.setdefault(folded(subject), (split, where))
-        if earlier != split:
-            apart.append(
-                f'subject "{subject}" is in {earlier} ({earlier_where}) and {split} ({where}): scores would be too '
-                "good. Move one, or let medtrans split by subject with split: {by: fractions}"
-            )
-    return {name: split for name, (split, _) in stated.items()}, _capped(unknown) + _capped(apart)
-
-
-def _split_rows(path: Path) -> list[tuple[str, str | None, str]]:
-    """Rows of subject, split and place of a CSV or JSON file.
-
-    Raises:
-        DataError: it cannot be read, or has no such columns.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a byte order mark first
-        rows = json.loads(text) if path.suffix.lower() == ".json" else list(csv.DictReader(io.StringIO(text)))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"split.path: {path}: cannot be read ({error}); expected a CSV or JSON file") from error
-    columns = 'with the columns "subject" and "split"'
-    if not (isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows)):
-        raise DataError(f"split.path: {path}: expected a list of objects {columns}, found {type(rows).__name__}")
-    if not rows:
-        raise DataError(f"split.path: {path}: expected rows {columns}, found none")
-    first = 1 if path.suffix.lower() == ".json" else 2  # row 1 of a CSV is its heading
-    for number, row in enumerate(rows, first):
-        if not all(isinstance(row.get(column), str) for column in ("subject", "split")):
-            found = ", ".join(f'"{column}"' for column in row if isinstance(column, str))
-            raise DataError(f"split.path: {path}, row {number}: expected text {columns}, found the columns {found}")
-    return [
-        (row["subject"], row["split"].strip() or None, f"{path.name}, row {number}")
-        for number, row in enumerate(rows, first)
-    ]
-
-
-def _empty_splits(splits: Mapping[str, SplitName], split: SplitSettings) -> list[str]:
-    """Splits without a subject that are not meant to be empty."""
-    sizes = {name: sum(1 for own in splits.values() if own == name) for name in _SPLITS}
-    shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
-    wanted = [name for name in _SPLITS if split.by != "fractions" or getattr(split, name) > 0]
-    empty = [name for name in wanted if not sizes[name]]
-    if not empty:
-        return []
-    if len(splits) < len(wanted) or (split.by == "folds" and len(splits) < split.folds):
-        least = split.folds if split.by == "folds" else len(wanted)
-        advice = "" if split.by == "folds" else "; or set a fraction to 0 to go without that split"
-        return [f"split: expected at least {least} subjects, found {len(splits)} ({shown}); add subjects{advice}"]
-    faults = []
-    for name in empty:
-        if split.by == "fractions":
-            enough = math.ceil(1000 / len(splits)) / 1000
-            found, advice = f" (split.{name}: {getattr(split, name):g})", f"try {enough:g}, or 0 to go without it"
-        else:
-            found, advice = "", "give it a subject, or let medtrans choose with split: {by: fractions}"
-        faults.append(
-            f'split "{name}" has 0 of {len(splits)} subjects{found}; sizes are {shown}. Expected at least 1: {advice}'
-        )
-    return faults
-
-
-def _grids(case: Case, modalities: Iterable[str]) -> tuple[dict[str, Grid], list[str]]:
-    """The grid of each image that is a file, and what is wrong with their headers."""
-    grids, faults = {}, []
-    for modality in modalities:
-        image = case.images.get(modality)
-        try:
-            if image is not None and not callable(image):
-                grids[modality] = read_header(image).grid
-        except DataError as error:
-            faults += [f'case "{case.case}", {modality}: {fault}' for fault in error.faults]
-    return grids, faults
-
-
-def _apart_mm(one: Grid, other: Grid) -> float:
-    """The largest distance between corners, whatever the order the voxels are stored in."""
-    corners = (canonical(grid).corners_mm() for grid in (one, other))
-    return float(np.linalg.norm(np.subtract(*corners), axis=1).max())
-
-
-def _same_grid(one: Grid, other: Grid, apart_mm: float) -> bool:
-    return canonical(one).shape == canonical(other).shape and apart_mm <= 0.1 * min(one.spacing_mm)
-
-
-def _covered(one: Grid, other: Grid) -> float:
-    """The share of `one`'s field of view that `other` covers, by 9 × 9 × 9 points."""
-    sides = [(np.arange(9) + 0.5) / 9 * side - 0.5 for side in one.shape]
-    points = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
-    move = np.linalg.solve(other.affine, one.affine)
-    at = points @ move[:3, :3].T + move[:3, 3]
-    return float(((at >= -0.5) & (at <= np.asarray(other.shape) - 0.5)).all(axis=1).mean())
-
-
-def _shown(grid: Grid) -> str:
-    sides, spacing = "×".join(map(str, grid.shape)), "×".join(f"{mm:.3g}" for mm in grid.spacing_mm)
-    return f"{sides} at {spacing} mm"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _capped(faults: list[str]) -> list[str]:
-    more = len(faults) - _LISTED
-    return faults if more <= 0 else [*faults[:_LISTED], f"... and {more} more of this kind"]
+    return capped(faults)

@@ -7,18 +7,22 @@ in `medtrans.types`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast
 
+from medtrans.errors import DataError
 from medtrans.ramp import value_at
+from medtrans.subject_images import images_of, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+    import torchio
     from lightning_fabric import Fabric
     from torch import Tensor, nn
     from torch.optim import Optimizer
@@ -33,6 +37,7 @@ __all__ = [
     "Case",
     "Component",
     "Dataset",
+    "LoadedComponent",
     "Method",
     "Metric",
     "Parts",
@@ -41,6 +46,8 @@ __all__ = [
     "Scored",
     "WeightedLoss",
 ]
+
+SplitName: TypeAlias = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ class Component:
         factory: a class or function, or `"package.module:attribute"`, imported on first use so that listing stays quick
             and a missing dependency costs only this component.
         fixed: arguments the author sets; they are not options.
+        trial: settings of the conformance kit under which `medtrans plugins test` tries it, such as smaller `options`;
+            a run never looks at them.
 
     Example:
         >>> Component("double", "builtins:dict", fixed={"a": 2}).resolved().factory(b=3)
@@ -61,6 +70,7 @@ class Component:
     name: str
     factory: Callable[..., Any] | str
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    trial: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> Callable[..., Any]:
         """The factory itself, imported if need be, without the fixed arguments.
@@ -74,10 +84,17 @@ class Component:
         loaded: Callable[..., Any] = getattr(import_module(module), attribute)
         return loaded
 
-    def resolved(self) -> Component:
+    def resolved(self) -> LoadedComponent:
         """The same component with a callable factory that has the fixed arguments applied."""
         loaded = self.load()
-        return replace(self, factory=partial(loaded, **self.fixed) if self.fixed else loaded, fixed={})
+        return LoadedComponent(self.name, partial(loaded, **self.fixed) if self.fixed else loaded, trial=self.trial)
+
+
+@dataclass(frozen=True)
+class LoadedComponent(Component):
+    """A component whose factory is there to be called, as `medtrans.component` gives it."""
+
+    factory: Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,40 @@ class Case:
     case: str
     subject: str
     images: Mapping[str, Path | Callable[[], Volume]]
-    split: Literal["train", "validation", "test"] | None = None
+    split: SplitName | None = None
+
+    @classmethod
+    def from_subject(
+        cls,
+        subject: torchio.Subject,
+        *,
+        case: str | None = None,
+        owner: str | None = None,
+        split: SplitName | None = None,
+    ) -> Case:
+        """A TorchIO subject as a case; nothing is read.
+
+        An image that is a NIfTI file and not loaded yet stays a file, which medtrans reads itself. Every other, such
+        as one that a transform has changed, is taken as it stands in memory, or read by TorchIO when it is needed.
+        The keys of the subject are the modalities.
+
+        Args:
+            subject: with an image a modality.
+            case: name of the case; None takes the subject's entry "case", "subject_id" or "subject".
+            owner: whose it is; None takes "subject" or "subject_id", else the name of the case.
+            split: where the case belongs, if that is known; None takes the subject's entry "split".
+
+        Raises:
+            DataError: the case has no name, or "split" is none of the three.
+        """
+        name = case or text_of(subject, "case", "subject_id", "subject")
+        if name is None:
+            raise DataError('a case needs a name: give case="...", or the subject an entry "case" or "subject_id"')
+        stated = split or text_of(subject, "split")
+        if stated not in (None, "train", "validation", "test"):
+            raise DataError(f'case "{name}": split: found "{stated}", expected train, validation or test')
+        whose = owner or text_of(subject, "subject", "subject_id") or name
+        return cls(name, whose, images_of(subject), cast("SplitName | None", stated))
 
 
 class Dataset(ABC):
@@ -133,15 +183,42 @@ class Preprocess(ABC):
             config's constants scale all images (scores are then in `unit`).
         unit: of the native intensities of a fixed scaling, such as "HU".
         data_range: width of the native range of a fixed scaling, in `unit`.
+        clips: share of voxels that it clips on purpose; a run warns of cases where it is 0.1 % more.
+        nearest: True for images whose values are names, such as labels: they are never interpolated, and one that is
+            the same everywhere is sound.
+        voxelwise: True where `apply` and `invert` look at each voxel alone, so that a part of a volume may be given.
+        learned: what `learn` gave for the training cases; set before anything is fitted or applied, in training and
+            whenever a trained run is loaded.
     """
 
     fitted: ClassVar[bool]
     unit: str = ""
     data_range: float = 1.0
+    clips: float = 0.0
+    nearest: ClassVar[bool] = False
+    voxelwise: ClassVar[bool] = False
+    learned: Mapping[str, Sequence[float]] = MappingProxyType({})
+
+    def learn(self, samples: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Mapping[str, Sequence[float]]:
+        """Lists of numbers that all images share, learnt from the training cases alone; nothing unless overridden.
+
+        Args:
+            samples: each training image `(i, j, k)` with its boolean mask where it has one, as `fit` will see them;
+                read as they are asked for.
+        """
+        return {}
 
     @abstractmethod
     def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
         """The plain numbers that scale this volume `(i, j, k)`, found inside `mask` where there is one."""
+
+    def fit_percentiles(self, percentiles: Callable[[Sequence[float]], list[float]]) -> dict[str, float] | None:
+        """What `fit` gives without a mask, for a volume too large for memory; None, the default, where it cannot.
+
+        Args:
+            percentiles: the volume's exact percentiles, 0 its smallest and 100 its largest value; may raise DataError.
+        """
+        return None
 
     @abstractmethod
     def apply(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
@@ -250,6 +327,7 @@ class Parts:
         target_channels: channels of the target.
         epoch_steps: steps an epoch, for ramps that change by the epoch.
         accumulate: batches whose gradients one update sums up.
+        compiled: gives the generator as its training steps are to call it; None where the config compiles nothing.
     """
 
     make_generator: Callable[[int, int], nn.Module]
@@ -261,6 +339,7 @@ class Parts:
     target_channels: int
     epoch_steps: int
     accumulate: int
+    compiled: Callable[[nn.Module], nn.Module] | None = None
 
 
 class Method(ABC):
@@ -293,6 +372,21 @@ class Method(ABC):
     @abstractmethod
     def translate(self, source: Tensor) -> Tensor:
         """Level 0 for `source` `(b, c, i, j, k)`, by the weights meant for evaluation, in eval mode, in [0, 1]."""
+
+    def conclude(self, blended: Tensor) -> Tensor:
+        """A whole volume's target in [0, 1] from what `translate` gave of its windows, blended; itself by default.
+
+        A method whose networks say how likely each answer is decides here, once for each voxel: answers, unlike
+        likelihoods, cannot be averaged where windows overlap. It looks at each voxel alone: a volume larger than memory
+        is given part by part.
+
+        Args:
+            blended: `(b, c, i, j, k)`, as many channels as `translate` gives.
+
+        Returns:
+            `(b, target channels, i, j, k)`.
+        """
+        return blended
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,22 @@ from medtrans.layers import SLOT_MAPPINGS, Tree, TreePath, dotted, merge_layers
 from medtrans.optimizers import OPTIMIZERS
 from medtrans.options import build, check_options
 from medtrans.plugins import Found, Origin, Registry
-from medtrans.probing import probe
+from medtrans.probing import probe_all
+from medtrans.protocols import PROTOCOLS
 from medtrans.schedules import SCHEDULES
 from medtrans.schema_paths import data_path, known_keys
 from medtrans.settings import RunConfig
 
-__all__ = ["Experiment", "differences", "load_config"]
+__all__ = ["Experiment", "differences", "lasting", "load_config"]
 
 _SINGLE_SLOTS = {"dataset": "dataset", "method": "method", "generator": "generator", "discriminator": "discriminator"}
 _MAPPING_KINDS = dict(zip(SLOT_MAPPINGS, ("loss", "metric", "callback", "transform"), strict=True))
 _OWN_KINDS: Mapping[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+_IN_HU = ("ct", "cbct")
 _RESUMABLE = (
     "output_dir", "names", "callbacks", "versions", "train.steps", "train.workers", "train.validate_every",
-    "train.validation_cases", "train.checkpoint_every", "train.keep", "train.devices",
+    "train.validation_cases", "train.checkpoint_every", "train.keep", "train.devices", "train.rank_timeout_s",
+    "train.memory", "train.channels_last", "train.compile", "faithfulness", "downstream",
 )  # fmt: skip
 
 
@@ -118,6 +122,7 @@ def load_config(
         raise ConfigError(*tree.faults)
     for mapping in SLOT_MAPPINGS:
         _name_by_key(tree.data.get(mapping))
+    tree.faults += _protocol_metrics(tree)
     checks = _check_slots(registry, tree)
     config, schema_faults = _validated(tree)
     faults = [*tree.faults, *schema_faults, *checks.faults]
@@ -166,13 +171,43 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-        and not any(key == free or key.startswith(f"{free}.") for free in _RESUMABLE)
+        if before.get(key) != after.get(key) and not _may_change(key)
     ]
+
+
+def lasting(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a saved config stays as it is through all resumed runs, by key.
+
+    Not among it is `train.batch`, which may follow the number of devices.
+    """
+    return {key: value for key, value in _flat(saved) if not _may_change(key) and key != "train.batch"}
 
 
 def _may_change(key: str) -> bool:
     return any(key == free or key.startswith(f"{free}.") for free in _RESUMABLE)
+
+
+def _protocol_metrics(tree: Tree) -> list[str]:
+    """Put a protocol's metrics before the config's own; returns a fault for each that would change one of them."""
+    protocol = tree.data.get("protocol", "native")
+    published = PROTOCOLS[protocol].metrics if isinstance(protocol, str) and protocol in PROTOCOLS else {}
+    own = tree.data.get("metrics", {})
+    if not published or not isinstance(own, dict):
+        return []
+    faults = []
+    for key in published.keys() & own.keys():
+        slot = own[key] if isinstance(own[key], dict) else {}
+        name, options = str(slot.get("name", key)).removeprefix("builtin:"), slot.get("options", {})
+        theirs = published[key].get("options", {})
+        plain = name == key and not options
+        same = name == published[key]["name"] and isinstance(options, dict) and theirs.items() <= options.items()
+        if not (plain or same):
+            faults.append(
+                f"{tree.where(('metrics', key))}: metrics.{key}: protocol {protocol} says what {key} is; leave it out, "
+                f"or score yours under another key, such as {key}_own"
+            )
+    tree.data["metrics"] = {**deepcopy(dict(published)), **{key: own[key] for key in own if key not in published}}
+    return faults
 
 
 def _validated(tree: Tree) -> tuple[RunConfig | None, list[str]]:
@@ -205,7 +240,7 @@ def _elsewhere(registry: Registry, kind: str, name: str) -> str:
     """A hint at plugins that offer an unknown bare name; only then are others looked into, from outside."""
     if ":" in name or kind in _OWN_KINDS:
         return ""
-    probes = [probe(origin) for origin in registry.others()]
+    probes = probe_all(registry.others())
     offered = [f"{found.origin.prefix}:{one}" for found in probes for one in found.components.get(kind, [])]
     same = [full for full in offered if full.partition(":")[2] == name]
     broken = sum(bool(found.problem) for found in probes)
@@ -221,6 +256,8 @@ def _cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, Checke
                 f"{place}: preprocess.intensity.{modality}: is required and missing; give {modality} a scaling such as "
                 "{name: percentile} for MR or {name: window} for CT"
             )
+    yield from _units_lost(config, tree, slots)
+    yield from _protocol_faults(config, tree, slots)
     repeated = {name for name in config.source if config.source.count(name) > 1} | (
         set(config.source) & set(config.target)
     )
@@ -238,6 +275,33 @@ def _cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, Checke
                     f"{tree.where(('losses', name))}: losses.{name}: needs a discriminator, and discriminator is null; "
                     "take one of the two out"
                 )
+
+
+def _protocol_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
+    """Targets whose intensities a protocol in Hounsfield units cannot score."""
+    for modality in config.target if PROTOCOLS[config.protocol].intensities == "stored" else ():
+        path = ("preprocess", "intensity", modality)
+        slot = slots.get(path)
+        fitted = slot is not None and getattr(slot.found.component.load(), "fitted", False)
+        if fitted or (slot is not None and slot.options.get("unit", "HU") != "HU"):
+            yield (
+                f"{tree.where(('protocol',))}: protocol: {config.protocol} scores Hounsfield units, and {modality} is "
+                f"not scaled by a window in HU; choose another protocol, or write {dotted(path)}: {{name: window}}"
+            )
+
+
+def _units_lost(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
+    """Targets in Hounsfield units whose scaling would take the unit away."""
+    for modality in config.target:
+        path = ("preprocess", "intensity", modality)
+        slot = slots.get(path)
+        if modality.lower() in _IN_HU and slot is not None and getattr(slot.found.component.load(), "fitted", False):
+            yield (
+                f"{tree.where(path)}: {dotted(path)}: '{slot.found.name.removeprefix('builtin:')}' scales each image "
+                f"by numbers of its own, so that predictions would not be in Hounsfield units; a {modality} target "
+                f"needs one scale for all images: write {modality}: "
+                "{name: window, options: {range: [-1024.0, 3000.0]}}"
+            )
 
 
 def _slots_in(data: Mapping[str, Any]) -> Iterator[tuple[TreePath, str, str, dict[str, Any]]]:

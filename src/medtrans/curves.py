@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Chart", "Tick", "chart"]
+__all__ = ["Chart", "Tick", "chart", "round_ticks"]
 
 _MOST_POINTS = 300
 
@@ -85,8 +85,8 @@ def chart(name: str, points: Sequence[tuple[float, float]], *, width: int = 340,
         right,
         bottom,
         " ".join(f"{x_of(step)},{y_of(value)}" for step, value in drawn),
-        tuple(Tick(x_of(tick), _steps(tick)) for tick in _ticks(x_low, x_high, 5)),
-        tuple(Tick(y_of(tick), f"{tick:.6g}".replace("-", "−")) for tick in _ticks(y_low, y_high, 4)),
+        tuple(Tick(x_of(tick), _steps(tick)) for tick in round_ticks(x_low, x_high, 5)),
+        tuple(Tick(y_of(tick), f"{tick:.6g}".replace("-", "−")) for tick in round_ticks(y_low, y_high, 4)),
         f"{finite[-1][1]:.4g}".replace("-", "−"),
     )
 
@@ -109,7 +109,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
+def round_ticks(low: float, high: float, about: int) -> list[float]:
     """Round numbers in a range: steps of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10((high - low) / about))
     step = next(power * factor for factor in (1, 2, 5, 10) if (high - low) / (power * factor) <= about)

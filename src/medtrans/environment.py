@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from medtrans._version import __version__
@@ -29,9 +31,18 @@ def environment_facts(**more: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": gpus,
         "packages": {name: _version(name) for name in _RECORDED},
-        "command": " ".join(["medtrans", *sys.argv[1:]]) if "medtrans" in sys.argv[0] else "the Python API",
+        "command": _command(sys.argv),
         **more,
     }
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The verb and its flags; config.yaml of the run's folder stands for all the files, names and values there were."""
+    program, *given = arguments
+    if "medtrans" not in Path(program).name and Path(program).parent.name != "medtrans":
+        return "the Python API"
+    flags = [one.partition("=")[0] for one in given[1:] if one.startswith("--")]
+    return " ".join(["medtrans", *given[:1], "config.yaml", *flags])
 
 
 def _version(name: str) -> str:

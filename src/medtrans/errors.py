@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "DataError", "MedtransError", "SetupError", "TrainingError"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "MedtransError",
+    "RunCancelledError",
+    "RunInterruptedError",
+    "SetupError",
+    "TrainingError",
+    "error_of",
+]
 
 
 class MedtransError(Exception):
@@ -45,3 +54,21 @@ class TrainingError(MedtransError):
     """Training had to stop."""
 
     exit_code = 5
+
+
+class RunInterruptedError(MedtransError):
+    """The run was asked to end (SIGTERM, SIGUSR1), left nothing half done, and wants to be resumed."""
+
+    exit_code = 75
+
+
+class RunCancelledError(RunInterruptedError):
+    """The run was asked to end by Ctrl-C, left nothing half done, and may be resumed."""
+
+    exit_code = 130
+
+
+def error_of(exit_code: int) -> type[MedtransError]:
+    """The error that ends a process with this code; `TrainingError` for a code that none has."""
+    kinds = (ConfigError, DataError, SetupError, TrainingError, RunInterruptedError, RunCancelledError)
+    return next((kind for kind in kinds if kind.exit_code == exit_code), TrainingError)

@@ -1,4 +1,4 @@
-"""Owns the wording of schema faults: what pydantic found, said in one clause a user can act on."""
+"""Owns the wording of faults: what pydantic found said in one clause, lists cut short, the nearest known name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["did_you_mean", "wording"]
+__all__ = ["capped", "did_you_mean", "listed", "wording"]
+
+_SPELT_OUT = 20  # faults of one kind; the others are counted
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -30,6 +32,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     folded = {candidate.casefold(): candidate for candidate in known}
     near = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     return f"; did you mean '{folded[near[0]]}'?" if near else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three names and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def capped(faults: list[str]) -> list[str]:
+    """The first twenty faults of one kind and how many more there are."""
+    more = len(faults) - _SPELT_OUT
+    return faults if more <= 0 else [*faults[:_SPELT_OUT], f"... and {more} more of this kind"]
 
 
 def wording(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:

@@ -40,7 +40,7 @@ def medtrans_datasets() -> list[Component]:  # type: ignore[empty-body]  # as ab
 
 @hookspec
 def medtrans_metrics() -> list[Component]:  # type: ignore[empty-body]  # as above
-    """Scores of whole volumes: `(data_range, ...) -> Metric`."""
+    """Scores of whole volumes: `(data_range, data_low, ...) -> Metric`."""
 
 
 @hookspec

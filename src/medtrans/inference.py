@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,18 +13,36 @@ import torch
 
 from medtrans import checkpoint
 from medtrans._version import __version__
-from medtrans.assembly import make_method, make_preprocessing, multiple_of, padded_sides
+from medtrans.assembly import make_method, make_preprocessing
 from medtrans.components import Method
 from medtrans.config import Experiment, load_config
 from medtrans.errors import ConfigError, DataError
+from medtrans.exported import Exported, is_export, read_export
+from medtrans.fingerprint import Fingerprint
 from medtrans.preprocess import Prepared, Preprocessing
+from medtrans.reach import reach
 from medtrans.runfolder import RunFolder
 from medtrans.sliding_window import sliding_window
-from medtrans.volume import Volume, read
+from medtrans.smaller_batches import SmallerBatches
+from medtrans.volume import ReadingRules, Volume, read
+from medtrans.window_choice import Windows, chosen_overlap, chosen_window
 
-__all__ = ["NOTICE", "Image", "Translator", "load"]
+__all__ = ["NOTICE", "OUT_OF_DISTRIBUTION", "Image", "Translator", "load"]
 
 NOTICE = "synthetic image, for research use only, not for diagnosis"
+
+OUT_OF_DISTRIBUTION = "out of distribution:"
+"""What the notes of a translation begin with that say in what its source is unlike those of training."""
+
+_NOT_EXPORTED: Mapping[str, Any] = {
+    "output_dir": ".",
+    "dataset": {"name": "builtin:phantom"},
+    "losses": {"l1": {"name": "builtin:l1"}},
+    "metrics": {},
+    "callbacks": {},
+    "train": {"best": None},
+}
+"""What a config must have and translating does not need."""
 
 Image: TypeAlias = Path | str | np.ndarray | Volume
 
@@ -36,6 +56,8 @@ class Translator:
         preprocessing: as in training.
         target_numbers: for each target whose scaling is fitted, the median of the training targets' numbers, in
             which predictions are written.
+        masked: whether training images were scaled inside masks, so that an image without one is warned of.
+        fingerprint: of the training cases; None where it is not known.
     """
 
     def __init__(
@@ -44,60 +66,96 @@ class Translator:
         method: Method,
         preprocessing: Preprocessing,
         target_numbers: Mapping[str, Mapping[str, float]],
+        *,
+        masked: bool = False,
+        fingerprint: Fingerprint | None = None,
     ) -> None:
         self.experiment = experiment
         self.method = method
         self.preprocessing = preprocessing
         self.target_numbers = target_numbers
+        self.fingerprint = fingerprint
+        self.masked = masked
+        self._batches: SmallerBatches | None = None
+        self._reach: dict[tuple[int, int, int], tuple[int, int, int] | None] = {}
 
     def translate(
-        self, image: Image | Mapping[str, Image], affine: np.ndarray | None = None
+        self, image: Image | Mapping[str, Image], affine: np.ndarray | None = None, *, strict: bool = False
     ) -> Volume | dict[str, Volume]:
         """Translate one subject's image.
 
         Args:
             image: a file, a `Volume`, or an array `(i, j, k)` with its `affine`; by modality where the run has several
-                sources.
+                sources, or where there is a "mask": a run that was trained with masks fits its scalings inside them.
             affine: `(4, 4)`, voxel to world in mm, of an array.
+            strict: refuse an image that is unlike those the run was trained on, rather than warn.
 
         Returns:
             The target on the first source's own grid, in native units where its scaling is fixed, else in the median
-            scale of the training targets; by modality where the run has several targets.
+            scale of the training targets; by modality where the run has several targets. Its notes say which of the
+            run's reading rules (`reading` in its config) the image needed and in what it is unlike the training
+            images; they are logged as warnings too.
 
         Raises:
-            DataError: the image cannot be read, or is not what the run was trained on.
+            DataError: the image cannot be read, or is not what the run was trained on; or, if `strict`, is unlike it.
         """
         sources = self.experiment.config.source
         given = image if isinstance(image, Mapping) else {sources[0]: image}
-        if set(given) != set(sources):
+        if set(given) - {"mask"} != set(sources):
             raise DataError(f"the run translates from {', '.join(sources)}; found {', '.join(given)}")
-        prepared = self.preprocessing.prepare({name: _volume(given[name], affine) for name in sources})
-        restored = self.restore(self.predict(prepared), prepared)
+        rules = self.experiment.config.reading.rules
+        images = {name: _volume(one, affine, rules) for name, one in given.items()}
+        notes = tuple(f"{name}: {note}" for name, image in images.items() for note in image.notes)
+        prepared = self.preprocessing.prepare(images)
+        strange = self.unlike_training(prepared)
+        if strange and strict:
+            raise DataError(f"{OUT_OF_DISTRIBUTION} {'; '.join(strange)}. Translate it without strict, or leave it out")
+        notes += tuple(f"{OUT_OF_DISTRIBUTION} {remark}" for remark in strange)
+        for note in notes:
+            logging.getLogger("medtrans").warning("%s", note)
+        if "mask" not in images:
+            self.warn_of_no_mask()
+        restored = {
+            target: replace(volume, notes=notes)
+            for target, volume in self.restore(self.predict(prepared), prepared).items()
+        }
         return restored if len(restored) > 1 else next(iter(restored.values()))
 
-    def predict(self, prepared: Prepared, advance: Callable[[int, int], None] | None = None) -> np.ndarray:
+    def warn_of_no_mask(self) -> None:
+        """Say what a missing mask means for this run, where it means anything."""
+        scalings = (self.preprocessing.scalings[name] for name in self.experiment.config.source)
+        if self.masked and any(scaling.fitted for scaling in scalings):
+            logging.getLogger("medtrans").warning(
+                "the run was trained inside masks and this image has none: its intensities are scaled by its "
+                "background too and its brightness may be off; give its mask (predict --mask)"
+            )
+
+    def unlike_training(self, prepared: Prepared) -> list[str]:
+        """In what a prepared source is unlike those of training; nothing where it is like them or nobody knows."""
+        if self.fingerprint is None:
+            return []
+        return self.fingerprint.remarks(prepared, self.preprocessing.scalings, self.preprocessing.source)
+
+    def predict(
+        self, prepared: Prepared, advance: Callable[[int, int], None] | None = None, *, shift: float = 0.0
+    ) -> np.ndarray:
         """The prediction `(c, i, j, k)` in [0, 1] on the prepared grid.
 
         Args:
             prepared: the preprocessed source.
             advance: called with (windows done, windows in all).
+            shift: moves all windows by this share of their side along each axis that takes more than one, so that
+                seams show; background is put before the volume for it.
         """
-        settings = self.experiment.config.inference
-        networks = list(self.method.networks().values())
-        first, second, third = (int(np.lcm.reduce(axis)) for axis in zip(*map(multiple_of, networks), strict=True))
-        multiple = (first, second, third)
-        device = next(parameter.device for network in networks for parameter in network.parameters())
-        translated = sliding_window(
-            lambda windows: self.method.translate(windows.to(device)),
-            torch.from_numpy(np.array(prepared.source, dtype=np.float32))[None],
-            window=self._window(networks, prepared.grid.shape, multiple),
-            overlap=settings.overlap,
-            blend=settings.blend,
-            batch=settings.batch,
-            multiple=multiple,
-            advance=advance,
-        )
-        scaled: np.ndarray = translated[0].numpy()
+        windows = self.windows(prepared.grid.shape)
+        sides = zip(prepared.grid.shape, windows["window"], strict=True)
+        moved = [round(shift * side) if extent > side else 0 for extent, side in sides]
+        source = np.asarray(prepared.source, dtype=np.float32)
+        if any(moved) or not source.flags.writeable:  # torch takes no array that it may not write to
+            source = np.pad(source, [(0, 0), *((voxels, 0) for voxels in moved)])
+        translated = sliding_window(self.batches(), torch.from_numpy(source)[None], **windows, advance=advance)
+        whole = self.method.conclude(translated)[0].numpy()
+        scaled: np.ndarray = whole[:, moved[0] :, moved[1] :, moved[2] :]
         broken = int(scaled.size - np.count_nonzero(np.isfinite(scaled)))
         if broken:
             raise DataError(
@@ -108,14 +166,17 @@ class Translator:
     def restore(self, scaled: np.ndarray, prepared: Prepared) -> dict[str, Volume]:
         """A prediction on the source's own grid, in the intensities it is written in."""
         native = self.preprocessing.to_native(scaled, prepared)
-        volumes = {}
-        for channel, target in zip(native, self.experiment.config.target, strict=True):
-            numbers = self.target_numbers.get(target, prepared.numbers.get(target, {}))
-            intensities = self.preprocessing.scalings[target].invert(np.clip(channel, 0, 1), numbers)
-            volumes[target] = Volume(
-                np.ascontiguousarray(intensities, dtype=np.float32), prepared.native.affine, prepared.space_code
-            )
-        return volumes
+        return {
+            target: Volume(self.intensities(target, channel), prepared.native.affine, prepared.space_code)
+            for channel, target in zip(native, self.experiment.config.target, strict=True)
+        }
+
+    def intensities(self, target: str, channel: np.ndarray) -> np.ndarray:
+        """A target in [0, 1], or a part of one, in the float32 intensities it is written in."""
+        scaling = self.preprocessing.scalings[target]
+        # A fixed scaling has the same numbers whatever it is fitted to; the case's own target is not at hand.
+        numbers = self.target_numbers[target] if scaling.fitted else scaling.fit(channel, None)
+        return np.ascontiguousarray(scaling.invert(np.clip(channel, 0, 1), numbers), dtype=np.float32)
 
     def sidecar(self, target: str) -> dict[str, Any]:
         """What a reader of a written prediction must know about its intensities."""
@@ -131,51 +192,124 @@ class Translator:
             "medtrans": __version__,
         }
 
-    def _window(
-        self, networks: Sequence[torch.nn.Module], shape: Sequence[int], multiple: tuple[int, int, int]
-    ) -> tuple[int, int, int]:
-        """What the config asks for, else the generator, else the patch; None is the whole extent."""
-        config = self.experiment.config
-        asked: Any = next((network.window for network in networks if hasattr(network, "window")), None)
-        window = config.inference.window or asked or config.patch.size
-        whole = padded_sides(tuple(shape), multiple)
-        first, second, third = (given or extent for given, extent in zip(window, whole, strict=True))
-        return first, second, third
+    def batches(self) -> SmallerBatches:
+        """The method where its weights are, in batches that fit there; what fitted is remembered."""
+        networks = self.method.networks().values()
+        device = next(parameter.device for network in networks for parameter in network.parameters())
+        if self._batches is None or self._batches.device != device:
+            self._batches = SmallerBatches(lambda windows: self.method.translate(windows.to(device)), device)
+        return self._batches
+
+    def windows(self, shape: Sequence[int]) -> Windows:
+        """The windows by which a prepared volume of `shape` is translated."""
+        settings, networks = self.experiment.config.inference, list(self.method.networks().values())
+        window, multiple = chosen_window(settings.window, self.experiment.config.patch.size, networks, shape)
+        overlap = settings.overlap
+        if overlap is None:
+            if window not in self._reach:
+                self._reach[window] = reach(self.batches(), len(self.experiment.config.source), window, multiple)
+            overlap = chosen_overlap(self._reach[window], window, shape)
+        return Windows(window=window, overlap=overlap, blend=settings.blend, batch=settings.batch, multiple=multiple)
 
 
 def load(run: Path | str, *, plugins: Sequence[Path] = ()) -> Translator:
-    """A trained run as an object that translates.
+    """A trained run, or what was exported of it, as an object that translates, on a GPU where there is one.
 
     Args:
-        run: its folder.
+        run: folder of the run or of the export.
         plugins: the single-file plugins it was trained with; a folder never brings code by itself.
 
     Raises:
         ConfigError: there is no run or it holds no weights.
-        DataError: its weights are damaged.
+        DataError: its weights, or any file of an export, are damaged.
 
     Example:
         >>> import medtrans
         >>> translator = medtrans.load("runs/t1_to_t2")  # doctest: +SKIP
         >>> translator.translate("t1.nii.gz")  # doctest: +SKIP
     """
+    if is_export(Path(run)):
+        return _load_export(Path(run), plugins)
     folder = RunFolder.existing(run)
     experiment = load_config([folder.config], plugins=plugins)
     chosen = checkpoint.best(folder.checkpoints) or checkpoint.newest(folder.checkpoints)
-    if chosen is None:
-        raise ConfigError(f"{folder.path}: no weights yet; let the run reach its first checkpoint")
+    if chosen is None or chosen.step == 0:
+        raise ConfigError(f"{folder.path}: no trained weights yet; let the run reach its first checkpoint")
     method = make_method(experiment, training_cases=None)
     weights = chosen.networks()
     for name, network in method.networks().items():
-        network.load_state_dict(weights[name])
-    return Translator(experiment, method, make_preprocessing(experiment), chosen.state()["target_numbers"])
+        _fill(network, weights.get(name, {}), f"{chosen.folder.name}/{name}")
+    state = chosen.state()
+    preprocessing = make_preprocessing(experiment)
+    preprocessing.restore(state["learned"])
+    known = state.get("fingerprint")
+    return Translator(
+        experiment,
+        method,
+        preprocessing,
+        state["target_numbers"],
+        masked=state["masked"],
+        fingerprint=None if known is None else Fingerprint(known),
+    )
 
 
-def _volume(image: Image, affine: np.ndarray | None) -> Volume:
+def _load_export(folder: Path, plugins: Sequence[Path]) -> Translator:
+    found = read_export(folder)
+    experiment = load_config([_NOT_EXPORTED, found.settings], plugins=plugins)
+    method = make_method(experiment, training_cases=None)
+    networks = method.networks()
+    for name, weights in found.weights().items():
+        if name not in networks:
+            raise DataError(f"{folder}: {name}.safetensors: the method has no such network; copy the export again")
+        _fill(networks[name], weights, f"{folder}: {name}.safetensors")
+    preprocessing = make_preprocessing(experiment)
+    strangers = [name for name in (*found.learned, *found.target_numbers) if name not in preprocessing.scalings]
+    if strangers:
+        raise DataError(f"{folder}: intensities of {strangers[0]}, which is neither source nor target; copy it again")
+    preprocessing.restore(found.learned)
+    for target in experiment.config.target:
+        _refuse_missing_numbers(preprocessing, target, found)
+    return Translator(experiment, method, preprocessing, found.target_numbers, masked=found.masked)
+
+
+def _refuse_missing_numbers(preprocessing: Preprocessing, target: str, found: Exported) -> None:
+    scaling = preprocessing.scalings[target]
+    try:
+        if scaling.fitted:
+            scaling.invert(np.zeros((1, 1, 1), dtype=np.float32), found.target_numbers[target])
+    except (LookupError, ValueError) as error:
+        raise DataError(
+            f"{found.folder}: the numbers that {target} is written in are not there; copy it again"
+        ) from error
+
+
+def _fill(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Load weights that must fit in name and shape and be finite; onto this process's GPU where there is one."""
+    own = network.state_dict()
+    faults = [f"{name} is missing" for name in own if name not in weights]
+    faults += [f"{name} is not of this network" for name in weights if name not in own]
+    faults += [
+        f"{name} has shape {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    faults += [
+        f"{name} is not finite"
+        for name, tensor in weights.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
+    if faults:
+        raise DataError(f"{where}: the weights do not fit the network: {'; '.join(faults[:3])} ({len(faults)} faults)")
+    network.load_state_dict(dict(weights))
+    if torch.cuda.is_available():
+        network.to("cuda")
+
+
+def _volume(image: Image, affine: np.ndarray | None, rules: ReadingRules) -> Volume:
     if isinstance(image, Volume):
         return image
     if isinstance(image, np.ndarray):
         if affine is None:
             raise DataError("an array has no place in the world: give its affine (4, 4), voxel to world in mm")
         return Volume(image, np.asarray(affine, dtype=np.float64))
-    return read(image)
+    return read(image, rules)

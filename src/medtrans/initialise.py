@@ -25,8 +25,8 @@ def initialise(method: Method, settings: InitialiseSettings) -> None:
     """
     folder = RunFolder.existing(settings.run)
     found = checkpoint.best(folder.checkpoints) or checkpoint.newest(folder.checkpoints)
-    if found is None:
-        raise ConfigError(f"train.initialise_from.run: {folder.path} has no checkpoint")
+    if found is None or found.step == 0:
+        raise ConfigError(f"train.initialise_from.run: {folder.path} has no checkpoint of trained weights")
     weights, networks = found.networks(), method.networks()
     for name in settings.networks:
         if name not in weights or name not in networks:

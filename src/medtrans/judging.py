@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from medtrans.cohort import Member, load_images
 from medtrans.components import Metric
+from medtrans.detailed_metric import DetailedMetric
+from medtrans.errors import DataError
 from medtrans.evaluation import columns_of, score, scoring_space, target_sha, unit_of
 from medtrans.pictures import montage
 from medtrans.preprocess import Prepared, Preprocessing
+from medtrans.protocols import PROTOCOLS, Protocol
 from medtrans.statistics import CaseScores, Column
+from medtrans.volume import NO_RULES, ReadingRules
 
 __all__ = ["Judge", "Truth"]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a case is scored against, on the source's own grid: all arrays `(c, i, j, k)`, the mask `(i, j, k)`."""
+    """What a case is scored against, on the source's own grid.
+
+    Args:
+        target: `(c, i, j, k)`, as it is scored.
+        mask: boolean `(i, j, k)`, where it counts; None scores every voxel.
+        sha: of the targets as stored.
+        images: further images that metrics look at, by modality, `(i, j, k)`.
+        counted: boolean `(i, j, k)`, outside which target and prediction are 0; None leaves both as they are.
+    """
 
     target: np.ndarray
     mask: np.ndarray | None
     sha: str
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    counted: np.ndarray | None = None
 
 
 class Judge:
@@ -33,45 +47,124 @@ class Judge:
         preprocessing: the run's.
         metrics: by target, those made for it.
         targets: the modalities predicted, in the order of channels.
+        rules: how targets and masks are read that would otherwise be refused.
+        protocol: the published way of scoring that is followed.
     """
 
     def __init__(
-        self, preprocessing: Preprocessing, metrics: Mapping[str, Mapping[str, Metric]], targets: Sequence[str]
+        self,
+        preprocessing: Preprocessing,
+        metrics: Mapping[str, Mapping[str, Metric]],
+        targets: Sequence[str],
+        rules: ReadingRules = NO_RULES,
+        protocol: Protocol = "native",
     ) -> None:
         self._preprocessing = preprocessing
         self._metrics = metrics
         self._targets = tuple(targets)
+        self._rules = rules
+        self._protocol = protocol
         self._units = {target: unit_of(preprocessing.scalings, target) for target in targets}
+        detailed = [one for each in metrics.values() for one in each.values() if isinstance(one, DetailedMetric)]
+        self._images = dict.fromkeys((name for one in detailed for name in one.images), False)
+        self._images |= dict.fromkeys((name for one in detailed for name in one.label_maps), True)
+
+    @property
+    def further_images(self) -> tuple[str, ...]:
+        """The modalities that metrics look at beside prediction, target and mask."""
+        return tuple(self._images)
 
     @property
     def columns(self) -> dict[str, Column]:
         """What each column of scores holds."""
-        return columns_of(self._metrics, self._units)
+        scalings, protocol = self._preprocessing.scalings, self._protocol
+        return columns_of(
+            self._metrics, {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
+        )
 
     def truth(self, member: Member, prepared: Prepared) -> Truth:
-        """Read a member's target, and its mask where it has one."""
-        wanted = [*self._targets, *(["mask"] if "mask" in member.case.images else [])]
-        images = load_images(member.case, wanted)
-        scalings = self._preprocessing.scalings
-        scaled = np.stack(
-            [
-                scalings[name].apply(self._preprocessing.native_image(images[name], prepared), prepared.numbers[name])
-                for name in self._targets
-            ]
-        )
-        mask = images.get("mask")
+        """Read a member's target, its mask where it has one, and what else the metrics look at.
+
+        Raises:
+            DataError: an image cannot be read, or the protocol scores inside a mask and there is none.
+        """
+        published = PROTOCOLS[self._protocol]
+        if published.mask == "required" and "mask" not in member.case.images:
+            raise DataError(f"{member.label}: protocol {self._protocol} scores inside a mask, and the case has none")
+        further = [name for name in self._images if name in member.case.images]
+        sources = self._preprocessing.source if published.zero_outside else ()
+        masks = ["mask"] if "mask" in member.case.images and published.mask != "ignored" else []
+        images = load_images(member.case, dict.fromkeys([*self._targets, *masks, *sources, *further]), self._rules)
+        native = {
+            name: self._preprocessing.native_image(image, prepared, nearest=self._of_labels(name))
+            for name, image in images.items()
+        }
+        targets = [native[name] for name in self._targets]
+        counted = _counted([native[name] for name in sources], targets) if published.zero_outside else None
         return Truth(
-            scoring_space(scaled, self._targets, scalings, prepared.numbers),
-            None if mask is None else self._preprocessing.native_image(mask, prepared, nearest=True) != 0,
+            self._true(targets, prepared, counted),
+            native["mask"] != 0 if masks else None,
             target_sha(*(images[name] for name in self._targets)),
+            {name: native[name] for name in further},
+            counted,
         )
 
-    def scores(self, scaled: np.ndarray, prepared: Prepared, truth: Truth, member: Member) -> CaseScores:
-        """Score a prediction `(c, i, j, k)` in [0, 1] on the prepared grid."""
-        native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared)
-        prediction = scoring_space(native, self._targets, self._preprocessing.scalings, prepared.numbers)
-        values = score(prediction, truth.target, truth.mask, prepared.native.spacing_mm, self._metrics)
+    def _of_labels(self, name: str) -> bool:
+        """Whether an image holds labels, whose values are not to be mixed."""
+        if name in self._targets:
+            return self._preprocessing.scalings[name].nearest
+        return name == "mask" or self._images.get(name, False)
+
+    def scores(
+        self,
+        scaled: np.ndarray,
+        prepared: Prepared,
+        truth: Truth,
+        member: Member,
+        retranslated: Callable[[float], np.ndarray] | None = None,
+    ) -> CaseScores:
+        """Score a prediction `(c, i, j, k)` in [0, 1] on the prepared grid.
+
+        Args:
+            scaled: the prediction.
+            prepared: the case.
+            truth: what it is scored against.
+            member: whose it is.
+            retranslated: makes the prediction again with windows moved by a share of their side; None where it was
+                made without windows.
+        """
+        again = None if retranslated is None else lambda shift: self._scored(retranslated(shift), prepared, truth)
+        values = score(
+            self._scored(scaled, prepared, truth),
+            truth.target,
+            truth.mask,
+            prepared.native.spacing_mm,
+            self._metrics,
+            images=truth.images,
+            retranslated=again,
+        )
         return CaseScores(member.label, member.case.case, member.case.subject, values, truth.sha)
+
+    def _scored(self, scaled: np.ndarray, prepared: Prepared, truth: Truth) -> np.ndarray:
+        native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared)
+        return self._space(native, prepared, truth.counted)
+
+    def _true(self, targets: Sequence[np.ndarray], prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
+        if PROTOCOLS[self._protocol].intensities == "stored":
+            return np.stack(targets).astype(np.float32)
+        scalings = self._preprocessing.scalings
+        scaled = [
+            scalings[name].apply(image, prepared.numbers[name])
+            for name, image in zip(self._targets, targets, strict=True)
+        ]
+        return self._space(np.stack(scaled), prepared, counted)
+
+    def _space(self, scaled: np.ndarray, prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
+        """Intensities as they are scored, 0 in [0, 1] where nothing counts."""
+        if counted is not None:
+            scaled = np.where(counted, scaled, 0)
+        scalings = self._preprocessing.scalings
+        return scoring_space(scaled, self._targets, scalings, prepared.numbers, protocol=self._protocol)
 
     def picture(self, scaled: np.ndarray, prepared: Prepared) -> np.ndarray:
         """Source, prediction, target and error of the first target in three planes, in its units."""
@@ -85,3 +178,21 @@ class Judge:
             mask=None if prepared.mask is None else np.asarray(prepared.mask[0]),
             unit=self._units[name[0]],
         )
+
+
+def _counted(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np.ndarray:
+    """The box around the voxels of the targets above 0 within that of the sources; everything where it is empty."""
+    inside = np.ones(targets[0].shape, dtype=bool)
+    for image in (*sources, *targets):
+        bright = (image > 0) & inside
+        if bright.any():
+            box = np.zeros_like(inside)
+            box[_around(bright)] = True
+            inside &= box
+    return inside
+
+
+def _around(inside: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box with all voxels that are set."""
+    planes = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(int(along[0]), int(along[-1]) + 1) for along in planes)

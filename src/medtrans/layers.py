@@ -5,7 +5,7 @@ The only file that knows OmegaConf and YAML input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -48,11 +48,16 @@ class Tree:
         return self.marks.get((), "config")
 
 
-def shipped_configs() -> dict[str, Path]:
-    """The configs that come with medtrans, by name."""
+def shipped_configs(*, layers: bool = False) -> dict[str, Path]:
+    """The configs that come with medtrans, by the path of their file without its ending, such as `study/mr_ct/unet`.
+
+    Args:
+        layers: those in folders called `layers` too, which are parts of configs.
+    """
     packaged = Path(str(files("medtrans"))) / "configs"
     folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    inner = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in inner.items() if layers or "layers" not in name.split("/")[:-1]}
 
 
 def merge_layers(
@@ -79,8 +84,8 @@ def merge_layers(
 
 def _locate(source: str | Path) -> Path:
     path = Path(source)
-    if not path.exists() and path.suffix == "" and str(source) in shipped_configs():
-        return shipped_configs()[str(source)]
+    if not path.exists() and path.suffix == "":
+        return shipped_configs(layers=True).get(str(source), path)
     return path
 
 
@@ -97,7 +102,7 @@ def _add_file(tree: Tree, path: Path, parents: tuple[Path, ...]) -> None:
     extends = data.pop("extends", None) or []
     for parent in [extends] if isinstance(extends, str) else extends:
         _add_file(tree, path.parent / str(parent), (*parents, path.resolve()))
-    _add(tree, {str(key): value for key, value in data.items()}, marks)
+    _add(tree, data, marks)
 
 
 def _parsed(path: Path) -> tuple[dict[Any, Any], dict[TreePath, str]]:
@@ -153,11 +158,32 @@ def _marks(name: str, node: yaml.Node | None, path: TreePath = ()) -> dict[TreeP
 
 
 def _add(tree: Tree, data: dict[str, Any], marks: dict[TreePath, str]) -> None:
+    for path, key in _odd_keys(data):
+        places = (marks[path[:length]] for length in range(len(path), -1, -1) if path[:length] in marks)
+        tree.faults.append(
+            f"{next(places, 'config')}: {dotted((*path, str(key)))}: the key is read as {key!r}, which is no text "
+            "(YAML does so with words such as no, on, null and 012); put it in quotes"
+        )
+    data = _with_text_keys(data)
     _take_out(tree, data, marks)
     drop_stale(tree.data, data)
     merged = OmegaConf.to_container(OmegaConf.merge(tree.data, data), resolve=False)
     tree.data = {str(key): value for key, value in merged.items()} if isinstance(merged, dict) else {}
     tree.marks |= marks
+
+
+def _odd_keys(value: Any, path: TreePath = ()) -> Iterator[tuple[TreePath, Any]]:
+    """The keys that are no text, each with the path of its mapping."""
+    if isinstance(value, Mapping):
+        yield from ((path, key) for key in value if not isinstance(key, str))
+        for key, inner in value.items():
+            yield from _odd_keys(inner, (*path, str(key)))
+
+
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    return value
 
 
 def _add_override(tree: Tree, override: str, defaults: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from medtrans._version import __version__
@@ -14,10 +14,12 @@ from medtrans.hookspecs import KINDS, PLUGIN_API
 from medtrans.layers import shipped_configs
 from medtrans.options import summary_of
 from medtrans.plugins import BUILTIN, Registry, discover
-from medtrans.probing import Probe, probe, run_in_child
+from medtrans.probing import Probe, offered_by, probe_all, run_in_child
 from medtrans.show import component_yaml
 
 __all__ = ["plugins", "shown", "versions"]
+
+_SHADOWED = "it takes the prefix of a plugin that comes with medtrans, so that it is never used"
 
 
 def shown(kind: str | None, name: str | None, files: Sequence[Path]) -> str:
@@ -38,15 +40,23 @@ def shown(kind: str | None, name: str | None, files: Sequence[Path]) -> str:
     return _of_kind(singular, files) if name is None else _component(singular, name, files)
 
 
-def plugins(*, as_json: bool) -> tuple[str, int]:
-    """What `medtrans plugins` prints, and how many plugins are broken."""
-    probes = _third_parties(())
-    broken = sum(bool(found.problem) for found in probes)
-    builtin = Registry().plugin(BUILTIN)
-    own = Probe(builtin.origin, {kind: [name for other, name in builtin.components if other == kind] for kind in KINDS})
+def plugins(*, as_json: bool, limit_s: float | None = None) -> tuple[str, int]:
+    """What `medtrans plugins` prints, and how many plugins are broken.
+
+    Args:
+        as_json: for programs.
+        limit_s: seconds each plugin has to be imported; 20 if not given.
+    """
+    registry = Registry()
+    builtin = registry.plugin(BUILTIN)
+    found = [Probe(builtin.origin, **offered_by(builtin))]
+    found += [_with_clashes(one, registry) for one in probe_all(registry.others(), limit_s)]
+    found += [Probe(origin, problem=_SHADOWED) for origin in registry.shadowed()]
+    broken = sum(bool(one.problem) for one in found)
     if as_json:
-        return json.dumps([asdict(found) for found in (own, *probes)], indent=2) + "\n", broken
-    return "".join(_plugin_text(found) for found in (own, *probes)), broken
+        listed = [asdict(one) | {"remedy": one.origin.remedy if one.problem else ""} for one in found]
+        return json.dumps(listed, indent=2) + "\n", broken
+    return "".join(_plugin_text(one) for one in found), broken
 
 
 def versions() -> str:
@@ -56,17 +66,30 @@ def versions() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _with_clashes(found: Probe, registry: Registry) -> Probe:
+    """A plugin that shares its prefix cannot be selected by it."""
+    clashing = registry.clashes(found.origin)
+    if not clashing or found.origin.own:
+        return found
+    others = ", ".join(f"{one.distribution} {one.version}" for one in clashing)
+    problem = f"{others} has the same prefix; write {found.origin.full_prefix}:... in configs, or uninstall one"
+    return replace(found, problem=f"{found.problem}; {problem}" if found.problem else problem)
+
+
 def _plugin_text(found: Probe) -> str:
     origin = found.origin
     lines = [f"{origin.prefix}: {origin.distribution} {origin.version} ({origin.location})"]
     if found.problem:
-        lines.append(f"  broken: {found.problem}; remove it: {origin.remedy}")
+        remedy = "" if origin.remedy in found.problem else f"; remove it: {origin.remedy}"
+        lines.append(f"  broken: {found.problem}{remedy}")
+    if found.note:
+        lines.append(f"  note: {found.note}; to remove it: {origin.remedy}")
     lines += [f"  {kind}: {', '.join(names)}" for kind, names in found.components.items() if names]
     return "\n".join(lines) + "\n"
 
 
 def _third_parties(files: Sequence[Path]) -> list[Probe]:
-    return [probe(origin) for origin in Registry(tuple(files)).others()]
+    return probe_all(Registry(tuple(files)).others())
 
 
 def _of_kind(kind: str, files: Sequence[Path]) -> str:
@@ -98,9 +121,9 @@ def _component(kind: str, name: str, files: Sequence[Path]) -> str:
 
 
 def _config(name: str | None) -> str:
-    configs = shipped_configs()
     if name is None:
-        return "\n".join(["configs:", *(f"  {one}" for one in configs)]) + "\n"
+        return "\n".join(["configs:", *(f"  {one}" for one in shipped_configs())]) + "\n"
+    configs = shipped_configs(layers=True)
     if name not in configs:
-        raise ConfigError(f"no config '{name}'{did_you_mean(name, configs)} (shipped: {', '.join(configs)})")
+        raise ConfigError(f"no config '{name}'{did_you_mean(name, configs)} (shipped: {', '.join(shipped_configs())})")
     return configs[name].read_text(encoding="utf-8")

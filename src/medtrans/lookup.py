@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from medtrans.components import Component
+from medtrans.components import LoadedComponent
 from medtrans.plugins import Registry
 
 __all__ = ["component"]
 
 
-def component(kind: str, name: str) -> Component:
+def component(kind: str, name: str) -> LoadedComponent:
     """A component whose factory is a plain callable.
 
     Args:

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from medtrans.cohort import Cohort, write_cases
-from medtrans.config import Experiment, differences
+from medtrans.config import Experiment
+from medtrans.discretion import Discretion
 from medtrans.environment import environment_facts
-from medtrans.errors import ConfigError, MedtransError
+from medtrans.errors import MedtransError, RunInterruptedError
+from medtrans.ranks import Ranks
+from medtrans.resumption import refuse_other_config
 from medtrans.runfolder import RunFolder
 
 __all__ = ["opened"]
@@ -23,19 +24,46 @@ __all__ = ["opened"]
 _log = logging.getLogger("medtrans")
 
 
+class _Discreet(logging.Formatter):
+    """What is written to the log may be shared; what is said on the terminal names files and cases."""
+
+    def __init__(self, discretion: Discretion) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._discretion = discretion
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._discretion.shareable(super().format(record))
+
+
 @contextmanager
 def opened(
-    experiment: Experiment, cohort: Cohort, warnings: Sequence[str], *, resume: bool, overwrite: bool
+    experiment: Experiment,
+    cohort: Cohort,
+    warnings: Sequence[str],
+    *,
+    resume: bool,
+    overwrite: bool,
+    ranks: Ranks | None = None,
 ) -> Iterator[RunFolder]:
     """The run's folder with config, cases, environment and log in place, released at the end.
+
+    Of several ranks the leading one takes the folder and writes; the others wait until it is there.
 
     Raises:
         ConfigError: the folder cannot be taken, or a run to resume had another config; its first differences are named.
         SetupError: another process is using the folder.
     """
+    ranks = ranks or Ranks()
+    if not ranks.leads:
+        with _quiet(), ranks.explained():
+            ranks.wait()
+            yield RunFolder(Path(experiment.config.output_dir))
+            ranks.wait()
+        return
     folder = RunFolder.claim(experiment.config.output_dir, resume=resume, overwrite=overwrite)
     handler = logging.FileHandler(folder.log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    discretion = Discretion(cohort, experiment)
+    handler.setFormatter(_Discreet(discretion))
     talk = logging.StreamHandler(sys.stderr)
     talk.setFormatter(logging.Formatter("%(message)s"))
     level = _log.level
@@ -44,15 +72,19 @@ def opened(
     _log.addHandler(talk)
     try:
         if resume:
-            _refuse_other_config(folder, experiment)
+            refuse_other_config(folder, experiment, ranks.count)
         _leave_records(folder, experiment, cohort)
         for warning in warnings:
             _log.warning("%s", warning)
         folder.say("running")
-        yield folder
+        ranks.tell_at_last(lambda error: _say_ended(folder, error, discretion))
+        with ranks.explained():
+            ranks.wait()
+            yield folder
+            ranks.wait()
         folder.say("done")
     except BaseException as error:
-        folder.say("failed", error=str(error) if isinstance(error, MedtransError) else type(error).__name__)
+        _say_ended(folder, error, discretion)
         raise
     finally:
         for each in (handler, talk):
@@ -63,15 +95,25 @@ def opened(
         folder.release()
 
 
-def _refuse_other_config(folder: RunFolder, experiment: Experiment) -> None:
-    before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    found = differences(before, experiment.saved())
-    if found:
-        raise ConfigError(
-            f"{folder.config}: the run to resume had another config ({len(found)} differences):",
-            *(f"  {one}" for one in found[:5]),
-            f"resume with its own config, medtrans run {folder.config} --resume, or choose another output_dir",
-        )
+def _say_ended(folder: RunFolder, error: BaseException, discretion: Discretion) -> None:
+    state = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
+    told = str(error) if isinstance(error, MedtransError) else type(error).__name__
+    folder.say(state, error=discretion.shareable(told))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the leading rank says too is said once: the others warn only."""
+    talk = logging.StreamHandler(sys.stderr)
+    talk.setFormatter(logging.Formatter("%(message)s"))
+    talk.setLevel(logging.ERROR)
+    propagate, _log.propagate = _log.propagate, False
+    _log.addHandler(talk)
+    try:
+        yield
+    finally:
+        _log.removeHandler(talk)
+        _log.propagate = propagate
 
 
 def _leave_records(folder: RunFolder, experiment: Experiment, cohort: Cohort) -> None:

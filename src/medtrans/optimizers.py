@@ -35,11 +35,11 @@ class Adam:
     eps: Rate = 1e-8
     weight_decay: Decay = 0.0
 
-    def make(self, params: Iterable[Parameter]) -> Optimizer:
-        """The optimiser over `params`."""
+    def make(self, params: Iterable[Parameter], *, fused: bool = True) -> Optimizer:
+        """The optimiser over `params`; `fused` updates them in one pass rather than operation by operation."""
         from torch import optim
 
-        return optim.Adam(params, **asdict(self))
+        return optim.Adam(params, **asdict(self), fused=fused)
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class AdamW(Adam):
 
     weight_decay: Decay = 0.01
 
-    def make(self, params: Iterable[Parameter]) -> Optimizer:
-        """The optimiser over `params`."""
+    def make(self, params: Iterable[Parameter], *, fused: bool = True) -> Optimizer:
+        """The optimiser over `params`; `fused` updates them in one pass rather than operation by operation."""
         from torch import optim
 
-        return optim.AdamW(params, **asdict(self))
+        return optim.AdamW(params, **asdict(self), fused=fused)
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class SGD:
     nesterov: bool = False
     weight_decay: Decay = 0.0
 
-    def make(self, params: Iterable[Parameter]) -> Optimizer:
-        """The optimiser over `params`."""
+    def make(self, params: Iterable[Parameter], *, fused: bool = True) -> Optimizer:
+        """The optimiser over `params`; `fused` updates them in one pass rather than operation by operation."""
         from torch import optim
 
-        return optim.SGD(params, **asdict(self))
+        return optim.SGD(params, **asdict(self), fused=fused)
 
 
 OPTIMIZERS: Mapping[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}

@@ -18,13 +18,23 @@ from medtrans.components import Component
 from medtrans.errors import MedtransError, SetupError
 from medtrans.faults import wording
 
-__all__ = ["FACTS", "Fault", "Option", "build", "check_options", "options_of", "summary_of"]
+__all__ = [
+    "FACTS",
+    "FACT_MEANINGS",
+    "Fault",
+    "Option",
+    "build",
+    "check_options",
+    "facts_of",
+    "options_of",
+    "summary_of",
+]
 
 FACTS: Mapping[str, tuple[str, ...]] = {
-    "generator": ("in_channels", "out_channels", "patch_size"),
+    "generator": ("in_channels", "out_channels", "patch_size", "initialise"),
     "discriminator": ("source_channels", "target_channels", "patch_size"),
     "loss": ("levels",),
-    "metric": ("data_range",),
+    "metric": ("data_range", "data_low"),
     "method": ("parts",),
     "dataset": (),
     "transform": (),
@@ -33,6 +43,20 @@ FACTS: Mapping[str, tuple[str, ...]] = {
     "schedule": (),
 }
 """What the core tells each kind of component by name, if its signature asks for it."""
+
+FACT_MEANINGS: Mapping[str, str] = {
+    "in_channels": "channels of the source, one a modality",
+    "out_channels": "channels of the target, one a modality",
+    "source_channels": "channels of the source, one a modality",
+    "target_channels": "channels of the target, one a modality",
+    "patch_size": "sides of a training patch in voxels, three numbers",
+    "initialise": "whether the first weights count: false where those of a checkpoint replace them at once",
+    "levels": "levels that the generator gives, 1 for a single image",
+    "data_range": "width of the range of intensities that are scored: the window in its unit, or 1",
+    "data_low": "the lower end of that range",
+    "parts": "networks, losses and optimisers to train with, as `medtrans.Parts`",
+}
+"""What each fact is."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,12 @@ class Fault:
 
     path: tuple[str | int, ...]
     message: str
+
+
+def facts_of(component: Component, kind: str) -> tuple[str, ...]:
+    """The facts that a component's signature names and its author has not fixed."""
+    named = {parameter.name for _, parameter in _parameters(component.load())}
+    return tuple(fact for fact in FACTS[kind] if fact in named and fact not in component.fixed)
 
 
 def options_of(component: Component, kind: str) -> tuple[Option, ...]:
@@ -154,15 +184,22 @@ def _signatures(factory: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     if parameter.annotation is parameter.empty:
         return Any
-    holder = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
-    names = getattr(inspect.unwrap(function), "__globals__", {})
+    read = _evaluated if isinstance(parameter.annotation, str) else _evaluated.__wrapped__
     try:
-        return get_type_hints(holder, globalns=names, include_extras=True)[parameter.name]
+        return read(function, parameter.name, parameter.annotation)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise SetupError(
             f"{getattr(function, '__qualname__', function)}: the annotation of parameter '{parameter.name}' cannot be "
             f"read at run time ({error}); import its names outside `if TYPE_CHECKING:`"
         ) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _evaluated(function: Callable[..., Any], name: str, annotation: Any) -> Any:
+    """An annotation as a type; the source of installed code, which Python evaluates, once for each parameter."""
+    holder = types.SimpleNamespace(__annotations__={name: annotation})
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    return get_type_hints(holder, globalns=names, include_extras=True)[name]
 
 
 def _documentation(factory: Callable[..., Any]) -> dict[str, str]:

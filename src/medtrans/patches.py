@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medtrans.cache import Cache
-from medtrans.cohort import folded
-from medtrans.errors import DataError, MedtransError, SetupError
+from medtrans.errors import DataError, MedtransError
 from medtrans.sampling import PatchSampler, cut, stream
 from medtrans.seeds import derived_seed
+from medtrans.splits import folded
 from medtrans.types import Batch
+from medtrans.workers import leave_signals_to_the_run, worker_faults
 
 if TYPE_CHECKING:
     from medtrans.cohort import Member
@@ -30,6 +32,7 @@ class Patch(TypedDict):
     source: Tensor
     target: Tensor
     mask: NotRequired[Tensor]
+    target_mask: NotRequired[Tensor]
     case: int
 
 
@@ -38,7 +41,8 @@ class Patches(Dataset[Patch]):
 
     Where some members have a mask, every patch has one; a member without counts as a whole. Beyond a volume's border
     everything is 0, the mask too. Augmentations run in order on one random stream of k; one with `intensity` is
-    given the source alone. Unpaired, the target comes from a case of another subject, from a place of its own.
+    given the source alone. Unpaired, the target comes from a case of another subject, from a place of its own, with a
+    mask of its own that moves as it does.
 
     Args:
         cache: prepares and keeps the volumes.
@@ -85,23 +89,28 @@ class Patches(Dataset[Patch]):
         member = self._members[volume]
         prepared = self._cache.prepared(member)
         corner = sampler.corner(k, self._cache.foreground(member))
-        arrays = {"source": cut(prepared.source, corner, sampler.size)}
-        if self._masked:
-            whole = np.broadcast_to(np.uint8(1), (1, *prepared.grid.shape))
-            arrays["mask"] = cut(whole if prepared.mask is None else prepared.mask, corner, sampler.size)
+        arrays = {"source": cut(prepared.source, corner, sampler.size), **self._mask("mask", member, corner)}
+        other = member
         if self._pairing == "unpaired":
             others = [place for place, subject in enumerate(self._subjects) if subject != self._subjects[volume]]
             other = self._members[others[sampler.partner(k, len(others))]]
-            target = self._target(other)
             corner = sampler.corner(k, self._cache.foreground(other), purpose="partner corner")
-        else:
-            target = self._target(member)
-        arrays["target"] = cut(target, corner, sampler.size)
+            arrays |= self._mask("target_mask", other, corner)
+        arrays["target"] = cut(self._target(other), corner, sampler.size)
         tensors = self._augmented({name: torch.from_numpy(array).float() for name, array in arrays.items()}, k)
         patch = Patch(source=tensors["source"], target=tensors["target"], case=member.number)
         if "mask" in tensors:
             patch["mask"] = tensors["mask"]
+        if "target_mask" in tensors:
+            patch["target_mask"] = tensors["target_mask"]
         return patch
+
+    def _mask(self, name: str, member: Member, corner: Sequence[int]) -> dict[str, np.ndarray]:
+        if not self._masked:
+            return {}
+        prepared = self._cache.prepared(member)
+        whole = np.broadcast_to(np.uint8(1), (1, *prepared.grid.shape))
+        return {name: cut(whole if prepared.mask is None else prepared.mask, corner, self._sampler.size)}
 
     def _target(self, member: Member) -> np.ndarray:
         target = self._cache.prepared(member).target
@@ -114,8 +123,14 @@ class Patches(Dataset[Patch]):
         for augmentation in self._augmentations:
             if augmentation.intensity:
                 tensors = {**tensors, "source": augmentation({"source": tensors["source"]}, random)["source"]}
-            else:
-                tensors = augmentation(tensors, random)
+                continue
+            moved = {}
+            if "target_mask" in tensors:
+                # An augmentation knows one mask: it is asked again with the target's, on the same random numbers.
+                second = {name: tensors[name] for name in ("source", "target")} | {"mask": tensors["target_mask"]}
+                moved = {"target_mask": augmentation(second, copy.deepcopy(random))["mask"]}
+            known: dict[str, Tensor] = {name: tensors[name] for name in ("source", "target", "mask") if name in tensors}
+            tensors = {**augmentation(known, random), **moved}
         return tensors
 
 
@@ -126,6 +141,7 @@ def collate(patches: Sequence[Patch]) -> Batch:
         target=torch.stack([patch["target"] for patch in patches]),
         mask=torch.stack([patch["mask"] for patch in patches]) if "mask" in patches[0] else None,
         cases=tuple(patch["case"] for patch in patches),
+        target_mask=torch.stack([patch["target_mask"] for patch in patches]) if "target_mask" in patches[0] else None,
     )
 
 
@@ -179,6 +195,7 @@ def training_loader(
         batch_sampler=_Steps(batch, steps, first_step, rank, ranks),
         num_workers=workers,
         collate_fn=_collate_or_report,
+        worker_init_fn=leave_signals_to_the_run,
         generator=torch.Generator().manual_seed(derived_seed(seed, "workers")),  # else torch's global one is drawn on
     )
 
@@ -222,18 +239,16 @@ def _collate_or_report(items: list[Any]) -> Batch | MedtransError:
 class _TrainingLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch types the iterator it makes itself
         batches = super().__iter__()
-        while True:
-            try:
-                item = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if not str(error).startswith("DataLoader worker (pid"):
-                    raise
-                raise SetupError(
-                    f"a process that prepares patches died ({str(error).splitlines()[0]}); most often memory, or "
-                    "shared memory (/dev/shm), ran out: set train.workers lower, at 0 it needs neither"
-                ) from error
-            if isinstance(item, MedtransError):
-                raise item
-            yield item
+        try:
+            while True:
+                with worker_faults():
+                    item = next(batches, None)
+                if item is None:
+                    return
+                if isinstance(item, MedtransError):
+                    raise item
+                yield item
+        finally:
+            if self.num_workers:
+                # An error's traceback keeps the iterator, and with it workers that a program waits for when it ends.
+                batches._shutdown_workers()  # type: ignore[attr-defined]  # noqa: SLF001 -- torch has no public way

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from medtrans.assembly import make_fabric, make_method
+from medtrans.assembly import make_method
 from medtrans.assessment import assess
+from medtrans.checkreport import CheckReport
 from medtrans.config import load_config
+from medtrans.devices import connected
+from medtrans.downstream import planned, synthetic_to_real
+from medtrans.errors import ConfigError
 from medtrans.inference import Translator, load
+from medtrans.launch import launch_ranks, needs_launch
 from medtrans.opening import opened
-from medtrans.readiness import CheckReport, tiny_step
+from medtrans.readiness import examine
 from medtrans.runfolder import RunFolder
 from medtrans.runreport import write_report
+from medtrans.signals import end_requests
 from medtrans.study import Study, gather_cohort
 from medtrans.trainer import train_method
 
-__all__ = ["Config", "check", "evaluate", "run"]
+__all__ = ["Config", "check", "clear_cache", "downstream", "evaluate", "run"]
 
 Config: TypeAlias = str | Path | Mapping[str, Any] | Sequence[str | Path | Mapping[str, Any]]
 
@@ -41,34 +49,52 @@ def run(
 
     Raises:
         MedtransError: with everything that is wrong; nothing is written before config and cases are known to be right.
+        RunInterruptedError: a signal asked it to end; it may be resumed.
     """
     experiment = load_config(_layers(config), overrides, plugins=plugins)
-    cohort, warnings = gather_cohort(experiment)
-    with opened(experiment, cohort, warnings, resume=resume, overwrite=overwrite) as folder:
-        study = Study(experiment, cohort, folder.cache)
-        target_numbers = study.prepare()
-        method = make_method(experiment, training_cases=len(cohort.of("train")))
-        translator = Translator(experiment, method, study.preprocessing, target_numbers)
-        train_method(study, method, translator, make_fabric(experiment.config.train), folder, continued=resume)
-        assess(study, load(folder.path, plugins=plugins), folder, warnings)
-        write_report(folder)
+    if needs_launch(experiment):
+        return launch_ranks(experiment, resume=resume, overwrite=overwrite, plugins=plugins)
+    with end_requests() as request, connected(experiment.config.train) as (fabric, ranks):
+        cohort, warnings = gather_cohort(experiment)
+        output = Path(experiment.config.output_dir)
+        worth = planned(experiment, cohort, output, plugins=plugins) if experiment.config.downstream else None
+        method = make_method(experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
+        with opened(experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks) as folder:
+            study = Study(experiment, cohort, folder.cache)
+            target_numbers = study.prepare(ranks, request)
+            translator = Translator(experiment, method, study.preprocessing, target_numbers)
+            train_method(study, method, translator, fabric, folder, continued=resume, ranks=ranks, request=request)
+            trained = load(folder.path, plugins=plugins)
+            assess(study, trained, folder, warnings, ranks=ranks, request=request)
+            if ranks.leads:
+                if worth is not None:
+                    synthetic_to_real(worth, trained)
+                write_report(folder)
     return folder
 
 
 def check(config: Config, overrides: Sequence[str] = (), *, plugins: Sequence[Path] = ()) -> CheckReport:
-    """Find out all that can be known before the first step: config, plugins, cases, headers, one tiny step.
+    """Find out all that can be known before the first step: config, plugins, every header and voxel, one tiny step.
+
+    What is wrong with cases, networks and losses is in the report, all of it; nothing is written.
 
     Raises:
-        MedtransError: with everything that is wrong.
+        MedtransError: the config is wrong, there are no cases to look at, or `downstream` cannot be done with them.
     """
     experiment = load_config(_layers(config), overrides, plugins=plugins)
-    cohort, warnings = gather_cohort(experiment)
-    networks = tiny_step(experiment, cohort).networks()
-    return CheckReport(
-        cases={split: len(cohort.of(split)) for split in ("train", "validation", "test")},
-        parameters={name: sum(one.numel() for one in network.parameters()) for name, network in networks.items()},
-        warnings=tuple(warnings),
-    )
+    report = examine(experiment)
+    if report.ready and experiment.config.downstream is not None:
+        planned(experiment, gather_cohort(experiment)[0], Path(experiment.config.output_dir), plugins=plugins)
+    return report
+
+
+def clear_cache(config: Config, overrides: Sequence[str] = (), *, plugins: Sequence[Path] = ()) -> int:
+    """Remove the preprocessed volumes from a config's output folder, and nothing else; returns the bytes freed.
+
+    Raises:
+        MedtransError: the config is wrong, another process uses the run, or somebody else's files lie there.
+    """
+    return RunFolder(Path(load_config(_layers(config), overrides, plugins=plugins).config.output_dir)).clear_cache()
 
 
 def evaluate(run_folder: Path | str, *, plugins: Sequence[Path] = ()) -> RunFolder:
@@ -79,9 +105,51 @@ def evaluate(run_folder: Path | str, *, plugins: Sequence[Path] = ()) -> RunFold
     """
     folder = RunFolder.existing(run_folder)
     translator = load(folder.path, plugins=plugins)
-    cohort, warnings = gather_cohort(translator.experiment)
-    assess(Study(translator.experiment, cohort, folder.cache), translator, folder, warnings)
-    write_report(folder)
+    with end_requests() as request, connected(translator.experiment.config.train) as (_, ranks):
+        cohort, warnings = gather_cohort(translator.experiment)
+        study = Study(translator.experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
+        with folder.taken() if ranks.leads else nullcontext():
+            assess(study, translator, folder, warnings, ranks=ranks, request=request)
+            if ranks.leads:
+                write_report(folder)
+    return folder
+
+
+def downstream(
+    run_folder: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    overwrite: bool = False,
+    plugins: Sequence[Path] = (),
+) -> RunFolder:
+    """Find out what a trained run's synthetic images are worth to a segmenter, and write its report.
+
+    Args:
+        run_folder: of the run.
+        overrides: `key=value` under `downstream`, for a run whose config has none or another.
+        overwrite: begin anew; without it, what an earlier try has finished is kept.
+        plugins: the single-file plugins the run was trained with.
+
+    Raises:
+        MedtransError: with everything that is wrong, before anything is written.
+    """
+    folder = RunFolder.existing(run_folder)
+    foreign = [one for one in overrides if not one.startswith("downstream.")]
+    if foreign:
+        raise ConfigError(f"{foreign[0]}: the run is trained; only keys under downstream can be set here")
+    experiment = load_config([folder.config], overrides, plugins=plugins)
+    translator = load(folder.path, plugins=plugins)
+    cohort, _ = gather_cohort(experiment)
+    assessment = planned(experiment, cohort, folder.path, plugins=plugins)
+    RunFolder.claim(folder.path, resume=True, overwrite=False)
+    try:
+        if overwrite:
+            shutil.rmtree(assessment.folder, ignore_errors=True)
+        synthetic_to_real(assessment, translator)
+        if folder.summary.is_file():
+            write_report(folder)
+    finally:
+        folder.release()
     return folder
 
 

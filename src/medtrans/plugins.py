@@ -2,60 +2,49 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Timer
 from types import ModuleType
 
 import pluggy
 
 from medtrans import hookspecs
+from medtrans.announced import Origin, Source, announced, discover, normalised
+from medtrans.compatibility import compatible, stated_interface
 from medtrans.components import Component
-from medtrans.containment import PluginError, contained, load_file
-from medtrans.errors import ConfigError, MedtransError, SetupError
+from medtrans.containment import PluginError, contained, place_of, place_of_name
+from medtrans.errors import ConfigError, SetupError
 from medtrans.faults import did_you_mean
-from medtrans.hookspecs import KINDS, PLUGIN_API
+from medtrans.hookspecs import KINDS
 
 __all__ = ["BUILTIN", "Found", "Origin", "Plugin", "Registry", "discover"]
 
 BUILTIN = "builtin"
-_OWN_DISTRIBUTION = "medtrans"
+_PATIENCE_S = 10.0  # after which a run says what it is waiting for
 
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a plugin comes from.
-
-    Args:
-        prefix: what stands before the colon in a config.
-        distribution: the installed package, or None for a single file.
-        version: of the package; "file" for a single file.
-        location: the module it names, or the file's path.
-    """
-
-    prefix: str
-    distribution: str | None
-    version: str
-    location: str
-
-    def __str__(self) -> str:
-        package = f" from {self.distribution} {self.version}" if self.distribution else ""
-        return f"plugin '{self.prefix}'{package} ({self.location})"
-
-    @property
-    def remedy(self) -> str:
-        """How to be rid of it."""
-        return f"pip uninstall {self.distribution}" if self.distribution else f"leave out --plugin {self.location}"
+_log = logging.getLogger("medtrans")
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A loaded plugin: its components by kind and name."""
+    """A loaded plugin.
+
+    Args:
+        origin: where it comes from.
+        components: by kind and name.
+        interface: the version of the plugin interface it was written for.
+        note: what to know of it although it works; "" for nothing.
+    """
 
     origin: Origin
     components: Mapping[tuple[str, str], Component]
+    interface: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,37 +55,6 @@ class Found:
     name: str
     component: Component
     origin: Origin
-
-
-@dataclass(frozen=True)
-class _Source:
-    origin: Origin
-    entry_point: EntryPoint | None
-
-    def load(self) -> ModuleType:
-        if self.entry_point is None:
-            return load_file(Path(self.origin.location))
-        module: ModuleType = self.entry_point.load()
-        return module
-
-
-def discover() -> tuple[Origin, ...]:
-    """The plugins that installed packages announce, none of them imported."""
-    return tuple(source.origin for source in _announced())
-
-
-def _announced() -> list[_Source]:
-    sources = []
-    for entry_point in entry_points(group="medtrans"):
-        distribution = entry_point.dist
-        name = distribution.name if distribution else "unknown"
-        version = distribution.version if distribution else "unknown"
-        sources.append(_Source(Origin(entry_point.name, name, version, entry_point.value), entry_point))
-    return sorted(sources, key=lambda source: (source.origin.prefix, source.origin.distribution or ""))
-
-
-def _normalised(distribution: str | None) -> str:
-    return re.sub(r"[-_.]+", "-", distribution or "").lower()
 
 
 @dataclass
@@ -113,13 +71,14 @@ class Registry:
 
     files: Sequence[Path] = ()
     _plugins: dict[Origin, Plugin] = field(default_factory=dict, init=False)
-    _sources: list[_Source] = field(default_factory=list, init=False)
+    _sources: list[Source] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._manager = pluggy.PluginManager("medtrans")
         self._manager.add_hookspecs(hookspecs)
-        announced = _announced()
-        self._sources = [source for source in announced if not _squats(source.origin)]
+        there = announced()
+        own = {source.origin.prefix for source in there if source.origin.own}
+        self._sources = [source for source in there if source.origin.own or source.origin.prefix not in own]
         taken = {source.origin.prefix for source in self._sources}
         for file in self.files:
             self._sources.append(_file_source(file, taken))
@@ -147,13 +106,15 @@ class Registry:
 
         Raises:
             ConfigError: no such component; suggests the nearest.
-            SetupError: its plugin is broken.
+            SetupError: its plugin is broken, or what it names cannot be imported.
         """
         prefix, colon, bare = name.rpartition(":")
         plugin = self.plugin(prefix if colon else BUILTIN)
         component = plugin.components.get((kind, bare))
         if component is None:
             raise ConfigError(f"no {kind} named '{name}'{did_you_mean(name, self.names(kind))}")
+        if not plugin.origin.own:
+            self._import_factory(plugin.origin, kind, component)
         return Found(kind, f"{prefix or BUILTIN}:{bare}", component, plugin.origin)
 
     def names(self, kind: str) -> list[str]:
@@ -169,84 +130,138 @@ class Registry:
         """The plugins that are announced beside the built-in one, loaded or not."""
         return tuple(source.origin for source in self._sources if source.origin.prefix != BUILTIN)
 
-    def _source(self, prefix: str) -> _Source:
+    def clashes(self, origin: Origin) -> tuple[Origin, ...]:
+        """The other plugins of the same prefix."""
+        return tuple(one for one in self.others() if one.prefix == origin.prefix and one != origin)
+
+    def shadowed(self) -> tuple[Origin, ...]:
+        """Plugins that took the prefix of one that comes with medtrans; they are never used."""
+        used = {source.origin for source in self._sources}
+        return tuple(origin for origin in discover() if origin not in used)
+
+    def _source(self, prefix: str) -> Source:
         matching = [source for source in self._sources if source.origin.prefix == prefix]
         if not matching:
-            wanted = _normalised(prefix)
-            matching = [source for source in self._sources if _normalised(source.origin.distribution) == wanted]
+            wanted = normalised(prefix)
+            matching = [source for source in self._sources if normalised(source.origin.distribution) == wanted]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            listed = ", ".join(f"{source.origin.distribution}:..." for source in matching)
+            prefixes = {source.origin.prefix for source in matching}
+            names = sorted(prefixes) if len(prefixes) > 1 else [str(one.origin.distribution) for one in matching]
+            listed = ", ".join(f"{name}:..." for name in names)
             raise ConfigError(f"several plugins are called '{prefix}': write one of {listed} or uninstall one")
         known = [source.origin.prefix for source in self._sources]
         raise ConfigError(
             f"no plugin named '{prefix}' is installed{did_you_mean(prefix, known)} (installed: {', '.join(known)})"
         )
 
-    def _load(self, source: _Source) -> Plugin:
+    def _load(self, source: Source) -> Plugin:
         origin = source.origin
         try:
-            with contained(origin.location.partition(":")[0]):
+            with _told(origin), contained(origin.location.partition(":")[0]) as remarks:
                 module = source.load()
-                components = self._register(origin, module)
+                plugin = self._register(origin, module)
         except PluginError as fault:
             self._unregister(origin)
-            raise SetupError(
-                f"{origin} could not be loaded: {fault}. Mend it, or remove it: {origin.remedy}"
-            ) from fault
-        return Plugin(origin, components)
+            raise _unusable(origin, fault) from fault
+        plugin = replace(plugin, note="; ".join(filter(None, (plugin.note, *remarks))))
+        if plugin.note:
+            _log.warning("%s: %s", origin, plugin.note)
+        return plugin
 
-    def _register(self, origin: Origin, module: ModuleType) -> dict[tuple[str, str], Component]:
-        stated = str(getattr(module, "PLUGIN_API", PLUGIN_API))
-        if stated.partition(".")[0] != PLUGIN_API.partition(".")[0]:
-            raise PluginError(f"it is written for plugin interface {stated}, this medtrans has {PLUGIN_API}")
+    def _register(self, origin: Origin, module: ModuleType) -> Plugin:
+        interface = stated_interface(module)
+        try:
+            note = compatible(interface)
+        except PluginError as fault:
+            raise PluginError(f"{fault}{place_of_name(module, 'PLUGIN_API')}") from fault
+        for name, function in _hooks_of(module):
+            _check_hook(name, function)
         self._manager.register(module, name=_key(origin))
         self._manager.check_pending()
         found: dict[tuple[str, str], Component] = {}
         for kind, hook in KINDS.items():
             for implementation in getattr(self._manager.hook, hook).get_hookimpls():
                 if implementation.plugin_name == _key(origin):
-                    found |= _components(kind, hook, implementation.function())
-        return found
+                    found |= _components(kind, hook, implementation.function)
+        return Plugin(origin, found, interface, note)
 
     def _unregister(self, origin: Origin) -> None:
         if self._manager.has_plugin(_key(origin)):
             self._manager.unregister(name=_key(origin))
+
+    def _import_factory(self, origin: Origin, kind: str, component: Component) -> None:
+        """Import what a component names, with the same care as its plugin."""
+        try:
+            with _told(origin), contained(origin.location.partition(":")[0]):
+                component.load()
+        except PluginError as fault:
+            raise SetupError(
+                f"{kind} '{component.name}' of {origin} cannot be imported: {fault}. Install what it needs, mend "
+                f"it, or remove it: {origin.remedy}"
+            ) from fault
+
+
+@contextmanager
+def _told(origin: Origin) -> Iterator[None]:
+    """Say what is waited for, since an import that hangs cannot be stopped from inside."""
+    waiting = Timer(
+        _PATIENCE_S, _log.warning, ("still importing %s; if it hangs, stop and remove it: %s", origin, origin.remedy)
+    )
+    waiting.daemon = True
+    if not origin.own:
+        waiting.start()
+    try:
+        yield
+    finally:
+        waiting.cancel()
+
+
+def _unusable(origin: Origin, fault: PluginError) -> SetupError:
+    return SetupError(f"{origin} could not be loaded: {fault}. Mend it, or remove it: {origin.remedy}")
+
+
+def _hooks_of(module: ModuleType) -> list[tuple[str, Callable[..., object]]]:
+    """The functions that are marked as hooks."""
+    return [
+        (name, value) for name, value in vars(module).items() if callable(value) and hasattr(value, "medtrans_impl")
+    ]
+
+
+def _check_hook(name: str, function: Callable[..., object]) -> None:
+    hooks = list(KINDS.values())
+    if name not in hooks:
+        raise PluginError(f"there is no hook {name}{did_you_mean(name, hooks)}{place_of(function)}")
+    if given := list(inspect.signature(function).parameters):
+        raise PluginError(f"{name} takes no argument, found {', '.join(given)}{place_of(function)}")
 
 
 def _key(origin: Origin) -> str:
     return f"{origin.distribution or 'file'}:{origin.prefix}"
 
 
-def _squats(origin: Origin) -> bool:
-    """Whether a package other than ours announces the built-ins' name."""
-    return origin.prefix == BUILTIN and _normalised(origin.distribution) != _OWN_DISTRIBUTION
-
-
-def _file_source(file: Path, taken: Iterable[str]) -> _Source:
+def _file_source(file: Path, taken: Iterable[str]) -> Source:
     if not file.is_file():
         raise ConfigError(f"--plugin {file}: no such file")
     if file.suffix != ".py" or not file.stem.isidentifier():
         raise ConfigError(f"--plugin {file}: expected a Python file whose name is an identifier, such as mine.py")
     if file.stem in taken:
         raise ConfigError(f"--plugin {file}: a plugin named '{file.stem}' is there already; rename the file")
-    return _Source(Origin(file.stem, None, "file", str(file.resolve())), None)
+    return Source(Origin(file.stem, None, "file", str(file.resolve())), None)
 
 
-def _components(kind: str, hook: str, offered: object) -> dict[tuple[str, str], Component]:
+def _components(kind: str, hook: str, function: Callable[[], object]) -> dict[tuple[str, str], Component]:
+    offered, place = function(), place_of(function)
     if not isinstance(offered, list | tuple):
-        raise PluginError(f"{hook} must return a list of Component, found {type(offered).__name__}")
+        raise PluginError(f"{hook} must return a list of Component, found {type(offered).__name__}{place}")
     found: dict[tuple[str, str], Component] = {}
     for component in offered:
         if not isinstance(component, Component):
-            raise PluginError(f"{hook} must return a list of Component, found an item of {type(component).__name__}")
+            raise PluginError(
+                f"{hook} must return a list of Component, found an item of {type(component).__name__}{place}"
+            )
         if (kind, component.name) in found:
-            raise PluginError(f"{hook} offers '{component.name}' twice")
+            raise PluginError(f"{hook} offers '{component.name}' twice{place}")
         found[kind, component.name] = component
     return found
-
-
-def explain(error: MedtransError) -> str:
-    """The first fault of an error, for a table."""
-    return error.faults[0] if error.faults else str(error)

@@ -3,83 +3,119 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from medtrans.errors import MedtransError
+from medtrans.announced import Origin
 from medtrans.hookspecs import KINDS
-from medtrans.plugins import Origin, Registry
+from medtrans.plugins import Plugin, Registry
 
-__all__ = ["Probe", "probe", "run_in_child"]
+__all__ = ["LIMIT_S", "MARKER", "Probe", "offered_by", "probe", "probe_all", "run_in_child"]
 
-_LIMIT_S = 20
-_MARKER = "medtrans-probe:"
+LIMIT_S = 20.0
+"""Seconds a plugin has to be imported, where a caller does not say."""
+
+MARKER = "medtrans-probe:"
+"""What an answer begins with; a child that says nothing so has not answered."""
+
+_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+)', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a plugin offers, by kind, or why it cannot be used."""
+    """What a plugin offers, or why it cannot be used.
+
+    Args:
+        origin: where it comes from.
+        components: names by kind.
+        problem: why it cannot be used; "" where it can.
+        interface: the version of the plugin interface it was written for; "" where that is not known.
+        note: what to know of it although it works.
+    """
 
     origin: Origin
     components: dict[str, list[str]] = field(default_factory=dict)
     problem: str = ""
+    interface: str = ""
+    note: str = ""
 
 
-def probe(origin: Origin) -> Probe:
-    """Import a plugin in a child process and say what it offers."""
-    prefix = origin.prefix if origin.distribution is None else f"{origin.prefix}@{origin.distribution}"
+def probe(origin: Origin, limit_s: float | None = None) -> Probe:
+    """Import a plugin in a child process and say what it offers; one of medtrans' own needs no child."""
+    if origin.own:
+        return Probe(origin, **offered_by(Registry().plugin(origin.prefix)))
     files = [Path(origin.location)] if origin.distribution is None else []
-    answer, problem = run_in_child("offers", prefix, files)
+    answer, problem = run_in_child("offers", origin.full_prefix, files, limit_s)
     if problem:
-        return Probe(origin, problem=problem)
-    offered = json.loads(answer)
-    return Probe(origin, offered.get("components", {}), offered.get("problem", ""))
+        return Probe(origin, problem=f"{problem}{'' if _FRAME_IN.search(problem) else _file_of(origin)}")
+    return Probe(origin, **json.loads(answer))
 
 
-def run_in_child(verb: str, argument: str, files: Sequence[Path]) -> tuple[str, str]:
+def probe_all(origins: Sequence[Origin], limit_s: float | None = None) -> list[Probe]:
+    """`probe` of each, several at a time."""
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda origin: probe(origin, limit_s), origins))
+
+
+def run_in_child(verb: str, argument: str, files: Sequence[Path], limit_s: float | None = None) -> tuple[str, str]:
     """Let a child process answer; returns the answer, and what went wrong with the child itself."""
-    command = [sys.executable, "-m", "medtrans.probing", verb, argument, *map(str, files)]
+    limit_s = LIMIT_S if limit_s is None else limit_s
+    command = [sys.executable, "-m", "medtrans.probe", str(time.time() + limit_s), verb, argument, *map(str, files)]
     try:
         child = subprocess.run(  # noqa: S603 -- our own module, with names that are only looked up
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s, check=False
         )
-    except subprocess.TimeoutExpired:
-        return "", f"its import did not end within {_LIMIT_S} s"
-    answers = [line for line in child.stdout.splitlines() if line.startswith(_MARKER)]
+    except subprocess.TimeoutExpired as expired:
+        return "", f"its import did not end within {limit_s:g} s{_place_in(_text(expired.stderr))}"
+    answers = [line for line in child.stdout.splitlines() if line.startswith(MARKER)]
     if not answers:
         return "", f"it ended the process while being imported (exit status {child.returncode})"
-    return str(json.loads(answers[-1].removeprefix(_MARKER))), ""
+    return str(json.loads(answers[-1].removeprefix(MARKER))), ""
 
 
-def _offers(argument: str, files: Sequence[Path]) -> str:
-    prefix, _, distribution = argument.partition("@")
-    try:
-        plugin = Registry(files).plugin(distribution or prefix)
-    except MedtransError as error:
-        return json.dumps({"problem": str(error)})
+def offered_by(plugin: Plugin) -> dict[str, Any]:
+    """What a probe says of a plugin that works."""
     offered = {kind: [name for other, name in plugin.components if other == kind] for kind in KINDS}
-    return json.dumps({"components": {kind: names for kind, names in offered.items() if names}})
+    return {
+        "components": {kind: names for kind, names in offered.items() if names},
+        "interface": plugin.interface,
+        "note": plugin.note,
+    }
 
 
-def _yaml(argument: str, files: Sequence[Path]) -> str:
-    from medtrans.show import component_yaml
+_FRAME_IN = re.compile(r"\(.+:\d+\)")
 
-    kind, _, name = argument.partition("/")
+
+def _text(stream: Any) -> str:
+    return stream.decode(errors="replace") if isinstance(stream, bytes) else str(stream or "")
+
+
+def _place_in(trace: str) -> str:
+    """` (file:line)` of the innermost frame of a trace by faulthandler that is no machinery."""
+    main_thread = trace.rpartition("Thread 0x")[2]  # the last of the trace; others only wait
+    for frame in _FRAME.finditer(main_thread):
+        file = frame["file"]
+        if not file.startswith(("<frozen", str(Path(__file__).parent))) and "importlib" not in file:
+            return f" ({file}:{frame['line']})"
+    return ""
+
+
+def _file_of(origin: Origin) -> str:
+    """` (file:1)` of a plugin's module, found without importing it."""
+    if origin.distribution is None:
+        return f" ({origin.location}:1)"
     try:
-        return component_yaml(kind, name, Registry(files).find(kind, name).component)
-    except MedtransError as error:
-        return f"# {error}"
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Answer one question on stdout."""
-    verb, argument, *files = arguments
-    answer = {"offers": _offers, "yaml": _yaml}[verb](argument, [Path(file) for file in files])
-    sys.stdout.write(f"\n{_MARKER}{json.dumps(answer)}\n")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        spec = find_spec(EntryPoint("", origin.location, "").module.partition(".")[0])
+    except (ImportError, ValueError, AttributeError):
+        return ""
+    return f" ({spec.origin}:1)" if spec and spec.origin else ""

@@ -2,44 +2,73 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
 import torch
 
-from medtrans.assembly import make_fabric, make_method, multiple_of, padded_sides
-from medtrans.cohort import Cohort
-from medtrans.components import Method
+from medtrans.assembly import make_method
+from medtrans.checkreport import CaseReport, CheckReport
+from medtrans.clipping import clipping_warnings
+from medtrans.cohort import Cohort, roll_call
+from medtrans.comparison import mark_twins, patch_warnings, registration_warnings
+from medtrans.compilation import refuse_without_compiler
+from medtrans.components import Dataset, Method
 from medtrans.config import Experiment
-from medtrans.errors import MedtransError, SetupError
+from medtrans.devices import lone_fabric
+from medtrans.errors import DataError, MedtransError, SetupError
+from medtrans.inspection import Findings, Inspector
+from medtrans.network_sides import common_multiple, padded_sides
+from medtrans.preflight import resampled_warnings
+from medtrans.progress import progress_over
+from medtrans.study import Study
 from medtrans.types import Batch
 
-__all__ = ["CheckReport", "tiny_step"]
+__all__ = ["examine", "tiny_step"]
 
-_log = logging.getLogger("medtrans")
 _TINY_SIDE = 32
 
 
-@dataclass(frozen=True)
-class CheckReport:
-    """What a check found; faults are raised, not listed here.
+def examine(experiment: Experiment) -> CheckReport:
+    """Try everything a run does before its first step, and collect all that it would refuse.
 
-    Args:
-        cases: number of cases in each split.
-        parameters: number of parameters of each network.
-        warnings: what a run would go on with but a reader should know.
+    The networks take one step on noise; then every image is read once.
+
+    Raises:
+        DataError: there are no cases to look at.
+        ConfigError: a part of the preprocessing or a metric refuses its options.
     """
-
-    cases: Mapping[str, int]
-    parameters: Mapping[str, int]
-    warnings: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{split}: {count} cases" for split, count in self.cases.items()]
-        lines += [f"{name}: {count:,} parameters" for name, count in self.parameters.items()]
-        lines += [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join([*lines, "ready to run"])
+    config = experiment.config
+    dataset = cast("Dataset", experiment.build("dataset"))
+    cohort, faults = roll_call(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
+    method, broken = _tried(experiment, cohort)
+    networks = {} if method is None else method.networks()
+    study = Study(experiment, cohort, Path(config.output_dir))
+    unlearnt = _unlearnt(study)
+    inspector = Inspector(
+        study.preprocessing,
+        config.reading.rules,
+        paired=method is None or method.pairing == "paired",
+        prepares=not unlearnt,
+    )
+    found = [inspector.look(member) for member in progress_over(cohort.members, "reading cases")]
+    faults += [remark.text for each in found for remark in each.faults] or unlearnt
+    faults += mark_twins(found)
+    multiple = common_multiple(networks.values()) if networks else (1, 1, 1)
+    warnings = [
+        *registration_warnings(found, config.source[0]),
+        *patch_warnings(found, config.patch.size, multiple, config.generator.name),
+        *resampled_warnings(config.source[0], [(each.member, each.resampled) for each in found]),
+        *clipping_warnings(((each.member.label, each) for each in found), study.preprocessing.scalings),
+    ]
+    return CheckReport(
+        cases=tuple(_case(each) for each in found),
+        faults=(*faults, *(broken.faults if broken else ())),
+        warnings=(*(remark.text for each in found for remark in each.warnings), *warnings),
+        parameters={name: sum(one.numel() for one in network.parameters()) for name, network in networks.items()},
+        exit_code=DataError.exit_code if faults else broken.exit_code if broken else 0,
+    )
 
 
 def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
@@ -50,13 +79,15 @@ def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
     """
     config = experiment.config
     method = make_method(experiment, training_cases=len(cohort.of("train")))
-    multiple = multiple_of(method.networks()["generator"]) if "generator" in method.networks() else (1, 1, 1)
+    multiple = common_multiple(method.networks().values())
     sides = padded_sides(tuple(min(side, _TINY_SIDE) for side in config.patch.size), multiple)
     noise = torch.Generator().manual_seed(0)
     count = config.train.accumulate
     source = torch.rand((count, len(config.source), *sides), generator=noise)
     target = torch.rand((count, len(config.target), *sides), generator=noise)
-    fabric = make_fabric(config.train)
+    fabric = lone_fabric(config.train)
+    if config.train.compile is not None:
+        refuse_without_compiler(fabric.device)
     method.setup(fabric)
     batch = Batch(source, target, torch.ones(count, 1, *sides), (0,) * count).to(fabric.device)
     try:
@@ -69,3 +100,36 @@ def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
     if broken:
         raise SetupError(f"one training step on noise gave {', '.join(broken)} not finite")
     return method
+
+
+def _tried(experiment: Experiment, cohort: Cohort) -> tuple[Method | None, MedtransError | None]:
+    """The method after a step on noise, or why there is none."""
+    try:
+        return tiny_step(experiment, cohort), None
+    except MedtransError as error:
+        return None, error
+
+
+def _unlearnt(study: Study) -> Sequence[str]:
+    """Why the scalings cannot learn from the training cases; nothing where they can."""
+    try:
+        study.learn()
+    except DataError as error:
+        return error.faults
+    return ()
+
+
+def _case(found: Findings) -> CaseReport:
+    member = found.member
+    return CaseReport(
+        label=member.label,
+        case=member.case.case,
+        subject=member.case.subject,
+        split=member.split,
+        shape=None if found.grid is None else found.grid.shape,
+        spacing_mm=None if found.grid is None else found.grid.spacing_mm,
+        sides=found.sides,
+        registrations=found.registrations,
+        faults=tuple(found.faults),
+        warnings=tuple(found.warnings),
+    )

@@ -18,18 +18,30 @@ from medtrans.volume import Grid
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["canonical", "cropped", "regrid", "spaced"]
+__all__ = ["canonical", "cropped", "regrid", "reordering", "spaced"]
 
 _SAME_VOXELS = 1e-3  # grids whose voxels are nowhere further apart than this part of a voxel are one grid
 
 
 def canonical(grid: Grid) -> Grid:
     """The same voxels counted in RAS+ order, as far as the axes' directions allow: none is moved."""
-    orientation = io_orientation(grid.affine)  # type: ignore[no-untyped-call]  # nibabel leaves it untyped
+    orientation = _orientation(grid)
     shape = np.empty(3, dtype=int)
     shape[orientation[:, 0].astype(int)] = grid.shape
     back = inv_ornt_aff(orientation, grid.shape)  # type: ignore[no-untyped-call]  # likewise
     return Grid(_triple(shape), grid.affine @ back)
+
+
+def reordering(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """For each axis of a grid, which one of `canonical(grid)` it is, and whether it is counted the other way there."""
+    orientation = _orientation(grid)
+    first, second, third = (bool(direction < 0) for direction in orientation[:, 1])
+    return _triple(orientation[:, 0].astype(int)), (first, second, third)
+
+
+def _orientation(grid: Grid) -> np.ndarray:
+    orientation: np.ndarray = io_orientation(grid.affine)  # type: ignore[no-untyped-call]  # nibabel leaves it untyped
+    return orientation
 
 
 def spaced(grid: Grid, spacing_mm: Sequence[float]) -> Grid:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medtrans.curves import chart
+from medtrans.numerals import between, number, places, short
+from medtrans.report_parts import downstream_part, faithfulness_part
+from medtrans.strips import StripChart, strip_chart
+from medtrans.viewer import viewer_script
 
-__all__ = ["Verdict", "render", "verdicts"]
+__all__ = ["Verdict", "ViewedCase", "page_of", "render", "scores_table", "verdicts"]
 
 _BASELINES = {
     "source_linear": "a linear fit of the source",
     "source_lut": "the mean training target at each of 64 source intensities",
     "training_mean": "the mean training target, aligned by the centroid of the foreground",
 }
-_NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,22 @@ class Verdict:
     tone: str
 
 
+class ViewedCase(NamedTuple):
+    """A case for the interactive viewer.
+
+    Args:
+        label: what it is called.
+        caption: why it is shown.
+        volumes: by role ("source", "prediction", "target"), the content of a small NIfTI file, from `viewer.carried`.
+        unit: of prediction and target.
+    """
+
+    label: str
+    caption: str
+    volumes: Mapping[str, bytes]
+    unit: str
+
+
 def render(
     *,
     title: str,
@@ -47,8 +65,12 @@ def render(
     pictures: Sequence[tuple[str, str, bytes]],
     curves: Mapping[str, Sequence[tuple[float, float]]],
     warnings: Sequence[str] = (),
+    facts: Mapping[str, str] | None = None,
+    faithfulness: Mapping[str, Any] | None = None,
+    downstream: Mapping[str, Any] | None = None,
+    viewed: Sequence[ViewedCase] = (),
 ) -> str:
-    """The page as HTML that needs no network and runs no script.
+    """The page as HTML that needs no network, and runs no script unless it carries a viewer.
 
     Of `rows` only "label" and the scores are shown, so that names of cases and subjects stay with the data. All other
     texts are shown as given (and escaped): what they hold is what the page gives away.
@@ -63,26 +85,30 @@ def render(
         pictures: (label, caption, content of a PNG file), in order.
         curves: name to (step, value) pairs.
         warnings: shown with those of the summary.
+        facts: what was run, a line each.
+        faithfulness: the content of `faithfulness.json`.
+        downstream: the content of `downstream/results.json`.
+        viewed: cases for the interactive viewer; any of them makes the page larger by 2.3 MB.
     """
-    environment_of_templates = Environment(
-        loader=PackageLoader("medtrans", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     metrics = summary["metrics"]
-    return environment_of_templates.get_template("report.html.j2").render(
+    return page_of(
+        "report.html.j2",
         title=title,
+        facts=facts or {},
+        faithfulness=None if faithfulness is None else faithfulness_part(faithfulness),
+        downstream=None if downstream is None else downstream_part(downstream),
+        strips=_strips(rows, summary),
+        viewed=[_viewed(case) for case in viewed],
+        script=viewer_script() if viewed else "",
         command=command,
         config_text=config_text,
         environment=list(_flat(environment)),
         cases=summary["cases"],
         verdicts=verdicts(summary),
         metrics=metrics,
-        scores=_scores(summary),
+        scores=scores_table({"the model": metrics, **summary["baselines"]}),
         baselines={name: _BASELINES[name] for name in summary["baselines"] if name in _BASELINES},
-        rows=[{"label": row["label"], "values": [_number(row.get(name)) for name in metrics]} for row in rows],
+        rows=[{"label": row["label"], "values": [number(row.get(name)) for name in metrics]} for row in rows],
         pictures=[
             {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
             for label, caption, content in pictures
@@ -112,7 +138,7 @@ def _verdict(name: str, metric: Mapping[str, Any], summary: Mapping[str, Any]) -
     difference, interval, unit = comparison["mean"], comparison["ci95"], metric["unit"]
     if difference is None:
         return Verdict(f"The model and {against} cannot be compared: the mean of {name} is not finite.", "open")
-    amount = f"{_short(abs(difference))} {unit}".rstrip()
+    amount = f"{short(abs(difference))} {unit}".rstrip()
     if interval is None:
         side = "above" if (difference > 0) == metric["higher_is_better"] else "below"
         cases = f"over {comparison['n']} case{'s' if comparison['n'] != 1 else ''}"
@@ -124,10 +150,10 @@ def _verdict(name: str, metric: Mapping[str, Any], summary: Mapping[str, Any]) -
     low, high = interval
     counted = f"better in {comparison['better']} of {comparison['n']} cases"
     if low <= 0 <= high:
-        between = f"95 % interval of the gain {_short(low)} to {_short(high)} {unit}".rstrip()
+        between = f"95 % interval of the gain {short(low)} to {short(high)} {unit}".rstrip()
         return Verdict(f"The model is not clearly better than {against} in {name}: {between}; {counted}.", "open")
     low, high = sorted((abs(low), abs(high)))
-    between = f"95 % interval {_short(low)} to {_short(high)}; {counted}"
+    between = f"95 % interval {short(low)} to {short(high)}; {counted}"
     if difference > 0:
         return Verdict(f"The model beats {against} by {amount} in {name} ({between}).", "good")
     return Verdict(
@@ -150,18 +176,53 @@ def _difference_of_means(
     return {"baseline": best, "mean": difference, "ci95": None, "n": metric["n"]}
 
 
-def _scores(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the table of scores: the model's, then a row a baseline."""
-    table = {"the model": summary["metrics"], **summary["baselines"]}
-    best = {name: _best(name, table) for name in summary["metrics"]}
+def page_of(template: str, **contents: Any) -> str:
+    """A template of this package as HTML; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("medtrans", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**contents)
+
+
+def scores_table(table: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table of scores, the best of each column marked.
+
+    Args:
+        table: by the row's name, summaries of the same columns; the first row is the one the page is about.
+    """
+    columns = list(next(iter(table.values())))
+    best = {name: _best(name, table) for name in columns}
     return [
         {
             "name": name,
             "model": index == 0,
-            "cells": [{**_cell(scores[column]), "best": best[column] == name} for column in summary["metrics"]],
+            "cells": [{**_cell(scores[column]), "best": best[column] == name} for column in columns],
         }
         for index, (name, scores) in enumerate(table.items())
     ]
+
+
+def _strips(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[StripChart]:
+    """For each column every case's score, beside the means of the trivial baselines."""
+    if not rows:
+        return []
+    return [
+        strip_chart(
+            f"{name} [{metric['unit']}]" if metric["unit"] else name,
+            {"": [(str(row["label"]), float(row[name])) for row in rows if row.get(name) is not None]},
+            marks={baseline: scores[name]["mean"] for baseline, scores in summary["baselines"].items()},
+        )
+        for name, metric in summary["metrics"].items()
+    ]
+
+
+def _viewed(case: ViewedCase) -> dict[str, Any]:
+    volumes = {role: base64.b64encode(content).decode("ascii") for role, content in case.volumes.items()}
+    return {"label": case.label, "caption": case.caption, "volumes": volumes, "unit": case.unit}
 
 
 def _best(column: str, table: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -175,32 +236,10 @@ def _best(column: str, table: Mapping[str, Mapping[str, Any]]) -> str | None:
 def _cell(score: Mapping[str, Any]) -> dict[str, str]:
     mean, interval = score["mean"], score["ci95"]
     if mean is None:
-        return {"mean": _NOTHING, "sd": "", "interval": f"median {_number(score['median'])}, n = {score['n']}"}
-    places = _places(mean)
-    bounds = "" if interval is None else f"{_number(interval[0], places)} to {_number(interval[1], places)}"
-    spread = "" if score["sd"] is None else f"± {_number(score['sd'], places)}"
-    return {"mean": _number(mean, places), "sd": spread, "interval": bounds}
-
-
-def _number(value: float | None, places: int | None = None) -> str:
-    if value is None or math.isnan(value):
-        return _NOTHING
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    if value != 0 and abs(value) < 1e-3 and places is None:
-        return f"{value:.2e}".replace("-", "−")
-    text = f"{value:.{_places(value) if places is None else places}f}"
-    return text.replace("-", "−")
-
-
-def _short(value: float) -> str:
-    """A difference: one digit less than scores have."""
-    return f"{value:.2g}".replace("-", "−") if abs(value) < 0.01 else _number(value, max(0, _places(value) - 1))
-
-
-def _places(value: float) -> int:
-    """Decimals that show four digits, and no more than four decimals."""
-    return 4 if value == 0 else min(4, max(0, 3 - math.floor(math.log10(abs(value)))))
+        return {"mean": "–", "sd": "", "interval": f"median {number(score['median'])}, n = {score['n']}"}
+    digits = places(mean)
+    spread = "" if score["sd"] is None else f"± {number(score['sd'], digits)}"
+    return {"mean": number(mean, digits), "sd": spread, "interval": between(interval, digits)}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from medtrans import runlock
 from medtrans.atomic import write_json, write_text
 from medtrans.errors import ConfigError, SetupError
 
@@ -84,6 +84,16 @@ class RunFolder:
         return self.path / "plugins"
 
     @property
+    def tensorboard(self) -> Path:
+        """Curves for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def watch(self) -> Path:
+        """What the watch over the training has seen."""
+        return self.path / "watch.json"
+
+    @property
     def metrics(self) -> Path:
         """Scores, a row per case."""
         return self.path / "metrics.csv"
@@ -92,6 +102,21 @@ class RunFolder:
     def summary(self) -> Path:
         """Scores over cases, beside the trivial baselines."""
         return self.path / "summary.json"
+
+    @property
+    def costs(self) -> Path:
+        """Parameters, time and memory."""
+        return self.path / "costs.json"
+
+    @property
+    def faithfulness(self) -> Path:
+        """What was watched for in the test cases: strange sources, lesions lost or invented, copies, collapse."""
+        return self.path / "faithfulness.json"
+
+    @property
+    def downstream(self) -> Path:
+        """What synthetic images are worth to a segmenter."""
+        return self.path / "downstream" / "results.json"
 
     @property
     def report(self) -> Path:
@@ -120,31 +145,45 @@ class RunFolder:
             SetupError: it cannot be written, or another process is using it.
         """
         folder = cls(Path(path))
-        begun = folder.path.is_dir() and any(folder.path.iterdir())
-        if resume and not folder.config.is_file():
-            raise ConfigError(f"{folder.path}: nothing to resume, config.yaml is missing; leave out --resume")
-        if begun and not resume and not overwrite:
-            raise ConfigError(
-                f"{folder.path}: is not empty; continue with --resume, begin anew with --overwrite, or set output_dir"
-            )
-        if begun and overwrite and not resume and not folder.config.is_file():
-            raise ConfigError(f"{folder.path}: holds files that no run left; --overwrite only replaces a run")
+        folder._refuse_what_is_there(resume=resume, overwrite=overwrite)
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
-            folder._lock()
         except OSError as error:
-            raise SetupError(
-                f"{folder.path}: cannot be written ({error.strerror}); choose another output_dir"
-            ) from error
-        if begun and overwrite and not resume:
-            folder._clear()
-        for inner in (folder.checkpoints, folder.predictions):
-            inner.mkdir(exist_ok=True)
+            raise folder._unwritable(error) from error
+        folder._lock()
+        try:
+            # Once more: another run may have come and gone before the lock was had.
+            folder._refuse_what_is_there(resume=resume, overwrite=overwrite, locked=True)
+            if overwrite and not resume:
+                folder._clear()
+            for inner in (folder.checkpoints, folder.predictions):
+                inner.mkdir(exist_ok=True)
+        except OSError as error:
+            folder.release()
+            raise folder._unwritable(error) from error
+        except BaseException:
+            folder.release()
+            raise
         return folder
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Write in the folder of a run that has ended, while nobody else does.
+
+        Raises:
+            ConfigError: a link leads out of the folder.
+            SetupError: it cannot be written, or another process is using it.
+        """
+        self._refuse_links()
+        self._lock()
+        try:
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Let others write here."""
-        self.lock.unlink(missing_ok=True)
+        runlock.release(self.lock)
 
     def say(self, state: str, **details: Any) -> None:
         """Record where the run stands."""
@@ -158,6 +197,32 @@ class RunFolder:
         """Store versions, machine and command."""
         write_json(self.environment, dict(facts))
 
+    def clear_cache(self) -> int:
+        """Remove the preprocessed volumes, and nothing else of the run.
+
+        Returns:
+            How many bytes were freed.
+
+        Raises:
+            ConfigError: the folder holds something that no run left there.
+            SetupError: another process is using the run, or the folder cannot be removed.
+        """
+        if self.cache.is_symlink() or not self.cache.is_dir():
+            self.cache.unlink(missing_ok=True)  # of a link, what it leads to is somebody else's
+            return 0
+        strangers = [inner for inner in self.cache.iterdir() if not _is_cached(inner)]
+        if strangers:
+            raise ConfigError(f"{self.cache}: holds {strangers[0].name}, which no run left; it is not removed")
+        holder = runlock.holder_of(self.lock)
+        if holder is not None:
+            raise SetupError(f"{self.path}: is used by {holder}; wait for it")
+        size = sum(file.stat().st_size for file in self.cache.rglob("*") if file.is_file())
+        try:
+            shutil.rmtree(self.cache)
+        except OSError as error:
+            raise SetupError(f"{self.cache}: cannot be removed ({error.strerror}); remove it by hand") from error
+        return size
+
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this run.
 
@@ -166,36 +231,62 @@ class RunFolder:
         """
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: is missing or damaged ({error}); the run may not have ended") from error
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: expected a mapping, found {type(value).__name__}")
         return value
 
-    def _lock(self) -> None:
-        mine = json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": _now()})
-        try:
-            with self.lock.open("x", encoding="utf-8") as file:
-                file.write(mine)
-        except FileExistsError:
-            holder = self._holder()
-            if holder is not None:
-                raise SetupError(
-                    f"{self.path}: is used by process {holder['process']} on {holder['host']} since {holder['since']}; "
-                    f"wait for it, or delete {self.lock} if it is gone"
-                ) from None
-            write_text(self.lock, mine)
+    def _refuse_what_is_there(self, *, resume: bool, overwrite: bool, locked: bool = False) -> None:
+        holder = None if locked else runlock.holder_of(self.lock)
+        if holder is not None:
+            raise self._used_by(holder)
+        begun = self.path.is_dir() and any(inner != self.lock for inner in self.path.iterdir())
+        if resume and not self.config.is_file():
+            raise ConfigError(f"{self.path}: nothing to resume, config.yaml is missing; leave out --resume")
+        if begun and not resume and not overwrite:
+            raise ConfigError(
+                f"{self.path}: is not empty; continue with --resume, begin anew with --overwrite, or set output_dir"
+            )
+        if begun and overwrite and not resume and not self.config.is_file():
+            raise ConfigError(f"{self.path}: holds files that no run left; --overwrite only replaces a run")
+        if resume:
+            self._refuse_links()
 
-    def _holder(self) -> dict[str, Any] | None:
-        """Who holds the lock; None where the holder was on this machine and is gone."""
+    def _refuse_links(self) -> None:
+        """What a run writes stays in its folder, whoever made the folder."""
+        home = self.path.resolve()
+        written = (
+            self.checkpoints,
+            self.cache,
+            self.predictions,
+            self.pictures,
+            self.plugins,
+            self.log,
+            self.tensorboard,
+        )
+        out = [inner for inner in written if inner.is_symlink() and not inner.resolve().is_relative_to(home)]
+        if out:
+            raise ConfigError(
+                f"{out[0]}: is a link that leads out of the run's folder, where nothing is written; remove the link"
+            )
+
+    def _unwritable(self, error: OSError) -> SetupError:
+        return SetupError(f"{self.path}: cannot be written ({error.strerror}); choose another output_dir")
+
+    def _lock(self) -> None:
         try:
-            holder = json.loads(self.lock.read_text(encoding="utf-8"))
-            process, host = int(holder["process"]), str(holder["host"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        if host == socket.gethostname() and not _alive(process):
-            return None
-        return {"process": process, "host": host, "since": holder.get("since", "unknown")}
+            holder = runlock.take(self.lock)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if holder is not None:
+            raise self._used_by(holder)
+
+    def _used_by(self, holder: runlock.Holder) -> SetupError:
+        return SetupError(
+            f"{self.path}: is used by {holder}; wait for it, choose another output_dir, or, if that process is "
+            f"gone from its machine, delete {self.lock}"
+        )
 
     def _clear(self) -> None:
         for inner in self.path.iterdir():
@@ -207,14 +298,8 @@ class RunFolder:
                 inner.unlink()
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_cached(entry: Path) -> bool:
+    return entry.is_dir() and (entry.name.startswith(".part-") or (entry / "entry.json").is_file())
 
 
 def _now() -> str:

@@ -30,17 +30,20 @@ class Linear:
 
     Args:
         delay: steps at the full rate before the line begins.
-        end: share of the rate that the last step has.
+        end: share of the rate that the end of the line has, and every step after it.
         every: the rate changes only at multiples of this many steps; `epoch` means `train.epoch_steps`.
+        length: steps of the line; null means all that the delay leaves.
     """
 
     delay: Annotated[int, Field(ge=0)] = 0
     end: Factor = 0.0
     every: Every = 1
+    length: Annotated[int, Field(ge=1)] | None = None
 
     def factor(self, step: int, steps: int, epoch_steps: int) -> float:
         """The share of the rate at `step`, of `steps` in all; the first step is 0."""
-        share = (_stair(step, self.every, epoch_steps) - self.delay) / max(steps - self.delay, 1)
+        length = max(steps - self.delay, 1) if self.length is None else self.length
+        share = (_stair(step, self.every, epoch_steps) - self.delay) / length
         return 1.0 + (self.end - 1.0) * min(max(share, 0.0), 1.0)
 
 

@@ -6,10 +6,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from medtrans.protocols import Protocol
 from medtrans.ramp import Ramp
+from medtrans.reading_rules import ReadingRules
 
 __all__ = [
+    "Arm",
     "ColumnSplit",
+    "DownstreamSettings",
+    "FaithfulnessSettings",
     "FileSplit",
     "FoldsSplit",
     "FractionsSplit",
@@ -19,6 +24,7 @@ __all__ = [
     "PatchSettings",
     "PerRole",
     "PreprocessSettings",
+    "ReadingSettings",
     "RunConfig",
     "Slot",
     "SplitSettings",
@@ -134,6 +140,22 @@ SplitSettings: TypeAlias = Annotated[
 ]
 
 
+class ReadingSettings(Settings):
+    """How images are read that would otherwise be refused; each image that needs it becomes a warning of the run."""
+
+    trust: Literal["sform", "qform"] | None = None
+    """The NIfTI form that counts where sform and qform disagree or one cannot be used; null refuses such files."""
+    accept_unknown_space: bool = False
+    """Read files that name no space (NIfTI: both codes 0, placed by pixdim alone); false refuses them."""
+    fill_not_finite: Annotated[float, Field(ge=-3.4e38, le=3.4e38)] | None = None
+    """Physical value for NaN and infinite voxels (0 in mask and labels); null refuses such files."""
+
+    @property
+    def rules(self) -> ReadingRules:
+        """The same for `medtrans.volume.read`."""
+        return ReadingRules(self.trust, self.accept_unknown_space, self.fill_not_finite)
+
+
 class PreprocessSettings(Settings):
     """What happens to a volume before a network sees it; all of it is undone on output."""
 
@@ -212,11 +234,29 @@ class TrainSettings(Settings):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"] = "auto"
     """auto: bf16-mixed on GPUs that have it, else 32-true."""
     devices: Literal["auto"] | Positive = "auto"
-    """Devices to train on; auto: a GPU where there is one, else the CPU. This version trains on one."""
+    """Devices on each machine, each a process (rank); auto: as many as torchrun or Slurm started, else one GPU where
+    there is one, else the CPU. Without GPUs the ranks share the machine's cores."""
+    rank_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    """Seconds without a sign of life, or of waiting in a step, after which a lost rank ends the run on all."""
     workers: Annotated[int, Field(ge=0)] = 2
     """Processes that prepare patches, on each device."""
+    memory: Literal["normal", "low"] = "normal"
+    """low: keep only the inputs of a network's blocks for the backward pass and compute the rest again; the same
+    gradients, less memory, more time. For networks that name their blocks, as all built-in ones do."""
+    channels_last: Literal["auto"] | bool = "auto"
+    """Keep the channels of 3D features beside each other in memory; auto: on CPUs in float32, for networks that say it
+    pays (mdaunet, multires_unet)."""
+    compile: Literal["default", "reduce-overhead"] | None = None
+    """Compile the generator for training steps by torch.compile, in this mode (reduce-overhead: CUDA graphs); null does
+    not. Takes minutes at the start."""
     initialise_from: InitialiseSettings | None = None
     """Take the first weights from another run."""
+
+    @model_validator(mode="after")
+    def _compiled_or_recomputed(self) -> TrainSettings:
+        if self.memory == "low" and self.compile is not None:
+            raise ValueError("memory: low cannot be compiled; set compile: null or memory: normal")
+        return self
 
 
 class InferenceSettings(Settings):
@@ -224,12 +264,48 @@ class InferenceSettings(Settings):
 
     window: Triple | None = None
     """Sides of the sliding window in voxels; null: what the generator asks for, else the patch."""
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of a window that the next one covers again, along each axis."""
+    overlap: Annotated[float, Field(ge=0, lt=1)] | None = 0.5
+    """Share of a window that the next one covers again, along each axis; null: measured on the trained network, by how
+    far a change of its source reaches, from 0.25 to 0.625."""
     blend: Literal["gaussian", "constant"] = "gaussian"
     """Weight of a voxel by its place in the window."""
     batch: Positive = 1
-    """Windows translated at once."""
+    """Windows translated at once; fewer where a GPU's memory is too small for as many."""
+
+
+class FaithfulnessSettings(Settings):
+    """What is watched for in the test cases beside scores."""
+
+    lesion_cases: Annotated[int, Field(ge=0)] = 3
+    """Test cases that get the lesion test, each translated three or four times more; 0 leaves it out."""
+    lesions: tuple[Positive, ...] = ()
+    """Labels of true lesions, in the label maps of the test cases, which the test takes out of the source."""
+
+
+Arm: TypeAlias = Literal["trtr", "tstr", "trts", "tsrtr"]
+"""Train on real or synthetic images, test on real or synthetic ones; tsrtr trains on both."""
+
+
+class DownstreamSettings(Settings):
+    """What synthetic images are worth to a segmenter, after the run and by `medtrans downstream`."""
+
+    labels: Annotated[dict[str, Annotated[tuple[Positive, ...], Field(min_length=1)]], Field(min_length=1)]
+    """The labels of each class, by the class's name, such as `{whole_tumour: [1, 2, 4]}`; others are background."""
+    image: str | None = None
+    """The target that is assessed; null: the first."""
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("trtr", "tstr", "trts", "tsrtr")
+    """trtr: trained and tested on real images, the bound. tstr: trained on synthetic images with real labels, tested on
+    real ones. trts: the reverse. tsrtr: trained on both, tested on real ones. trtr is always added."""
+    seeds: Positive = 3
+    """Segmenters trained for each arm."""
+    protocol: Literal["disjoint", "mdaunet"] = "disjoint"
+    """disjoint: translator, segmenters and test have subjects of their own. mdaunet: as the paper, segmenters train on
+    the run's test subjects and are tested on those the translator was trained on, which the results then name."""
+    train_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the run's test subjects that segmenters train on; the others test them. Not used by mdaunet."""
+    segmenter: dict[str, Any] = {}
+    """What differs from the segmenter's default config: any of preprocess, patch, augment, generator, losses,
+    callbacks, train and inference."""
 
 
 class RunConfig(Settings):
@@ -249,6 +325,8 @@ class RunConfig(Settings):
     """Modalities to translate to."""
     split: SplitSettings = FractionsSplit()
     """Which subjects train, validate and test."""
+    reading: ReadingSettings = ReadingSettings()
+    """How images are read whose header or voxels leave a doubt."""
     preprocess: PreprocessSettings = PreprocessSettings()
     """What happens to a volume before a network sees it."""
     patch: PatchSettings = PatchSettings()
@@ -268,14 +346,18 @@ class RunConfig(Settings):
     }
     """Losses by name; in a mapping of slots the component's name defaults to the key, and null takes an entry out."""
     metrics: dict[str, Slot] = {name: Slot(name=name) for name in ("psnr", "ssim", "nmse", "mae")}
-    """Scores of whole volumes."""
+    """Scores of whole volumes; a protocol other than native brings its own and takes these under other keys."""
+    protocol: Protocol = "native"
+    """The published way of scoring that is followed; native scores by `metrics` alone."""
     callbacks: dict[str, Slot] = {name: Slot(name=name) for name in ("tensorboard", "progress")}
     """Watchers of the run."""
     train: TrainSettings = TrainSettings()
     """The training loop."""
     inference: InferenceSettings = InferenceSettings()
     """How whole volumes are translated."""
-    downstream: None = None
-    """Assessment by a downstream task; null is the only value so far."""
+    faithfulness: FaithfulnessSettings = FaithfulnessSettings()
+    """What is watched for in the test cases beside scores."""
+    downstream: DownstreamSettings | None = None
+    """What synthetic images are worth to a segmenter; null assesses nothing."""
     versions: dict[str, str] = {}
     """Written by a run: the distributions whose components it used."""

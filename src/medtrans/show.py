@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from medtrans.components import Component
+from medtrans.components import Augmentation, Component
 from medtrans.options import FACTS, Option, options_of, summary_of
 
 __all__ = ["component_yaml", "type_text"]
@@ -31,7 +31,7 @@ _PLACE = {
 
 def component_yaml(kind: str, name: str, component: Component) -> str:
     """A component's slot with all options at their defaults, each with its type and meaning as a comment."""
-    place, keyed = _PLACE[kind]
+    place, keyed = ("augment", True) if _augments(component) else _PLACE[kind]
     *parents, last = place.split(".")
     lines = [f"# {line}" for line in textwrap.wrap(summary_of(component), 110)]
     told = [fact for fact in FACTS[kind] if fact in _parameter_names(component)]
@@ -50,6 +50,11 @@ def component_yaml(kind: str, name: str, component: Component) -> str:
     for option in options:
         lines += _option_lines(option, indent + "  ")
     return "\n".join(lines) + "\n"
+
+
+def _augments(component: Component) -> bool:
+    factory = component.load()
+    return isinstance(factory, type) and issubclass(factory, Augmentation)
 
 
 def _option_lines(option: Option, indent: str) -> list[str]:

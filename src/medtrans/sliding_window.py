@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from itertools import product
-from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import pad
 
-from medtrans.errors import ConfigError, SetupError
+from medtrans.errors import SetupError
+from medtrans.window_layout import WindowLayout, box_at, check_windows, window_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-__all__ = ["sliding_window"]
-
-_SIGMA = 0.125  # of the window's side; what the paper and MONAI take
-_FLOOR = 1e-3  # least weight along an axis, so that a voxel which only a window's border sees keeps its digits
+__all__ = ["check_output", "sliding_window"]
 
 
 def sliding_window(
@@ -37,8 +34,7 @@ def sliding_window(
 
     Windows are as many as the overlap asks for and spread evenly. A window's side is rounded up to its multiple, and a
     volume smaller than the window is padded on both sides with 0, the background of [0, 1]; the padding is cut off
-    again. The sum of all windows' weights is an outer product of three sums along axes, since windows and weights are
-    both products over axes: no volume of weights is kept.
+    again. Beside the source and the result there is never more than a batch of windows.
 
     Args:
         translate: from `(b, c, *window)` on the source's device to `(b, c_out, *window)` on any device, in any floating
@@ -58,87 +54,73 @@ def sliding_window(
         ConfigError: overlap, blend or batch is out of range.
         SetupError: `translate` gave another size than it got.
     """
-    _check(overlap, blend, batch)
-    sides = [ceil(side / step) * step for side, step in zip(window, multiple, strict=True)]
-    volume, margins = _padded(source, sides)
-    shape = volume.shape[2:]
-    starts = [_starts(extent, side, overlap) for extent, side in zip(shape, sides, strict=True)]
-    profiles = [_profile(side, blend) for side in sides]
-    i, j, k = profiles
-    weights = i[:, None, None] * j[:, None] * k
-
-    corners = list(product(*starts))
+    check_windows(overlap, blend, batch)
+    layout = window_layout(source.shape[2:], window=window, overlap=overlap, blend=blend, multiple=multiple)
+    volume = _padded(source, layout)
+    corners = list(product(*layout.starts))
     total: Tensor | None = None
     with torch.no_grad():
         for first in range(0, len(corners), batch):
-            boxes = [_box(corner, sides) for corner in corners[first : first + batch]]
+            boxes = [box_at(corner, layout.sides) for corner in corners[first : first + batch]]
             output = translate(torch.cat([volume[box] for box in boxes]))
-            if output.ndim != 5 or output.shape[0] != len(boxes) or list(output.shape[2:]) != sides:
-                raise SetupError(
-                    f"the network gave {tuple(output.shape)} for {len(boxes)} windows of {tuple(sides)} voxels; "
-                    f"expected ({len(boxes)}, channels, {', '.join(map(str, sides))}): a generator keeps the sides of "
-                    f"its input"
-                )
-            weights = weights.to(output.device)
-            # Sums in bfloat16 lose what the network gave: weights and sums are float32.
-            weighted = (output.float() * weights).cpu()
+            check_output(output, len(boxes), layout)
             if total is None:
-                total = torch.zeros(1, output.shape[1], *shape)
-            for box, values in zip(boxes, weighted, strict=True):
-                total[box].add_(values)
+                total = torch.zeros(1, output.shape[1], *layout.shape)
+            _blend_in(total, boxes, output, layout)
             if advance is not None:
                 advance(first + len(boxes), len(corners))
         if total is None:
             raise ValueError("a volume without voxels cannot be translated")
-        for axis, (profile, begins) in enumerate(zip(profiles, starts, strict=True)):
-            total /= _sum_of_profiles(profile, begins, shape[axis]).reshape([-1 if d == axis else 1 for d in range(3)])
-    return total[_box(margins, source.shape[2:])].contiguous()
+        _normalise(total, layout)
+    return total[box_at(layout.before, source.shape[2:])].contiguous()
 
 
-def _check(overlap: float, blend: str, batch: int) -> None:
-    faults = []
-    if not 0 <= overlap < 1:
-        faults.append(f"inference.overlap: expected at least 0 and less than 1, found {overlap:g}")
-    if blend not in ("gaussian", "constant"):
-        faults.append(f"inference.blend: expected gaussian or constant, found {blend!r}")
-    if batch < 1:
-        faults.append(f"inference.batch: expected at least 1, found {batch}")
-    if faults:
-        raise ConfigError(*faults)
+def check_output(output: Tensor, count: int, layout: WindowLayout) -> None:
+    """Refuse what a network cannot have made of `count` windows.
+
+    Raises:
+        SetupError: `output` has other sides than the windows.
+    """
+    sides = layout.sides
+    if output.ndim != 5 or output.shape[0] != count or tuple(output.shape[2:]) != sides:
+        raise SetupError(
+            f"the network gave {tuple(output.shape)} for {count} windows of {sides} voxels; expected "
+            f"({count}, channels, {', '.join(map(str, sides))}): a generator keeps the sides of its input"
+        )
 
 
-def _padded(source: Tensor, sides: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """The volume, no side less than the window's, and the voxels added before each axis."""
-    lacking = [max(0, side - extent) for side, extent in zip(sides, source.shape[2:], strict=True)]
-    before = [lack // 2 for lack in lacking]
-    if not any(lacking):
-        return source, before
-    ends = [(first, lack - first) for first, lack in zip(before, lacking, strict=True)]
-    return pad(source, [voxels for end in reversed(ends) for voxels in end]), before
+def _blend_in(total: Tensor, boxes: Sequence[tuple[slice, ...]], output: Tensor, layout: WindowLayout) -> None:
+    """Add what a network made of windows, each voxel by its weight.
+
+    Args:
+        total: `(1, c, i, j, k)` float32 on the host; added to.
+        boxes: where each window lies in it.
+        output: `(b, c, *window)` on any device, in any floating type.
+        layout: of the windows.
+    """
+    # Sums in bfloat16 lose what the network gave: weights and sums are float32.
+    values = output.float()
+    if values.device.type != "cpu":
+        weighted = (values * layout.weights.to(values.device)).cpu()
+        for box, one in zip(boxes, weighted, strict=True):
+            total[box].add_(one)
+        return
+    for box, one in zip(boxes, values, strict=True):
+        total[box].addcmul_(one, layout.weights)
 
 
-def _starts(extent: int, side: int, overlap: float) -> list[int]:
-    """Where windows begin along an axis: at both ends and evenly between."""
-    step = max(1, int(side * (1 - overlap) + 1e-9))
-    last = extent - side
-    count = ceil(last / step)
-    return [round(last * index / count) for index in range(count + 1)] if count else [0]
+def _padded(source: Tensor, layout: WindowLayout) -> Tensor:
+    """The volume, no side less than the window's."""
+    ends = [
+        (first, padded - extent - first)
+        for first, padded, extent in zip(layout.before, layout.shape, source.shape[2:], strict=True)
+    ]
+    return pad(source, [voxels for end in reversed(ends) for voxels in end]) if any(map(any, ends)) else source
 
 
-def _profile(side: int, blend: str) -> Tensor:
-    if blend == "constant":
-        return torch.ones(side)
-    distance = (torch.arange(side) - (side - 1) / 2) / (_SIGMA * side)
-    return torch.exp(-0.5 * distance**2).clamp_min(_FLOOR)
-
-
-def _sum_of_profiles(profile: Tensor, starts: Sequence[int], extent: int) -> Tensor:
-    total = torch.zeros(extent)
-    for start in starts:
-        total[start : start + len(profile)] += profile
-    return total
-
-
-def _box(corner: Sequence[int], sides: Sequence[int]) -> tuple[slice, ...]:
-    along = (slice(start, start + side) for start, side in zip(corner, sides, strict=True))
-    return slice(None), slice(None), *along
+def _normalise(total: Tensor, layout: WindowLayout) -> None:
+    """Divide by the sum of weights, one plane at a time while it is in the processor's cache."""
+    along, j, k = (layout.shares(axis) for axis in range(3))
+    plane = j[:, None] * k
+    for index, share in enumerate(along):
+        total[:, :, index].mul_(plane * share)

@@ -6,16 +6,22 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import bootstrap
 
 from medtrans.errors import DataError
+from medtrans.faults import listed
+from medtrans.protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "CaseScores",
     "Column",
+    "bca_interval",
     "compare",
     "describe",
     "mean_interval",
@@ -26,6 +32,7 @@ __all__ = [
 
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,10 @@ class Column:
     definition: str
 
 
-def describe(values: Sequence[float], subjects: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
-    """Mean, standard deviation, median and 95 % interval of scores, as JSON can hold them.
+def describe(
+    values: Sequence[float], subjects: Sequence[str], *, seed: int = 0, population: bool = False
+) -> dict[str, Any]:
+    """Mean, standard deviation, median, quartiles and 95 % interval of scores, as JSON can hold them.
 
     NaN scores (undefined, such as NMSE of a constant target) are left out, and `n` says how many count. What is not
     finite, such as the mean where one PSNR is infinite, is None.
@@ -72,19 +81,23 @@ def describe(values: Sequence[float], subjects: Sequence[str], *, seed: int = 0)
         values: a score a case.
         subjects: whose each case is.
         seed: of the bootstrap.
+        population: divide by n in the standard deviation, not by n - 1.
 
     Returns:
-        "mean", "sd" (of the sample, n - 1; None for fewer than 2 scores), "median", "ci95" (`[low, high]` of the mean,
-        or None) and "n".
+        "mean", "sd" (None for fewer than 2 scores), "median", "quartiles" (`[25th, 75th percentile]`), "ci95"
+        (`[low, high]` of the mean, or None) and "n".
     """
     defined = [(value, subject) for value, subject in zip(values, subjects, strict=True) if not math.isnan(value)]
     scores = np.array([value for value, _ in defined], dtype=np.float64)
     finite = bool(scores.size and np.isfinite(scores).all())
     median = float(np.median(scores)) if scores.size else math.nan
+    # Between an infinite and a finite score there is no number, and numpy warns of it.
+    quartiles = np.percentile(scores, (25, 75)).tolist() if finite else None
     return {
         "mean": float(scores.mean()) if finite else None,
-        "sd": float(scores.std(ddof=1)) if finite and scores.size > 1 else None,
+        "sd": float(scores.std(ddof=0 if population else 1)) if finite and scores.size > 1 else None,
         "median": median if math.isfinite(median) else None,
+        "quartiles": quartiles,
         "ci95": mean_interval(scores, [subject for _, subject in defined], seed=seed) if finite else None,
         "n": int(scores.size),
     }
@@ -112,12 +125,23 @@ def mean_interval(values: np.ndarray, subjects: Sequence[str], *, seed: int = 0)
     def mean(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> Any:
         return sums.sum(axis=axis) / counts.sum(axis=axis)
 
+    return bca_interval((sums, counts), mean, seed=seed)
+
+
+def bca_interval(samples: Sequence[np.ndarray], statistic: Callable[..., Any], *, seed: int = 0) -> list[float] | None:
+    """The 95 % bootstrap interval (BCa, 2000 draws) of a statistic; None where the draws hardly differ.
+
+    Args:
+        samples: arrays `(n,)` that are drawn together.
+        statistic: of as many arrays `(..., n)` and an `axis`.
+        seed: of the draws.
+    """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # Draws that hardly differ can give NaN and a warning: the interval is then None, which says it better.
         warnings.simplefilter("ignore")
         interval = bootstrap(
-            (sums, counts),
-            mean,
+            tuple(samples),
+            statistic,
             paired=True,
             vectorized=True,
             n_resamples=_RESAMPLES,
@@ -130,12 +154,15 @@ def mean_interval(values: np.ndarray, subjects: Sequence[str], *, seed: int = 0)
     return bounds if all(map(math.isfinite, bounds)) else None
 
 
-def summarise(rows: Sequence[CaseScores], columns: Mapping[str, Column], *, seed: int = 0) -> dict[str, dict[str, Any]]:
-    """The scores of a cohort by column: what `describe` gives, with unit, direction and definition."""
+def summarise(
+    rows: Sequence[CaseScores], columns: Mapping[str, Column], *, seed: int = 0, population: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The scores of a cohort by column: what `describe` gives, "worst" and "best" case by number, and the column."""
     subjects = [row.subject for row in rows]
     return {
         name: {
-            **describe([row.values[name] for row in rows], subjects, seed=seed),
+            **describe([row.values[name] for row in rows], subjects, seed=seed, population=population),
+            **_extremes(rows, name, column),
             "unit": column.unit,
             "higher_is_better": column.higher_is_better,
             "definition": column.definition,
@@ -193,24 +220,41 @@ def summary_of(
     *,
     warnings: Sequence[str] = (),
     seed: int = 0,
+    protocol: str = "native",
+    scored_in: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """All of `summary.json`.
 
+    Args:
+        rows: the model's scores.
+        baselines: those of the trivial baselines, by name.
+        columns: what each column holds.
+        warnings: of the run; one is added where intervals come from few subjects.
+        seed: of the bootstrap.
+        protocol: the way of scoring.
+        scored_in: by target, the intensities that scores refer to.
+
     Returns:
-        "cases", "metrics", "baselines", "warnings" and "comparison": by column the best baseline's name under
-        "baseline" with what `compare` says of the model against it.
+        "cases", "protocol", "scored_in", "metrics", "baselines", "warnings" and "comparison": by column the best
+        baseline's name under "baseline" with what `compare` says of the model against it.
     """
+    published = PROTOCOLS[protocol]
     best = {name: _best(baselines, name, column) for name, column in columns.items()}
     return {
         "cases": len(rows),
-        "metrics": summarise(rows, columns, seed=seed),
-        "baselines": {baseline: summarise(scores, columns, seed=seed) for baseline, scores in baselines.items()},
+        "protocol": {"name": protocol, "about": published.about},
+        "scored_in": dict(scored_in or {}),
+        "metrics": summarise(rows, columns, seed=seed, population=published.population_sd),
+        "baselines": {
+            baseline: summarise(scores, columns, seed=seed, population=published.population_sd)
+            for baseline, scores in baselines.items()
+        },
         "comparison": {
             name: {"baseline": baseline, **compare(rows, baselines[baseline], name, columns[name], seed=seed)}
             for name, baseline in best.items()
             if baseline is not None
         },
-        "warnings": list(warnings),
+        "warnings": [*warnings, *_few_subjects(rows, columns)],
     }
 
 
@@ -221,6 +265,22 @@ def worst_median_best(rows: Sequence[CaseScores], name: str, column: Column) -> 
     if len(ranked) < 3:
         return dict(zip(("worst", "best"), ranked, strict=False))
     return {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
+
+
+def _extremes(rows: Sequence[CaseScores], name: str, column: Column) -> dict[str, str | None]:
+    chosen = worst_median_best(rows, name, column)
+    return {place: chosen[place].label if place in chosen else None for place in ("worst", "best")}
+
+
+def _few_subjects(rows: Sequence[CaseScores], columns: Mapping[str, Column]) -> list[str]:
+    """The warning that intervals of few subjects are too narrow."""
+    subjects = {name: len({row.subject for row in rows if not math.isnan(row.values[name])}) for name in columns}
+    few = [name for name, count in subjects.items() if 0 < count < _FEW]
+    if not few:
+        return []
+    fewest = min(subjects[name] for name in few)
+    told = f"a 95 % interval from fewer than {_FEW} misses the true mean more often than 1 time in 20"
+    return [f"{listed(few)}: scores of {fewest} subject{'s' if fewest != 1 else ''}; {told}"]
 
 
 def _best(baselines: Mapping[str, Sequence[CaseScores]], name: str, column: Column) -> str | None:

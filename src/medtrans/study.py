@@ -1,23 +1,42 @@
-"""Owns what a run works on: its cases, their preprocessing and cache, and the judge of predictions."""
+"""Owns what a run works on: its cases, their preprocessing and cache, the judge of predictions, and what to say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 from medtrans.assembly import make_metrics, make_preprocessing
 from medtrans.cache import Cache, refuse_twins
-from medtrans.cohort import Cohort, gather, preflight
+from medtrans.clipping import clipping_warnings
+from medtrans.cohort import Cohort, Member, gather, load_images
 from medtrans.components import Dataset
 from medtrans.config import Experiment
+from medtrans.discretion import Discretion
 from medtrans.errors import DataError
+from medtrans.evaluation import scored_in
+from medtrans.faults import listed
+from medtrans.fingerprint import Fingerprint
 from medtrans.judging import Judge
+from medtrans.preflight import preflight
 from medtrans.preprocess import Preprocessing
 from medtrans.progress import progress_over
+from medtrans.protocols import PROTOCOLS
+from medtrans.ranks import Ranks
+from medtrans.signals import EndRequest
+from medtrans.volume import Volume
 
-__all__ = ["Study", "gather_cohort"]
+__all__ = ["Learned", "Study", "gather_cohort"]
+
+Learned: TypeAlias = Mapping[str, Mapping[str, Sequence[float]]]
+"""What scalings learnt from training cases: by modality, lists of numbers by name."""
+
+_FINGERPRINTED = 200
+
+_log = logging.getLogger("medtrans")
 
 
 def gather_cohort(experiment: Experiment) -> tuple[Cohort, list[str]]:
@@ -32,14 +51,57 @@ def gather_cohort(experiment: Experiment) -> tuple[Cohort, list[str]]:
     config = experiment.config
     dataset = cast("Dataset", experiment.build("dataset"))
     cohort = gather(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
-    if config.preprocess.crop == "mask":
-        without = [member.label for member in cohort.members if "mask" not in member.case.images]
-        if without:
-            raise DataError(
-                f"preprocess.crop: mask needs a mask for every case, {len(without)} have none "
-                f"(first: {', '.join(without[:3])}); give the dataset masks or crop to the foreground"
+    without = [member for member in cohort.members if "mask" not in member.case.images]
+    if config.preprocess.crop == "mask" and without:
+        raise DataError(
+            f"preprocess.crop: mask needs a mask for every case, {_some(without)}; give the dataset masks or crop to "
+            "the foreground"
+        )
+    unscored = [member for member in without if member.split != "train"]
+    if PROTOCOLS[config.protocol].mask == "required" and unscored:
+        raise DataError(
+            f"protocol: {config.protocol} scores inside a mask, {_some(unscored)}; give the dataset masks or leave the "
+            "protocol out"
+        )
+    return cohort, preflight(cohort, config.source, config.target, config.reading.rules)
+
+
+def _some(members: Sequence[Member]) -> str:
+    return f"{len(members)} have none (first: {', '.join(member.label for member in members[:3])})"
+
+
+def _check_further_images(cohort: Cohort, modalities: Sequence[str]) -> None:
+    """That the images which metrics look at are there, before a run trains towards scores that cannot be made.
+
+    Raises:
+        DataError: no case that is scored has such an image, or a file is not there.
+    """
+    scored = [member for member in cohort.members if member.split != "train"]
+    faults = [
+        f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or leave the "
+        "metric out"
+        for modality in modalities
+        if scored and not any(modality in member.case.images for member in scored)
+    ]
+    for modality in modalities:
+        missing = [member.label for member in scored if _is_missing(member.case.images.get(modality))]
+        if missing:
+            faults.append(
+                f"metrics: one looks at {modality}, whose file is not there for {listed(missing)}; restore it"
             )
-    return cohort, preflight(cohort, config.source, config.target)
+    if faults:
+        raise DataError(*faults)
+
+
+def _is_missing(image: Path | Callable[[], Volume] | None) -> bool:
+    return isinstance(image, Path) and not image.is_file()
+
+
+def _scaling_of(experiment: Experiment, modality: str) -> str:
+    slot = experiment.slots["preprocess", "intensity", modality]
+    options = ", ".join(f"{name}={value}" for name, value in sorted(slot.options.items()))
+    name = slot.found.name.removeprefix("builtin:")
+    return f"{name}({options})" if options else name
 
 
 class Study:
@@ -49,20 +111,62 @@ class Study:
         experiment: the checked config.
         cohort: its cases.
         cache_folder: where preprocessed volumes are kept.
+        learned: what the scalings learnt when the run was trained; None learns it from the training cases, before
+            the first case is prepared.
     """
 
-    def __init__(self, experiment: Experiment, cohort: Cohort, cache_folder: Path) -> None:
-        config = experiment.config
+    def __init__(
+        self, experiment: Experiment, cohort: Cohort, cache_folder: Path, *, learned: Learned | None = None
+    ) -> None:
         self.experiment = experiment
         self.cohort = cohort
         self.preprocessing: Preprocessing = make_preprocessing(experiment)
-        settings = experiment.saved()
-        key = {name: settings[name] for name in ("dataset", "source", "target", "preprocess")}
-        self.cache = Cache(cache_folder, self.preprocessing, key)
-        self.judge = Judge(self.preprocessing, make_metrics(experiment, self.preprocessing), config.target)
+        self._rules = experiment.config.reading.rules
+        metrics = make_metrics(experiment, self.preprocessing)
+        config = experiment.config
+        self.judge = Judge(self.preprocessing, metrics, config.target, self._rules, config.protocol)
+        _check_further_images(cohort, self.judge.further_images)
+        self.scored_in = {
+            target: scored_in(
+                self.preprocessing.scalings, target, _scaling_of(experiment, target), protocol=config.protocol
+            )
+            for target in config.target
+        }
+        self.discretion = Discretion(cohort, experiment)
+        self._cache_folder = cache_folder
+        self._learned = learned
 
-    def prepare(self) -> dict[str, dict[str, float]]:
-        """Preprocess every case once, so that faults show before training.
+    @cached_property
+    def cache(self) -> Cache:
+        """The prepared cases; no case is prepared before all scalings know what they learn from training cases.
+
+        Raises:
+            DataError: a training case cannot be read or learnt from.
+        """
+        self.learn()
+        settings = self.experiment.saved()
+        key = {name: settings[name] for name in ("dataset", "source", "target", "preprocess")}
+        key |= {"learned": self.preprocessing.learned}
+        return Cache(self._cache_folder, self.preprocessing, key, self._rules)
+
+    def learn(self) -> None:
+        """Let the scalings learn from the training cases, or give them back what they learnt.
+
+        Raises:
+            DataError: a training case cannot be read or learnt from.
+        """
+        if self._learned is None:
+            for modality in dict.fromkeys((*self.preprocessing.source, *self.preprocessing.target)):
+                self._learn(modality)
+        else:
+            self.preprocessing.restore(self._learned)
+
+    def prepare(self, ranks: Ranks | None = None, request: EndRequest | None = None) -> dict[str, dict[str, float]]:
+        """Preprocess every case once, so that faults show before training; clipped intensities are logged.
+
+        Args:
+            ranks: of the run, which share the cases out.
+            request: whether the run was asked to end; looked at after each case.
 
         Returns:
             For each target whose scaling is fitted, the median of the training targets' numbers, in which predictions
@@ -70,15 +174,71 @@ class Study:
 
         Raises:
             DataError: a case cannot be preprocessed, or the same voxels stand in two splits.
+            RunInterruptedError: the run was asked to end.
         """
+        ranks = ranks or Ranks()
+        if ranks.count > 1:
+            # What differs in the last digit between machines would name other cache entries.
+            self._learned = ranks.first(self._learned_anew)
+        for member in progress_over(ranks.mine(self.cohort.members), "preprocessing"):
+            self.cache.prepared(member)
+            if request is not None and request.made:
+                raise request.error(where="before the first step", how_to_resume="--overwrite, which begins anew")
+        ranks.wait()
         fitted: dict[str, list[Mapping[str, float]]] = {}
-        for member in progress_over(self.cohort.members, "preprocessing"):
+        for member in self.cohort.members:
             numbers = self.cache.prepared(member).numbers
             for target in self.experiment.config.target if member.split == "train" else ():
                 if self.preprocessing.scalings[target].fitted:
                     fitted.setdefault(target, []).append(numbers[target])
         refuse_twins(self.cache, self.cohort.members)
+        for warning in (*self.filled(), *self.clipped()) if ranks.leads else ():
+            _log.warning("%s", warning)
         return {
             target: {name: float(median(one[name] for one in several)) for name in several[0]}
             for target, several in fitted.items()
         }
+
+    def _learned_anew(self) -> Learned:
+        self.learn()
+        return self.preprocessing.learned
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What the sources of the training cases look like, of at most 200 of them; raises as `prepare`."""
+        members = self.cohort.of("train")
+        some = members[:: -(-len(members) // _FINGERPRINTED)] if members else ()
+        found = Fingerprint.of(
+            (self.cache.prepared(member) for member in some), self.preprocessing.scalings, self.preprocessing.source
+        )
+        return None if found is None else found.as_data()
+
+    def filled(self) -> list[str]:
+        """Warnings of images whose voxels a reading rule was needed for; raises as `prepare`."""
+        return [
+            f"{member.label}, {modality}: {note}"
+            for member in self.cohort.members
+            for modality, notes in self.cache.notes(member).items()
+            for note in notes
+        ]
+
+    def clipped(self) -> list[str]:
+        """Warnings of cases whose intensities a scaling clips; raises as `prepare`."""
+        prepared = ((member.label, self.cache.prepared(member)) for member in self.cohort.members)
+        return clipping_warnings(prepared, self.preprocessing.scalings)
+
+    def _learn(self, modality: str) -> None:
+        reached = "training cases"
+
+        def training() -> Iterator[dict[str, Volume]]:
+            nonlocal reached
+            for member in self.cohort.of("train"):
+                reached = member.label
+                wanted = dict.fromkeys([self.preprocessing.source[0], modality])
+                if "mask" in member.case.images:
+                    wanted["mask"] = None
+                yield load_images(member.case, wanted, self._rules)
+
+        try:
+            self.preprocessing.learn(modality, training())
+        except DataError as error:
+            raise DataError(*(f"{reached}, {modality}: {fault}" for fault in error.faults)) from error

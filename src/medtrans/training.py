@@ -1,31 +1,30 @@
-"""Owns the training loop: steps, the watch for numbers that are not finite, validation, checkpoints, callbacks."""
+"""Owns the training loop: steps, validation, checkpoints, callbacks, and ending when asked to."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from medtrans import checkpoint
-from medtrans.checkpoint import Checkpoint
 from medtrans.components import Callback, Method, RunInfo, Scored
-from medtrans.errors import TrainingError
-from medtrans.history import History
+from medtrans.data_wait import DataWait
+from medtrans.errors import DataError, TrainingError
+from medtrans.ranks import Ranks
 from medtrans.seeds import derived_seed
+from medtrans.signals import EndRequest
+from medtrans.standing import Standing, Stateful, resume
 from medtrans.types import Batch
+from medtrans.watch import LOG_INTERVAL, Watch
 
 __all__ = ["Plan", "Standing", "resume", "train"]
 
-Validate = Callable[[], tuple[Mapping[str, float], Sequence[Scored]]]
-
-LOG_INTERVAL = 10
-"""Steps between looks at the scalars, each of which waits for the device."""
+Validate: TypeAlias = Callable[[], tuple[Mapping[str, float], Sequence[Scored]]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Plan:
         checkpoints: folder.
         config_hash: of the config.
         extra: what else each checkpoint carries, plain values.
+        facts: what each checkpoint's manifest says of the run, plain values.
+        how_to_resume: the command, for the message of a run that was asked to end.
     """
 
     seed: int
@@ -57,15 +58,8 @@ class Plan:
     checkpoints: Path
     config_hash: str
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Standing:
-    """Where training stands, beside what the method keeps."""
-
-    step: int = 0
-    best_score: float | None = None
-    history: History = field(default_factory=History)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    how_to_resume: str = "--resume"
 
 
 def train(
@@ -77,10 +71,14 @@ def train(
     validate: Validate | None,
     callbacks: Sequence[Callback],
     run: RunInfo,
+    ranks: Ranks | None = None,
+    request: EndRequest | None = None,
+    precision: Stateful | None = None,
 ) -> None:
     """Train from `standing.step` to `plan.steps`.
 
     Before step s each rank seeds torch with a function of (seed, s, rank), so that no random state needs to be kept.
+    All ranks take each turn together; the leading one writes.
 
     Args:
         method: networks and their update, already set up.
@@ -90,143 +88,118 @@ def train(
         validate: scores on whole volumes by the weights as they are; None where there are no validation cases.
         callbacks: watchers.
         run: what they are told first.
+        ranks: this process among the others of the run.
+        request: whether the run was asked to end; looked at after each step.
+        precision: what scales a loss in half precision and travels with the checkpoint.
 
     Raises:
-        TrainingError: a loss, a gradient norm or a weight is not finite, and no checkpoint holds it; or there were
-            fewer batches than steps.
+        TrainingError: an input, a loss, a gradient norm or a weight is not finite, and no checkpoint holds it; or there
+            were fewer batches than steps.
+        DataError: a translated volume is not finite.
+        RunInterruptedError: the run was asked to end; a checkpoint of the last step is there.
     """
-    watch = _Watch()
+    loop = _Loop(method, plan, standing, callbacks, ranks or Ranks(), precision)
+    request, wait = request or EndRequest(), DataWait()
     with _watched(callbacks, run, standing):
-        for batch in batches:
+        loop.begin()
+        for batch in wait.watched(batches):
             torch.manual_seed(derived_seed(plan.seed, "step", standing.step, plan.rank))
             values = method.training_step(batch, standing.step)
+            wait.stepped()
             standing.step += 1
-            watch.see(standing.step, values, batch)
+            loop.watch.see(standing.step, values, batch)
             for callback in callbacks:
                 callback.on_step(standing.step, values)
             if standing.step % LOG_INTERVAL == 0 or standing.step == plan.steps:
-                standing.history.add(standing.step, watch.means())
-            _rest(method, plan, standing, watch, validate, callbacks)
+                standing.history.add(standing.step, loop.watch.newest())
+            loop.rest(validate)
+            if loop.ranks.any(request.made):
+                loop.save()
+                where = f"step {standing.step} of {plan.steps} is saved"
+                raise request.error(where=where, how_to_resume=plan.how_to_resume)
         if standing.step < plan.steps:
             raise TrainingError(f"step {standing.step}: the batches ended, {plan.steps} steps were planned")
 
 
-def resume(method: Method, found: Checkpoint) -> Standing:
-    """Put a checkpoint's weights and state back; training goes on as if it had never stopped."""
-    weights, state = found.networks(), found.state()
-    for name, network in method.networks().items():
-        network.load_state_dict(weights[name])
-    method.load_state_dict(state["method"])
-    return Standing(found.step, state["best_score"], History(**state["history"]))
-
-
-def _rest(
-    method: Method,
-    plan: Plan,
-    standing: Standing,
-    watch: _Watch,
-    validate: Validate | None,
-    callbacks: Sequence[Callback],
-) -> None:
+class _Loop:
     """What is due between two steps."""
-    last = standing.step == plan.steps
-    improved = False
-    if validate is not None and (last or standing.step % plan.validate_every == 0):
-        watch.check()
-        improved = _validate(plan, standing, validate, callbacks)
-    if last or improved or standing.step % plan.checkpoint_every == 0:
-        watch.check()
-        _save(method, plan, standing, callbacks, improved=improved)
 
+    def __init__(
+        self,
+        method: Method,
+        plan: Plan,
+        standing: Standing,
+        callbacks: Sequence[Callback],
+        ranks: Ranks,
+        precision: Stateful | None,
+    ) -> None:
+        self.method, self.plan, self.standing, self.callbacks = method, plan, standing, callbacks
+        self.ranks, self.precision = ranks, precision
+        self.watch = Watch(method.networks())
+        self._saved: int | None = standing.step if standing.step > 0 else None
 
-def _validate(plan: Plan, standing: Standing, validate: Validate, callbacks: Sequence[Callback]) -> bool:
-    means, cases = validate()
-    standing.history.add(standing.step, {f"validation {name}": value for name, value in means.items()})
-    for callback in callbacks:
-        callback.on_validation(standing.step, means, cases)
-    if plan.best is None or not math.isfinite(means[plan.best]):
-        return False
-    score, best = means[plan.best], standing.best_score
-    improved = best is None or (score > best if plan.best_is_higher else score < best)
-    if improved:
-        standing.best_score = score
-    return improved
+    def begin(self) -> None:
+        """Save the first weights, so that there is always something to resume, and a fault in saving shows at once."""
+        if self._saved is None:
+            self._write(improved=False)
 
+    def rest(self, validate: Validate | None) -> None:
+        """Validate and save where it is time to."""
+        plan, step = self.plan, self.standing.step
+        last, improved = step == plan.steps, False
+        if validate is not None and (last or step % plan.validate_every == 0):
+            self.watch.check(step)
+            improved = self._validate(validate)
+        if last or improved or step % plan.checkpoint_every == 0:
+            self.save(improved=improved)
 
-def _save(method: Method, plan: Plan, standing: Standing, callbacks: Sequence[Callback], *, improved: bool) -> None:
-    networks = {name: network.state_dict() for name, network in method.networks().items()}
-    _refuse_broken_weights(networks, standing.step)
-    state = {
-        "method": method.state_dict(),
-        "best_score": standing.best_score,
-        "history": asdict(standing.history),
-        **plan.extra,
-    }
-    folder = checkpoint.save(
-        plan.checkpoints, standing.step, networks, state, config_hash=plan.config_hash, keep=plan.keep
-    )
-    checkpoint.mark(plan.checkpoints, "last", folder)
-    if improved:
-        checkpoint.mark(plan.checkpoints, "best", folder, metric=plan.best, score=standing.best_score)
-    for callback in callbacks:
-        callback.on_checkpoint(standing.step, folder)
+    def save(self, *, improved: bool = False) -> None:
+        """Save this step, unless it is saved."""
+        if self._saved == self.standing.step:
+            return
+        self.watch.check(self.standing.step)
+        folder = self._write(improved=improved)
+        for callback in self.callbacks:
+            callback.on_checkpoint(self.standing.step, folder)
 
+    def _validate(self, validate: Validate) -> bool:
+        plan, standing = self.plan, self.standing
+        try:
+            means, cases = validate()
+        except DataError as error:
+            raise type(error)(*(f"step {standing.step}: validation: {fault}" for fault in error.faults)) from error
+        standing.history.add(standing.step, {f"validation {name}": value for name, value in means.items()})
+        for callback in self.callbacks:
+            callback.on_validation(standing.step, means, cases)
+        if plan.best is None or not math.isfinite(means[plan.best]):
+            return False
+        score, best = means[plan.best], standing.best_score
+        improved = best is None or (score > best if plan.best_is_higher else score < best)
+        if improved:
+            standing.best_score, standing.best_step = score, standing.step
+        return improved
 
-def _refuse_broken_weights(networks: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
-    broken = [
-        f"{network}.{name}"
-        for network, weights in networks.items()
-        for name, tensor in weights.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-    ]
-    if broken:
-        raise TrainingError(
-            f"step {step}: {len(broken)} weight tensors are not finite (first: {broken[0]}); the last checkpoint is "
-            "as it was. Lower the learning rate or set method.options.clip_norm, and begin anew"
-        )
-
-
-class _Watch:
-    """Looks at the scalars without waiting for the device at each step."""
-
-    def __init__(self) -> None:
-        self._seen: list[tuple[int, Mapping[str, Tensor], tuple[int, ...]]] = []
-
-    def see(self, step: int, values: Mapping[str, Tensor], batch: Batch) -> None:
-        """Remember a step's scalars; every so often look at them."""
-        self._seen.append((step, values, batch.cases))
-        if step % LOG_INTERVAL == 0:
-            self.check()
-
-    def means(self) -> dict[str, float]:
-        """The newest scalars as plain numbers."""
-        return {name: float(value) for name, value in self._seen[-1][1].items()} if self._seen else {}
-
-    def check(self) -> None:
-        """Raise if a scalar since the last look is not finite."""
-        scalars = [(step, name, cases) for step, values, cases in self._seen for name in values]
-        finite = _all_finite([value for _, values, _ in self._seen for value in values.values()])
-        for (step, name, cases), fine in zip(scalars, finite, strict=True):
-            if not fine:
-                numbers = ", ".join(f"case_{case:04d}" for case in dict.fromkeys(cases))
-                raise TrainingError(
-                    f"step {step}: {name} is not finite, on patches of {numbers}; the last checkpoint is as it was. "
-                    "Lower the learning rate, set method.options.clip_norm, or look at these cases"
-                )
-        del self._seen[:-1]
-
-
-def _all_finite(values: Sequence[Tensor]) -> list[bool]:
-    """Which scalars are finite, waiting for each device once."""
-    places: dict[torch.device, list[int]] = {}
-    for index, value in enumerate(values):
-        places.setdefault(value.device, []).append(index)
-    finite = [True] * len(values)
-    for indices in places.values():
-        flags = torch.isfinite(torch.stack([values[index].detach().double() for index in indices])).tolist()
-        for index, flag in zip(indices, flags, strict=True):
-            finite[index] = bool(flag)
-    return finite
+    def _write(self, *, improved: bool) -> Path:
+        plan, step = self.plan, self.standing.step
+        folder = plan.checkpoints / f"step_{step:08d}"
+        # A rank that found numbers that are not finite does not come here, so that none of them are written.
+        self.ranks.wait()
+        if self.ranks.leads:
+            folder = checkpoint.save(
+                plan.checkpoints,
+                step,
+                {name: network.state_dict() for name, network in self.method.networks().items()},
+                {**self.standing.state(self.method, self.precision), **plan.extra},
+                config_hash=plan.config_hash,
+                keep=plan.keep,
+                facts=plan.facts,
+            )
+            checkpoint.mark(plan.checkpoints, "last", folder)
+            if improved:
+                checkpoint.mark(plan.checkpoints, "best", folder, metric=plan.best, score=self.standing.best_score)
+        self.ranks.wait()
+        self._saved = step
+        return folder
 
 
 @contextmanager

@@ -14,7 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-__all__ = ["Batch", "DiscriminatorOutput", "Loss", "LossInputs", "Pyramid", "as_pyramid", "batch_mean", "pyramid"]
+__all__ = [
+    "Batch",
+    "DiscriminatorOutput",
+    "Loss",
+    "LossInputs",
+    "Pyramid",
+    "as_pyramid",
+    "batch_mean",
+    "pyramid",
+    "whole_batch",
+]
 
 Pyramid: TypeAlias = tuple[Tensor, ...]
 """One image at several resolutions, finest first: level l has ceil(side / 2^l) voxels a side."""
@@ -41,14 +51,16 @@ class Batch:
     Args:
         source: `(b, c, i, j, k)` in [0, 1].
         target: `(b, c, i, j, k)` in [0, 1].
-        mask: `(b, 1, i, j, k)` of 0 and 1, or None where the cohort has no masks.
-        cases: the number of the case each patch was cut from.
+        mask: `(b, 1, i, j, k)` of 0 and 1 where the source lies, or None where the cohort has no masks.
+        cases: the number of the case each source was cut from.
+        target_mask: as `mask` where the target lies; None where that is the same place, in a method for pairs.
     """
 
     source: Tensor
     target: Tensor
     mask: Tensor | None
     cases: tuple[int, ...]
+    target_mask: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -57,6 +69,7 @@ class Batch:
             source=self.source.to(device, non_blocking=non_blocking),
             target=self.target.to(device, non_blocking=non_blocking),
             mask=None if self.mask is None else self.mask.to(device, non_blocking=non_blocking),
+            target_mask=(None if self.target_mask is None else self.target_mask.to(device, non_blocking=non_blocking)),
         )
 
     def chunks(self, count: int) -> list[Batch]:
@@ -69,6 +82,7 @@ class Batch:
                 self.target[part],
                 None if self.mask is None else self.mask[part],
                 self.cases[part],
+                None if self.target_mask is None else self.target_mask[part],
             )
             for part in bounds
         ]
@@ -171,7 +185,29 @@ def batch_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     else:
         weight = weight.to(values.dtype).expand_as(values)
         total, count = (values * weight).sum(), weight.sum()
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    if _several_ranks():
         summed: Tensor = _SumOverRanks.apply(torch.stack((total, count)))  # type: ignore[no-untyped-call]  # torch leaves it untyped
         total, count = summed.unbind()
     return total / count.clamp_min(torch.finfo(count.dtype).tiny)
+
+
+def whole_batch(values: Tensor) -> tuple[Tensor, slice]:
+    """All ranks' values along the first axis, ordered as one rank with the whole batch has them, without graph.
+
+    Args:
+        values: this rank's part of the batch, `(b, ...)`, of one size on all ranks.
+
+    Returns:
+        The whole, and where in it this rank's part is.
+    """
+    values = values.detach()
+    if not _several_ranks():
+        return values, slice(0, len(values))
+    parts = [torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, values.contiguous())
+    first = dist.get_rank() * len(values)
+    return torch.cat(parts), slice(first, first + len(values))
+
+
+def _several_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
 
-from medtrans import nifti_guard
+from medtrans import itk_guard, nifti_guard
 from medtrans._version import __version__
 from medtrans.atomic import complete_file
 from medtrans.errors import DataError, SetupError
+from medtrans.image_layout import Layout
+from medtrans.image_stream import check_alone, check_ending, damage_named
+from medtrans.nifti_writer import HEADER_BYTES, header_bytes, storable, write_file
+from medtrans.placement import XFORM_CODES, affine_fault, corners_mm, distance_mm, orientation, spacing_mm
+from medtrans.reading_rules import NO_RULES, ReadingRules
+from medtrans.voxel_values import physical
 
-__all__ = ["Grid", "Header", "Volume", "read", "read_header", "write"]
+if TYPE_CHECKING:
+    import torchio
+
+__all__ = [
+    "NO_RULES",
+    "Grid",
+    "Header",
+    "ReadingRules",
+    "Volume",
+    "files_of",
+    "read",
+    "read_header",
+    "unwritable_image",
+    "write",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +61,17 @@ class Grid:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along i, j, k."""
-        return nifti_guard.spacing_mm(self.affine)
+        return spacing_mm(self.affine)
 
     def corners_mm(self) -> np.ndarray:
         """World positions `(8, 3)` of the centres of the corner voxels."""
-        return nifti_guard.corners_mm(self.shape, self.affine)
+        return corners_mm(self.shape, self.affine)
 
     def distance_mm(self, other: Grid) -> float:
         """The largest distance between corners of the same index; infinite where the shapes differ."""
         if self.shape != other.shape:
             return math.inf
-        return nifti_guard.distance_mm(self.shape, self.affine, other.affine)
+        return distance_mm(self.shape, self.affine, other.affine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +82,7 @@ class Volume:
         data: `(i, j, k)`, booleans, integers or floats.
         affine: `(4, 4)`, voxel indices to world coordinates in mm; kept as float64.
         space_code: NIfTI code of the world space: 1 scanner, 2 aligned, 3 Talairach, 4 MNI, 5 other template.
+        notes: the reading rules that were needed to read it, in words without a name or a path.
 
     Raises:
         DataError: the data are not 3-D or not real numbers, the affine is not finite or singular, or the code is none
@@ -75,6 +92,7 @@ class Volume:
     data: np.ndarray
     affine: np.ndarray
     space_code: int = 1
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3 or self.data.dtype.kind not in "biuf":
@@ -82,7 +100,7 @@ class Volume:
                 f"volume: found an array of shape {self.data.shape} and type {self.data.dtype}, "
                 "expected three axes of booleans, integers or floats."
             )
-        if self.space_code not in nifti_guard.XFORM_CODES:
+        if self.space_code not in XFORM_CODES:
             raise DataError(f"volume: space_code: found {self.space_code}, expected 1 to 5.")
         object.__setattr__(self, "affine", _sound_affine(self.affine))
 
@@ -95,17 +113,39 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along i, j, k."""
-        return nifti_guard.spacing_mm(self.affine)
+        return spacing_mm(self.affine)
 
     @property
     def orientation(self) -> str:
         """The anatomical direction nearest to that in which i, j and k grow, such as "RAS"."""
-        return nifti_guard.orientation(self.affine)
+        return orientation(self.affine)
 
     @property
     def grid(self) -> Grid:
         """Where the voxels lie."""
         return Grid(self.shape, self.affine)
+
+    def as_torchio(self) -> torchio.ScalarImage:
+        """The same image for TorchIO, on the same voxels; its own types and no space code are all that TorchIO knows.
+
+        Labels need `torchio.LabelMap(tensor=image.data, affine=image.affine)` of the result.
+        """
+        import torchio
+
+        native = np.ascontiguousarray(self.data, self.data.dtype.newbyteorder("="))
+        return torchio.ScalarImage(tensor=native[None].copy(), affine=self.affine)  # type: ignore[no-untyped-call]  # TorchIO's constructor has no annotations
+
+    @classmethod
+    def from_torchio(cls, image: torchio.Image) -> Volume:
+        """A TorchIO image of one channel, as it stands; one that was not loaded is read now by TorchIO's reader.
+
+        Raises:
+            DataError: it has several channels, or its affine is not finite or singular.
+        """
+        channels = len(image.data)
+        if channels != 1:
+            raise DataError(f"volume: found a TorchIO image of {channels} channels, expected one; take one of them.")
+        return cls(image.data[0].numpy(), image.affine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,19 +157,26 @@ class Header:
         grid: where its voxels lie.
         space_code: NIfTI code of the world space.
         dtype: the type `read` gives the voxels.
+        notes: the reading rules that were needed, as far as no voxel has to be looked at.
     """
 
     path: Path
     grid: Grid
     space_code: int
     dtype: np.dtype[Any]
+    notes: tuple[str, ...] = ()
 
 
-def read(path: Path | str) -> Volume:
-    """Read a `.nii` or `.nii.gz` file whose position, size and values are beyond doubt.
+def read(path: Path | str, rules: ReadingRules = NO_RULES) -> Volume:
+    """Read a `.nii`, `.nii.gz`, `.mha`, `.mhd` or `.nrrd` file whose position, size and values are beyond doubt.
 
-    Floating and scaled voxels come as float32 in physical values, others in their own integer type. The sform places
-    the volume where its code is set, else the qform. A fourth axis of length 1 is dropped.
+    Floating and scaled voxels come as float32 in physical values, others in their own integer type. In NIfTI the
+    sform places the volume where its code is set, else the qform, and a fourth axis of length 1 is dropped; the other
+    formats' left-posterior-superior world becomes right-anterior-superior.
+
+    Args:
+        path: the file.
+        rules: how to read what would otherwise be refused; those that were needed are in the volume's notes.
 
     Raises:
         DataError: the file is missing, ambiguous, damaged, not placed in space or holds NaN; all faults of a header
@@ -137,22 +184,35 @@ def read(path: Path | str) -> Volume:
         SetupError: the voxels do not fit into memory.
     """
     path = Path(path)
-    with nifti_guard.opened(path) as stream:
-        layout = nifti_guard.layout_of(path, stream)
-        values = _physical(path, nifti_guard.stored_voxels(path, stream, layout), layout)
-    return Volume(values, layout.affine, layout.space_code)
+    with damage_named(path):
+        layout, stored = itk_guard.voxels_of(path, rules) if _is_itk(path) else nifti_guard.voxels_of(path, rules)
+        values, filled = physical(path, stored, layout, rules)
+    return Volume(values, layout.affine, layout.space_code, layout.notes + filled)
 
 
-def read_header(path: Path | str) -> Header:
+def read_header(path: Path | str, rules: ReadingRules = NO_RULES) -> Header:
     """Check a file as `read` does, as far as that goes without reading voxels.
 
     Raises:
         DataError: all faults found.
     """
     path = Path(path)
-    with nifti_guard.opened(path) as stream:
-        layout = nifti_guard.layout_of(path, stream)
-    return Header(path, Grid(layout.shape, layout.affine), layout.space_code, layout.dtype)
+    with damage_named(path):
+        layout: Layout = itk_guard.layout_of(path, rules) if _is_itk(path) else nifti_guard.layout_of(path, rules)
+    return Header(path, Grid(layout.shape, layout.affine), layout.space_code, layout.dtype, layout.notes)
+
+
+def files_of(path: Path | str, rules: ReadingRules = NO_RULES) -> tuple[Path, ...]:
+    """The files an image lies in: its own, and the one beside it where a `.mha`, `.mhd` or `.nrrd` header names one.
+
+    Raises:
+        DataError: as `read_header`, where there may be two.
+    """
+    path = Path(path)
+    if path.name.lower().endswith(itk_guard.ENDINGS):
+        with damage_named(path):
+            return tuple(dict.fromkeys((path, itk_guard.data_file(path, rules))))
+    return (path,)
 
 
 def write(volume: Volume, path: Path | str, *, description: str = "") -> None:
@@ -172,112 +232,30 @@ def write(volume: Volume, path: Path | str, *, description: str = "") -> None:
         SetupError: the disk is full, the folder is missing or not writable, or what was written differs.
     """
     path = Path(path)
-    nifti_guard.check_name(path)
-    values = _storable(path, volume.data)
-    header = _header(path, volume, values.dtype, description or f"medtrans {__version__}")
+    check_ending(path, nifti_guard.ENDINGS)
+    values = storable(path, volume.data)
+    header = header_bytes(path, values, volume.affine, volume.space_code, description or f"medtrans {__version__}")
     try:
-        nifti_guard.check_alone(path)
+        check_alone(path)
         with complete_file(path) as temporary:
-            with _sink(temporary) as stream:
-                stream.write(header.binaryblock + bytes(4))  # four zeros: no extension follows
-                for k in range(values.shape[2]):
-                    stream.write(values[:, :, k].tobytes(order="F"))
+            write_file(temporary, header, values)
             _compare(path, temporary, values, volume)
     except OSError as error:
-        raise SetupError(_unwritable(path, error, values.nbytes + 352)) from error
+        raise SetupError(unwritable_image(path, error, values.nbytes + HEADER_BYTES)) from error
+
+
+def _is_itk(path: Path) -> bool:
+    check_ending(path, (*nifti_guard.ENDINGS, *itk_guard.ENDINGS))
+    return path.name.lower().endswith(itk_guard.ENDINGS)
 
 
 def _sound_affine(affine: np.ndarray) -> np.ndarray:
     affine = np.array(affine, np.float64)
     if affine.shape != (4, 4) or affine[3].tolist() != [0, 0, 0, 1]:
         raise DataError(f"affine: found {affine.tolist()}, expected 4 × 4 numbers with 0, 0, 0, 1 in the last row.")
-    if fault := nifti_guard.affine_fault(affine):
+    if fault := affine_fault(affine):
         raise DataError(f"affine: {fault}.")
     return affine
-
-
-def _physical(path: Path, stored: np.ndarray, layout: nifti_guard.Layout) -> np.ndarray:
-    if layout.dtype.kind != "f":
-        return np.ascontiguousarray(stored, layout.dtype)
-    values = np.empty(layout.shape, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is counted below
-        for i in range(layout.shape[0]):  # slice by slice: float64 of the whole volume would double the memory
-            values[i] = stored[i].astype(np.float64) * layout.slope + layout.inter if layout.scaled else stored[i]
-    _check_finite(path, values, stored)
-    return values
-
-
-def _check_finite(path: Path, values: np.ndarray, origin: np.ndarray) -> None:
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    counts = {
-        "are NaN": np.isnan(origin).sum(),
-        "are infinite": np.isinf(origin).sum(),
-        "lie beyond float32": (~finite & np.isfinite(origin)).sum(),
-    }
-    found = " and ".join(f"{count:,} of {values.size:,} voxels {what}" for what, count in counts.items() if count)
-    raise DataError(f"{path}: {found}, expected finite numbers. Fix or exclude the image.")
-
-
-def _storable(path: Path, data: np.ndarray) -> np.ndarray:
-    """The array little-endian, in the type it is stored in."""
-    if min(data.shape) < 2 or max(data.shape) > 32767:
-        raise DataError(f"{path}: found a volume of {data.shape} voxels, expected 2 to 32,767 a side.")
-    kind, size = data.dtype.kind, data.dtype.itemsize
-    if kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = data.astype("<f4", copy=False)
-        _check_finite(path, values, data)
-        return values
-    if kind == "b":
-        return data.astype("u1")
-    if size < 8:
-        return data.astype(data.dtype.newbyteorder("<"), copy=False)
-    limits = np.iinfo(np.int32)
-    if data.min() < limits.min or data.max() > limits.max:
-        raise DataError(
-            f"{path}: found {data.dtype} from {data.min():,} to {data.max():,}, expected what fits int32, since few "
-            "programs read wider integers. Convert it to float32 or rescale it."
-        )
-    return data.astype("<i4")
-
-
-def _header(path: Path, volume: Volume, dtype: np.dtype[Any], description: str) -> Any:
-    if len(description) > 79 or not description.isascii():
-        raise DataError(f"{path}: description: found {description!r}, expected at most 79 ASCII characters.")
-    header = cast("Any", Nifti1Header)(endianness="<")
-    header.set_data_dtype(dtype)
-    header.set_data_shape(volume.shape)
-    header.set_zooms(volume.spacing_mm)
-    header.set_xyzt_units("mm")
-    header.set_slope_inter(1, 0)
-    header["vox_offset"] = 352
-    header["descrip"] = description.encode("ascii")
-    header.set_sform(volume.affine, volume.space_code)
-    if _moved(volume, header.get_sform()):
-        raise DataError(
-            f"{path}: affine: a NIfTI header (float32) moves it by more than 0.01 voxel. Move the origin nearer."
-        )
-    posed = header.copy()
-    posed.set_qform(volume.affine, volume.space_code)
-    return header if _moved(volume, nifti_guard.qform_affine(posed)) else posed
-
-
-def _moved(volume: Volume, affine: np.ndarray) -> bool:
-    apart = nifti_guard.distance_mm(volume.shape, volume.affine, affine)
-    return apart > nifti_guard.TOLERANCE_VOXELS / 10 * min(volume.spacing_mm)
-
-
-@contextmanager
-def _sink(path: Path) -> Iterator[BinaryIO]:
-    with path.open("wb") as file:
-        if nifti_guard.is_compressed(path):
-            # neither name nor time, so that the same volume gives the same bytes
-            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1, mtime=0) as stream:
-                yield cast("BinaryIO", stream)
-        else:
-            yield file
 
 
 def _compare(path: Path, written: Path, values: np.ndarray, volume: Volume) -> None:
@@ -291,7 +269,8 @@ def _compare(path: Path, written: Path, values: np.ndarray, volume: Volume) -> N
         raise SetupError(f"{path}: what was written reads back differently; the file was not kept. Check the disk.")
 
 
-def _unwritable(path: Path, error: OSError, size: int) -> str:
+def unwritable_image(path: Path, error: OSError, size: int) -> str:
+    """Why an image of up to `size` bytes could not be written."""
     if not path.parent.is_dir():
         return f"{path}: cannot be written, since there is no folder {path.parent}. Make it, or correct the path."
     free = shutil.disk_usage(path.parent).free

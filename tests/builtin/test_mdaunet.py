@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import ClassVar
 
 import pytest
@@ -206,26 +205,6 @@ def test_block_gradients_are_right() -> None:
     features = torch.randn(1, 2, 2, 2, 3, dtype=torch.float64, requires_grad=True)
     for block in (RRDB(2, 1, blocks=2, layers=2), CBAM(2, 2), SpatialAttention()):
         assert torch.autograd.gradcheck(block.double(), features)
-
-
-def test_checkpointing_changes_memory_and_nothing_else() -> None:
-    plain = small(n_rdb=2, levels=2)
-    lean = copy.deepcopy(plain)
-    for module in lean.modules():
-        if isinstance(module, RRDB):
-            module.checkpointing = True
-    assert small(n_rdb=2, checkpointing=True).encoders[0][0].checkpointing
-    source, counts = torch.rand(1, 1, 8, 8, 8), []
-    for network in (plain, lean):
-        passes = []
-        network.encoders[0][0].blocks[0].register_forward_pre_hook(lambda *_, passes=passes: passes.append(1))
-        network(source)[0].square().mean().backward()
-        counts.append(len(passes))
-    assert counts == [1, 2]
-    for left, right in zip(plain.parameters(), lean.parameters(), strict=True):
-        assert (left.grad is None) == (right.grad is None)
-        if left.grad is not None:
-            torch.testing.assert_close(left.grad, right.grad, rtol=0, atol=0)
 
 
 def test_bfloat16_autocast_is_finite_and_close() -> None:

@@ -11,14 +11,19 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from medtrans.builtin.metrics.mae import MAE
+from medtrans.builtin.metrics.ncc import NCC
 from medtrans.builtin.metrics.nmse import NMSE
 from medtrans.builtin.metrics.psnr import PSNR
-from medtrans.builtin.metrics.ssim import SSIM
+from medtrans.builtin.metrics.squared_error import MSE, RMSE
+from medtrans.builtin.metrics.ssim import SSIM, SynthRADSSIM
 from medtrans.components import Metric
-from medtrans.errors import DataError
+from medtrans.errors import ConfigError, DataError
 
 SPACING_MM = (1.0, 1.0, 2.0)
-METRICS = [PSNR(1.0), SSIM(1.0), NMSE(), NMSE(norm="energy"), MAE()]
+METRICS = [
+    PSNR(1.0), PSNR(9.0, range=(0.0, 1.0)), SSIM(1.0), SSIM(1.0, window="gaussian", covariance="population"),
+    SynthRADSSIM(range=(0.0, 1.0)), NMSE(), NMSE(norm="energy"), MAE(), MSE(), RMSE(), NCC(),
+]  # fmt: skip
 by_name = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.definition)
 
 
@@ -34,6 +39,10 @@ def test_identical_volumes_are_perfect() -> None:
     assert SSIM(1.0)(target, target, None, SPACING_MM) == pytest.approx(1.0, abs=1e-12)
     assert NMSE()(target, target, None, SPACING_MM) == 0
     assert MAE()(target, target, None, SPACING_MM) == 0
+    assert MSE()(target, target, None, SPACING_MM) == 0
+    assert RMSE()(target, target, None, SPACING_MM) == 0
+    assert NCC()(target, target, None, SPACING_MM) == pytest.approx(1.0, abs=1e-12)
+    assert SynthRADSSIM()(1000 * target, 1000 * target, None, SPACING_MM) == pytest.approx(1.0, abs=1e-12)
 
 
 @given(st.floats(1, 500), st.booleans())
@@ -44,6 +53,8 @@ def test_a_constant_offset_has_a_closed_form(offset: float, masked: bool) -> Non
     window = 3000.0
     shifted = target + np.float64(offset)
     assert MAE()(shifted, target, mask, SPACING_MM) == pytest.approx(offset, rel=1e-5)
+    assert MSE()(shifted, target, mask, SPACING_MM) == pytest.approx(offset**2, rel=1e-5)
+    assert RMSE()(shifted, target, mask, SPACING_MM) == pytest.approx(offset, rel=1e-5)
     assert PSNR(window)(shifted, target, mask, SPACING_MM) == pytest.approx(20 * math.log10(window / offset), rel=1e-5)
 
 
@@ -70,6 +81,11 @@ def test_psnr_and_ssim_agree_with_scikit_image() -> None:
     for window in (3, 7):
         expected = structural_similarity(true, predicted, data_range=2.0, win_size=window)
         assert SSIM(2.0, window=window)(prediction, target, None, SPACING_MM) == pytest.approx(expected, abs=1e-6)
+    expected = structural_similarity(
+        true, predicted, data_range=2.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    gaussian = SSIM(2.0, window="gaussian", covariance="population")
+    assert gaussian(prediction, target, None, SPACING_MM) == pytest.approx(expected, abs=1e-6)
 
 
 def test_masked_ssim_is_the_mean_of_the_map_inside_the_mask() -> None:
@@ -88,8 +104,8 @@ def test_what_lies_far_outside_the_mask_does_not_count(metric: Metric) -> None:
     mask = np.zeros(target.shape, dtype=bool)
     mask[:8] = True
     before = metric(prediction, target, mask, SPACING_MM)
-    # A window of 7 voxels reaches three voxels beyond the mask.
-    prediction[11:], target[11:] = 0, 1
+    # A window of 11 voxels reaches five voxels beyond the mask.
+    prediction[13:], target[13:] = 0, 1
     assert metric(prediction, target, mask, SPACING_MM) == pytest.approx(before, rel=1e-9)
     assert metric(prediction, target, None, SPACING_MM) != pytest.approx(before, rel=1e-3)
 
@@ -127,7 +143,8 @@ def test_a_metric_says_what_it_is(metric: Metric) -> None:
     better = metric(prediction, target, None, SPACING_MM)
     assert (better > worse) == metric.higher_is_better
     assert metric.definition
-    assert metric.unit == {PSNR: "dB", MAE: "native"}.get(type(metric), "")
+    units = {PSNR: "dB", MAE: "native", RMSE: "native", MSE: "native^2"}
+    assert metric.unit == units.get(type(metric), "")
 
 
 def test_the_definition_names_what_was_chosen() -> None:
@@ -135,3 +152,25 @@ def test_the_definition_names_what_was_chosen() -> None:
     assert "5^3 window" in SSIM(1.0, window=5).definition
     assert "var(target)" in NMSE().definition
     assert "mean(target^2)" in NMSE(norm="energy").definition
+    assert "Gaussian window of sigma 1.5" in SSIM(1.0, window="gaussian").definition
+    assert "population covariance" in SSIM(1.0, covariance="population").definition
+    assert "R = 4024" in PSNR(1.0, range=(-1024, 3000)).definition
+
+
+def test_psnr_clips_both_images_to_a_range_that_it_is_given() -> None:
+    target = np.linspace(-2000, 4000, 8**3).reshape(8, 8, 8)
+    prediction = target + 100
+    clipped = np.clip(prediction, -1024, 3000) - np.clip(target, -1024, 3000)
+    expected = 10 * math.log10(4024**2 / (clipped**2).mean())
+    assert PSNR(1.0, range=(-1024, 3000))(prediction, target, None, SPACING_MM) == pytest.approx(expected, abs=1e-9)
+    with pytest.raises(ConfigError, match=r"expected \[low, high\] with low < high, found \[3, -1\]"):
+        PSNR(1.0, range=(3, -1))
+
+
+def test_ncc_is_the_correlation_and_undefined_of_a_constant() -> None:
+    prediction, target = images()
+    mask = target > 0.3
+    expected = np.corrcoef(prediction[mask], target[mask])[0, 1]
+    assert NCC()(prediction, target, mask, SPACING_MM) == pytest.approx(expected, abs=1e-6)
+    assert NCC()(3 - 2 * target, target, None, SPACING_MM) == pytest.approx(-1.0, abs=1e-6)
+    assert math.isnan(NCC()(np.full_like(target, 0.1), target, None, SPACING_MM))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 from torch import Tensor, nn
 
-from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts
+from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts, checkpoint
 from medtrans.builtin.losses.adversarial import Relativistic
 from medtrans.builtin.losses.voxel import L1
 from medtrans.components import WeightedLoss
 from medtrans.optimizers import SGD, Adam
 from medtrans.ramp import Ramp
+from medtrans.standing import Standing, resume
 from medtrans.types import Batch, DiscriminatorOutput, LossInputs, Pyramid
 
 LEVELS = 2
@@ -380,3 +383,30 @@ def test_a_subclass_changes_one_term_and_keeps_the_rest() -> None:
     doubled = Doubled(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}))
     plain = method(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}), fabric=False)
     assert doubled.training_step(batch(), 0)["l1"] == 2 * plain.training_step(batch(), 0)["l1"]
+
+
+def test_in_half_precision_the_scale_travels_with_the_checkpoint_and_overflow_is_no_fault(tmp_path: Path) -> None:
+    def fp16() -> tuple[PairedMethod, Any]:
+        precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**20))
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=[precision])
+        torch.manual_seed(0)
+        made = PairedMethod(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}))
+        made.setup(fabric)
+        return made, fabric.strategy.precision
+
+    made, precision = fp16()
+    for step in range(3):
+        assert "generator_gradient_norm" not in made.training_step(batch(), step)
+    state = Standing(3).state(made, precision)
+    assert state["precision"]["scale"] < 2.0**20
+    checkpoint.save(tmp_path, 3, {name: net.state_dict() for name, net in made.networks().items()}, state,
+                    config_hash="c0ffee", keep=2)  # fmt: skip
+    other, restored = fp16()
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    resume(other, found, restored)
+    assert restored.state_dict() == precision.state_dict()
+    for step in range(3, 6):
+        made.training_step(batch(), step)
+        other.training_step(batch(), step)
+    assert same(weights(made.networks()["generator"]), weights(other.networks()["generator"]))

@@ -160,7 +160,7 @@ def test_strata_part_the_slices(count, groups) -> None:
     assert max(map(len, found)) - min(map(len, found)) <= 1
 
 
-def test_the_mean_over_all_draws_is_the_full_loss() -> None:
+def test_the_mean_over_all_draws_is_the_full_loss_and_gradient() -> None:
     """With ten slices in four strata of unequal size, every choice of one slice each taken in turn."""
 
     class Chosen(Perceptual25D):
@@ -173,12 +173,16 @@ def test_the_mean_over_all_draws_is_the_full_loss() -> None:
 
     prediction, target = images(1, 1, 10, 10, 10, dtype=torch.float64)
     some = Chosen(weights="random", taps=("relu1_1",), slices_per_view=4).double()
-    full = shallow(taps=("relu1_1",)).double()(between(prediction, target))
-    values = []
+    full = shallow(taps=("relu1_1",)).double()(between(prediction.requires_grad_(), target))
+    values, gradients = [], []
     for some.turn in range(6):  # a multiple of both sizes of stratum, 2 and 3
         values.append(some(between(prediction, target)))
-    assert torch.stack(values).mean().item() == pytest.approx(full.item(), rel=1e-12)
-    assert torch.stack(values).std() > 0
+        gradients += torch.autograd.grad(values[-1], prediction)
+    values = torch.stack(values).detach()
+    assert values.mean().item() == pytest.approx(full.item(), rel=1e-12)
+    assert values.std() > 0
+    (whole,) = torch.autograd.grad(full, prediction)
+    assert (torch.stack(gradients).mean(dim=0) - whole).norm() <= 1e-12 * whole.norm()
 
 
 def test_draws_take_one_slice_of_each_stratum_evenly() -> None:

@@ -51,13 +51,13 @@ def test_task_region_and_centres_choose_by_the_id(tmp_path):
     assert ids(SynthRAD2023(root=tmp_path, task=1, centres=("A", "B"))) == ["1BA001", "1BB002", "1PA001"]
 
 
-def test_only_ids_are_cases(tmp_path):
+def test_only_ids_are_cases(tmp_path, caplog):
     cases_2023(tmp_path, "1PA001")
-    touch(
-        tmp_path, *(f"Task1/pelvis/{name}/ct.nii.gz" for name in ("1PD001", "1PA01", "1PA001_old", "overview/1PA002"))
-    )
-    touch(tmp_path, "__MACOSX/Task1/pelvis/1PA003/._ct.nii.gz", "Task1/pelvis/.1PA004/ct.nii.gz")
+    cases_2023(tmp_path, "1PD001", "1PA01", "1PA001_old", "overview/1PA002", "2PA001")
+    cases_2023(tmp_path, "1PA003", folder=".snapshot/Task1/pelvis")
+    touch(tmp_path, "__MACOSX/Task1/pelvis/1PA004/._ct.nii.gz", "Task1/pelvis/1PA005/notes.txt", "Task1/1PA006")
     assert ids(SynthRAD2023(root=tmp_path, task=1)) == ["1PA001"]
+    assert caplog.text == ""
 
 
 def test_validation_inputs_are_left_out_with_a_count(tmp_path, caplog):

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medtrans.builtin.transforms.minmax import MinMax
+from medtrans.builtin.transforms.nyul import Nyul
 from medtrans.builtin.transforms.percentile import Percentile
 from medtrans.builtin.transforms.window import Window
+from medtrans.builtin.transforms.zscore import ZScore
+from medtrans.clipping import clipping_warnings
+from medtrans.components import Preprocess
+from medtrans.config import load_config
 from medtrans.errors import ConfigError, DataError
+from medtrans.preprocess import Prepared, Preprocessing
+from medtrans.volume import Volume, read
 
-ALL = [MinMax(), Percentile(), Window(), Window(range=(-160, 240))]
+LINEAR = [MinMax(), Percentile(), Window(), Window(range=(-160, 240))]
 RAMP = np.arange(-1024, 3072, dtype=np.int16).reshape(16, 16, 16)
 
 
-@pytest.mark.parametrize("scaling", ALL)
+def learnt(*volumes: np.ndarray) -> Nyul:
+    scaling = Nyul()
+    scaling.learned = scaling.learn((volume, None) for volume in volumes)
+    return scaling
+
+
+ALL = [*LINEAR, ZScore(), ZScore(clip_sd=1.5), learnt(RAMP, RAMP.astype(np.float32) ** 2)]
+
+
+@pytest.mark.parametrize("scaling", LINEAR)
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64, ">i2"])
 def test_hu_come_back_exactly_within_the_range(scaling, dtype) -> None:
     volume = RAMP.astype(dtype)
@@ -52,7 +72,7 @@ def test_small_integers_do_not_wrap(dtype) -> None:
 @pytest.mark.parametrize("scaling", ALL)
 def test_numbers_are_plain_floats(scaling) -> None:
     numbers = scaling.fit(RAMP, None)
-    assert set(numbers) == {"low", "high"}
+    assert set(numbers) == {"low", "high"} or isinstance(scaling, Nyul)
     assert all(type(number) is float for number in numbers.values())
 
 
@@ -93,7 +113,7 @@ def test_percentiles_withstand_one_bright_voxel() -> None:
     assert Percentile().fit(volume, None)["high"] < 101
 
 
-@pytest.mark.parametrize("scaling", [MinMax(), Percentile()])
+@pytest.mark.parametrize("scaling", [MinMax(), Percentile(), ZScore(), Nyul()])
 def test_nothing_to_normalise_is_refused(scaling) -> None:
     with pytest.raises(DataError, match=r"every voxel is 3: nothing to normalise; exclude the case"):
         scaling.fit(np.full((4, 4, 4), 3), None)
@@ -116,3 +136,131 @@ def test_impossible_options_are_refused() -> None:
     for bad in ((3, 3), (5, -5), (0, float("inf")), (float("nan"), 1)):
         with pytest.raises(ConfigError, match="low < high"):
             Window(range=bad)
+
+
+def test_zscore_puts_the_mean_at_one_half_and_clips_so_many_standard_deviations_away() -> None:
+    volume = np.random.default_rng(0).normal(500, 50, (20, 20, 20))
+    scaling = ZScore(clip_sd=2)
+    numbers = scaling.fit(volume, np.ones(volume.shape, dtype=bool))
+    assert numbers["low"] == pytest.approx(volume.mean() - 2 * volume.std())
+    assert numbers["high"] == pytest.approx(volume.mean() + 2 * volume.std())
+    scaled = scaling.apply(volume, numbers)
+    assert float(scaled.mean()) == pytest.approx(0.5, abs=1e-3)
+    assert np.mean((scaled == 0) | (scaled == 1)) == pytest.approx(0.0455, abs=0.01)
+    assert ZScore().clip_sd == 4
+
+
+@pytest.mark.parametrize("scaling", [ZScore(), Nyul()])
+def test_background_does_not_count_where_there_is_no_mask(scaling: Preprocess) -> None:
+    tissue = np.random.default_rng(0).uniform(400, 900, (12, 12, 12))
+    little, much = np.zeros((14, 14, 14)), np.zeros((24, 24, 24))
+    for volume in (little, much):
+        volume[1:13, 1:13, 1:13] = tissue
+    assert scaling.fit(little, None) == scaling.fit(much, None)
+    assert scaling.fit(much, much > 0) == scaling.fit(much, None)
+    assert scaling.fit(np.where(much > 0, much, 200), much > 600) != scaling.fit(much, None)
+
+
+DTYPES: list[Any] = [np.int16, np.uint16, np.float32]
+
+
+@pytest.mark.parametrize("scaled_on_disk", [None, (1.0, -1024.0), (0.5, 12.0)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scaling", [Window(range=(-1100, 3100)), *ALL], ids=lambda one: type(one).__name__)
+def test_a_ramp_of_hu_comes_back_within_half_an_hu_or_is_counted_as_clipped(
+    scaling: Preprocess, dtype: Any, scaled_on_disk: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    """From a file, through all of preprocessing and back: whatever the file's type and its own slope and intercept."""
+    stored = (RAMP.astype(np.int32) + (1024 if dtype is np.uint16 else 0)).astype(dtype)
+    image = nibabel.Nifti1Image(stored, np.diag([1.0, 1.2, 0.9, 1.0]))
+    image.set_sform(image.affine, 1)
+    image.set_qform(image.affine, 1)
+    image.header.set_slope_inter(*(scaled_on_disk or (1, 0)))
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(image, path)
+    _state_scaling(path, *(scaled_on_disk or (1.0, 0.0)))
+    slope, intercept = scaled_on_disk or (1.0, 0.0)
+    physical = stored.astype(np.float64) * slope + intercept
+
+    volume = read(path)
+    np.testing.assert_allclose(volume.data, physical, atol=1e-3)
+    preprocessing = Preprocessing(["ct"], ["ct"], {"ct": scaling}, crop="none")
+    prepared = preprocessing.prepare({"ct": volume})
+    assert prepared.target is not None
+    back = scaling.invert(preprocessing.to_native(prepared.target, prepared)[0], prepared.numbers["ct"])
+    low, high = scaling.invert(np.array([0.0, 1.0]), prepared.numbers["ct"])
+    assert np.abs(back - np.clip(physical, low, high)).max() <= 0.5
+    beyond = np.maximum(low - physical, physical - high) > 1e-4 * (high - low)
+    assert prepared.clipped["ct"] == pytest.approx(beyond.mean())
+
+
+def _state_scaling(path: Path, slope: float, intercept: float) -> None:
+    """nibabel folds a scaling into the voxels it writes: state it in the header of the file that is there."""
+    image = nibabel.load(path)
+    voxels = np.asarray(image.dataobj.get_unscaled())
+    header = image.header.copy()
+    header.set_data_dtype(voxels.dtype)
+    raw = nibabel.Nifti1Image(voxels, image.affine, header)
+    with nibabel.openers.Opener(str(path), "wb") as file:
+        header["scl_slope"], header["scl_inter"], header["vox_offset"] = slope, intercept, 352
+        file.write(header.binaryblock + bytes(4))
+        file.write(raw.dataobj.tobytes(order="F"))
+
+
+def prepared_with(clipped: dict[str, float], scalings: dict[str, Preprocess]) -> Prepared:
+    image = Volume(RAMP, np.eye(4))
+    whole = Preprocessing(list(scalings), [], scalings, crop="none").prepare(dict.fromkeys(scalings, image))
+    return Prepared(**{**vars(whole), "clipped": clipped})
+
+
+def test_clipped_intensities_are_reported_by_case_the_worst_first() -> None:
+    scalings: dict[str, Preprocess] = {"ct": Window(range=(-1000, 2000))}
+    shares = {"case_0001": 0.0005, "case_0002": 0.002, "case_0003": 0.004, "case_0004": 0.3, "case_0005": 0.0011}
+    warnings = clipping_warnings(
+        [(label, prepared_with({"ct": share}, scalings)) for label, share in shares.items()], scalings
+    )
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "case_0004, ct", "case_0003, ct", "case_0002, ct", "ct",
+    ]  # fmt: skip
+    assert warnings[1].startswith("case_0003, ct: 0.4 % of voxels lie outside the window -1000 to 2000 HU")
+    assert "preprocess.intensity.ct" in warnings[1]
+    assert warnings[3] == "ct: the same in 1 more cases"
+
+
+def test_percentiles_clip_on_purpose_and_only_more_than_that_is_reported() -> None:
+    scalings: dict[str, Preprocess] = {"t1": Percentile(lower=1, upper=98)}
+    assert scalings["t1"].clips == pytest.approx(0.03)
+    usual, odd = prepared_with({"t1": 0.03}, scalings), prepared_with({"t1": 0.2}, scalings)
+    (warning,) = clipping_warnings([("case_0001", usual), ("case_0002", odd)], scalings)
+    assert warning.startswith("case_0002, t1: 20 % of voxels lie outside its own limits")
+
+
+def test_inside_a_mask_only_what_is_inside_counts_as_clipped() -> None:
+    data = np.full((10, 10, 10), 50.0, dtype=np.float32)
+    data[0] = 5000  # a tenth, all of it outside the mask
+    data[1, :5] = 5000
+    mask = np.zeros_like(data)
+    mask[1:6] = 1
+    images = {"ct": Volume(data, np.eye(4)), "mask": Volume(mask, np.eye(4))}
+    scaling = Window(range=(0, 100))
+    assert Preprocessing(["ct"], [], {"ct": scaling}, crop="none").prepare(images).clipped["ct"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["percentile", "minmax", "zscore", "nyul"])
+@pytest.mark.parametrize("target", ["ct", "CBCT"])
+def test_a_ct_target_scaled_image_by_image_is_refused_with_what_to_write_instead(
+    tiny: dict[str, Any], name: str, target: str
+) -> None:
+    tiny |= {"target": [target], "preprocess": {"intensity": {"t1": {"name": "percentile"}, target: {"name": name}}}}
+    with pytest.raises(ConfigError) as error:
+        load_config([tiny])
+    (fault,) = error.value.faults
+    assert f"preprocess.intensity.{target}: '{name}'" in fault
+    assert "Hounsfield" in fault
+    assert f"{target}: {{name: window, options: {{range: [-1024.0, 3000.0]}}}}" in fault
+
+
+def test_a_ct_source_may_be_scaled_as_one_likes_and_a_window_is_right_for_a_target(tiny: dict[str, Any]) -> None:
+    intensity = {"cbct": {"name": "percentile"}, "ct": {"name": "window"}}
+    tiny |= {"source": ["cbct"], "target": ["ct"], "preprocess": {"intensity": intensity}}
+    assert load_config([tiny]).config.target == ("ct",)

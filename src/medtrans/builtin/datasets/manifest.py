@@ -109,8 +109,11 @@ def _from_json(path: Path, text: str) -> Manifest:
     expected = 'expected a list of objects, or {"files": [objects]}'
     try:
         found = json.loads(text)
+        json.dumps(found, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise DataError(f"{path.name}, line {error.lineno}: is no JSON ({error.msg}); {expected}") from error
+    except (ValueError, RecursionError) as error:  # half a character, a number of thousands of digits, endless brackets
+        raise DataError(f"{path.name}: cannot be read ({error}); {expected}") from error
     found = found.get("files", found) if isinstance(found, dict) else found
     if not (isinstance(found, list) and found and all(isinstance(record, dict) for record in found)):
         raise DataError(f"{path.name}: {expected}; found {_kind(found)}")

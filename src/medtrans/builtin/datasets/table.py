@@ -168,7 +168,7 @@ class Table(Dataset):
         if not missing:
             return []
         advice = "restore them, empty their cells, set root, or name the columns you need in modalities"
-        return [*capped(missing), f"{len(missing)} of {len(named)} files are missing: {advice}"]
+        return [*capped(missing), f"{self._path.name}: {len(missing)} of {len(named)} files are missing: {advice}"]
 
 
 def _present(root: Path, cell: str) -> Path | None:

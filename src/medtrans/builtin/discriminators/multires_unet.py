@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
+from medtrans.builtin.convolution import Conv3
 from medtrans.types import DiscriminatorOutput, Pyramid, pyramid
 
 __all__ = ["MultiResUNet"]
@@ -42,6 +44,8 @@ class MultiResUNet(nn.Module):
         have one channel and the same sides, which may be of any length; `features` are the decoder's, one a level.
     """
 
+    channels_last_on_cpu: ClassVar[bool] = True
+
     def __init__(
         self,
         source_channels: int,
@@ -65,13 +69,13 @@ class MultiResUNet(nn.Module):
         self.decoders = nn.ModuleList(
             self.make_block(coarse + fine, fine, convs) for fine, coarse in pairwise(channels)
         )
-        self.heads = nn.ModuleList(nn.Conv3d(out, 1, kernel_size=3, padding=1) for out in channels)
+        self.heads = nn.ModuleList(Conv3(out, 1) for out in channels)
 
     def make_block(self, in_channels: int, out_channels: int, convs: int) -> nn.Module:
         """A row of 3^3 convolutions, each with leaky ReLU."""
         layers: list[nn.Module] = []
         for n in range(convs):
-            conv: nn.Module = nn.Conv3d(out_channels if n else in_channels, out_channels, kernel_size=3, padding=1)
+            conv: nn.Module = Conv3(out_channels if n else in_channels, out_channels)
             layers += [with_spectral_norm(conv) if self.spectral_norm else conv, nn.LeakyReLU(LEAK, inplace=True)]
         return nn.Sequential(*layers)
 
@@ -87,6 +91,11 @@ class MultiResUNet(nn.Module):
         features = self.decode(self.encode(seen))
         logits = tuple(head(feature) for head, feature in zip(self.heads, features, strict=True))
         return DiscriminatorOutput(logits, tuple((feature,) for feature in features))
+
+    def memory_blocks(self) -> Iterator[nn.Module]:
+        """What `train.memory: low` computes again: encoders and decoders of each level."""
+        yield from self.encoders
+        yield from self.decoders
 
     def complete(self, image: Pyramid) -> Pyramid:
         """As many levels as are judged, those that `image` lacks made from its level 0."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+
+from medtrans.builtin.convolution import Conv3
 
 __all__ = [
     "CBAM",
@@ -63,7 +64,7 @@ class ResidualDenseBlock(nn.Module):
 
     def make_conv(self, in_channels: int, out_channels: int, gain: float) -> nn.Module:
         """A 3^3 convolution whose first weights are `gain` times Kaiming's."""
-        conv = nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1)
+        conv = Conv3(in_channels, out_channels)
         nn.init.kaiming_normal_(conv.weight, a=LEAK)
         with torch.no_grad():
             conv.weight.mul_(gain)
@@ -88,7 +89,6 @@ class RRDB(nn.Module):
         layers: convolutions of each block.
         scale: factor of every residual, inner and outer.
         skip: whether the inner blocks add their input.
-        checkpointing: keep only each block's input for the backward pass and compute the rest again; exact.
 
     Shapes:
         `(b, channels, i, j, k)` to the same.
@@ -103,10 +103,9 @@ class RRDB(nn.Module):
         layers: int = 5,
         scale: float = 0.2,
         skip: bool = True,
-        checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.scale, self.checkpointing = scale, checkpointing
+        self.scale = scale
         self.blocks = nn.ModuleList(
             ResidualDenseBlock(channels, growth, layers=layers, scale=scale, skip=skip) for _ in range(blocks)
         )
@@ -114,11 +113,7 @@ class RRDB(nn.Module):
     def body(self, features: Tensor) -> Tensor:
         """The blocks without the outer path."""
         for block in self.blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                # Nothing random happens inside a block, so its random state need not be kept.
-                features = checkpoint(block, features, use_reentrant=False, preserve_rng_state=False)
-            else:
-                features = block(features)
+            features = block(features)
         return features
 
     def forward(self, features: Tensor) -> Tensor:

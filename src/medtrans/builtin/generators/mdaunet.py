@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
+from medtrans.builtin.convolution import Conv3
 from medtrans.builtin.generators.blocks import (
     CBAM,
     LEAK,
     RRDB,
     ChannelAttention,
+    ResidualDenseBlock,
     SpatialAttention,
     depth_to_space,
     space_to_depth,
@@ -84,12 +86,11 @@ class MDAUNet(nn.Module):
         output_activation: of every level; `sigmoid` keeps outputs in (0, 1).
         multires_input: whether the coarser levels see the reduced source.
         multires_output: whether all levels write an image; otherwise the output is level 0 alone, a tensor.
-        checkpointing: compute dense blocks again in the backward pass instead of keeping what they made; exact,
-            less memory, more time.
 
     Attributes:
         multiple: the sides of a source must divide by it, `2^(levels - 1) * stem`.
         levels: how many levels `forward` gives.
+        channels_last_on_cpu: what `train.channels_last: auto` asks for.
         sizes: the preset with the given options applied.
 
     Shapes:
@@ -99,6 +100,7 @@ class MDAUNet(nn.Module):
         ValueError: an unknown preset; `growth` or `cbam_reduction` of a length that does not fit `levels`.
     """
 
+    channels_last_on_cpu: ClassVar[bool] = True
     PRESETS: ClassVar[Mapping[str, MDAUNetPreset]] = MappingProxyType(
         {
             "paper": MDAUNetPreset(16, (8, 16, 32, 32), n_rdb=3, rdb_layers=5, decoder_convs=3),
@@ -132,7 +134,6 @@ class MDAUNet(nn.Module):
         output_activation: Literal["none", "sigmoid"] = "none",
         multires_input: bool = True,
         multires_output: bool = True,
-        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if preset not in self.PRESETS:
@@ -164,7 +165,7 @@ class MDAUNet(nn.Module):
             )
 
         self.sizes, self.reduction, self.attention = sizes, reduction, attention
-        self.spectral_norm, self.residual_scale, self.checkpointing = spectral_norm, residual_scale, checkpointing
+        self.spectral_norm, self.residual_scale = spectral_norm, residual_scale
         self.resample, self.output_activation = resample, output_activation
         self.multires_input, self.multires_output = multires_input, multires_output
         self.depth, self.levels = depth, depth if multires_output else 1
@@ -184,7 +185,7 @@ class MDAUNet(nn.Module):
 
     def make_conv(self, in_channels: int, out_channels: int, *, normed: bool) -> nn.Module:
         """A 3^3 convolution with leaky ReLU; `normed` asks for spectral norm where the network has it."""
-        conv: nn.Module = nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1)
+        conv: nn.Module = Conv3(in_channels, out_channels)
         if normed and self.spectral_norm:
             conv = with_spectral_norm(conv)
         return nn.Sequential(conv, nn.LeakyReLU(LEAK, inplace=True))
@@ -207,7 +208,6 @@ class MDAUNet(nn.Module):
             layers=self.sizes.rdb_layers,
             scale=self.residual_scale,
             skip=self.sizes.rdb_skip,
-            checkpointing=self.checkpointing,
         )
         return nn.Sequential(dense, widen)
 
@@ -230,7 +230,7 @@ class MDAUNet(nn.Module):
 
     def make_head(self, level: int, out_channels: int) -> nn.Module:
         """What turns a level's features into its image."""
-        return nn.Conv3d(self.channels(level), out_channels, kernel_size=3, padding=1)
+        return Conv3(self.channels(level), out_channels)
 
     def downsample(self, features: Tensor) -> Tensor:
         """Half the resolution."""
@@ -255,6 +255,11 @@ class MDAUNet(nn.Module):
         features = self.decode(self.encode(self.enter(source)))
         images = tuple(self.write(head, feature) for head, feature in zip(self.heads, features, strict=False))
         return images if self.multires_output else images[0]
+
+    def memory_blocks(self) -> Iterator[nn.Module]:
+        """What `train.memory: low` computes again: dense blocks and decoders."""
+        yield from (module for module in self.encoders.modules() if isinstance(module, ResidualDenseBlock))
+        yield from self.decoders
 
     def enter(self, source: Tensor) -> list[Tensor]:
         """Features of the source at each level that sees it."""

@@ -1,14 +1,14 @@
-"""Owns the frozen VGG-19 trunk whose features the perceptual loss compares."""
+"""Owns the frozen VGG trunks whose features perceptual losses and distances compare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["VGG19", "Tap"]
+__all__ = ["VGG16", "VGG19", "Tap"]
 
 Tap = Literal[
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4",
@@ -30,6 +30,7 @@ class VGG19(nn.Module):
         taps: activations to return.
 
     Attributes:
+        known: the activations there are, in the order of the layers.
         smallest_side: of an image, so that all poolings leave something.
 
     Shapes:
@@ -39,11 +40,15 @@ class VGG19(nn.Module):
         ValueError: no taps, unknown ones, or one twice.
     """
 
+    known: ClassVar[tuple[str, ...]] = get_args(Tap)
+
     def __init__(self, taps: Sequence[str]) -> None:
         super().__init__()
-        known = get_args(Tap)
+        known = self.known
         if not taps or len(set(taps)) != len(taps) or not set(taps) <= set(known):
-            raise ValueError(f"VGG19: taps {tuple(taps)} must be different names out of {', '.join(known)}")
+            raise ValueError(
+                f"{type(self).__name__}: taps {tuple(taps)} must be different names out of {', '.join(known)}"
+            )
         self.taps: dict[str, int] = {}
         layers: list[nn.Module] = []
         generator = torch.Generator().manual_seed(0)
@@ -73,6 +78,12 @@ class VGG19(nn.Module):
             if index in self.taps.values():
                 found[index] = images
         return tuple(found[index] for index in self.taps.values())
+
+
+class VGG16(VGG19):
+    """The same of VGG-16, which has three convolutions in each of the last three stages instead of four."""
+
+    known: ClassVar[tuple[str, ...]] = tuple(name for name in VGG19.known if name[4] < "3" or not name.endswith("_4"))
 
 
 def random_conv(in_channels: int, out_channels: int, generator: torch.Generator) -> nn.Conv2d:

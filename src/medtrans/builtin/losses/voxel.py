@@ -49,7 +49,7 @@ class VoxelLoss(Loss):
                 f"prediction and {len(inputs.target)} of the target"
             )
         terms = [
-            weight * batch_mean(self.distance(full_precision(prediction), full_precision(target)), mask)
+            weight * batch_mean(self.distance(full_precision(prediction), full_precision(target.detach())), mask)
             for weight, prediction, target, mask in zip(
                 self.level_weights, inputs.prediction, inputs.target, self.masks(inputs), strict=True
             )

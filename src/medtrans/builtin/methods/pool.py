@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medtrans.types import Pyramid
+from medtrans.types import Pyramid, whole_batch
 
 __all__ = ["PredictionPool"]
 
 
 class PredictionPool:
     """Shows the discriminator an older prediction half of the time (Shrivastava et al. 2017, as CycleGAN uses it).
+
+    Several ranks keep one pool: each holds a copy and swaps the whole batch in the same way, so that they show what one
+    rank with the whole batch would show, and a checkpoint of one is a checkpoint of all.
 
     Args:
         size: predictions kept; 0 shows only fresh ones.
@@ -26,8 +29,10 @@ class PredictionPool:
         if self.size == 0:
             return predictions
         draw = torch.Generator().manual_seed(step)
-        shown = [self._one(tuple(level[index] for level in predictions), draw) for index in range(len(predictions[0]))]
-        return tuple(torch.stack(level) for level in zip(*shown, strict=True))
+        gathered = [whole_batch(level) for level in predictions]
+        (whole, mine), levels = gathered[0], [level for level, _ in gathered]
+        shown = [self._one(tuple(level[index] for level in levels), draw) for index in range(len(whole))]
+        return tuple(torch.stack(level) for level in zip(*shown[mine], strict=True))
 
     def _one(self, fresh: tuple[Tensor, ...], draw: torch.Generator) -> tuple[Tensor, ...]:
         if len(self.kept) < self.size:

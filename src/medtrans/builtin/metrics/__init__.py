@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from medtrans import DataError
+from medtrans import ConfigError, DataError
 
-__all__ = ["compared_voxels", "require_comparable"]
+__all__ = ["compared_voxels", "require_comparable", "width_of"]
 
 
 def require_comparable(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> None:
@@ -38,3 +38,15 @@ def compared_voxels(
     require_comparable(prediction, target, mask)
     inside = ... if mask is None else mask.astype(bool, copy=False)
     return prediction[inside].ravel().astype(np.float64), target[inside].ravel().astype(np.float64)
+
+
+def width_of(limits: tuple[float, float]) -> float:
+    """How wide a range of intensities is.
+
+    Raises:
+        ConfigError: it is not a lower and a higher number.
+    """
+    low, high = limits
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ConfigError(f"range: expected [low, high] with low < high, found [{low:g}, {high:g}]")
+    return float(high - low)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from medtrans.builtin.transforms.linear import Linear, inside, limits
+from medtrans.builtin.transforms.linear import Linear, inside, limits, sound_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
 
 __all__ = ["MinMax"]
@@ -31,3 +33,8 @@ class MinMax(Linear):
         """
         voxels = inside(volume, mask)
         return limits(float(voxels.min()), float(voxels.max()), voxels)
+
+    def fit_percentiles(self, percentiles: Callable[[Sequence[float]], list[float]]) -> dict[str, float]:
+        """The same limits of a volume whose percentiles are known."""
+        low, high = percentiles((0, 100))
+        return sound_limits(low, high, lambda: (low, high))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from medtrans import ConfigError
-from medtrans.builtin.transforms.linear import Linear, inside, limits
+from medtrans.builtin.transforms.linear import Linear, inside, limits, sound_limits
 
 __all__ = ["Percentile"]
 
@@ -38,6 +39,7 @@ class Percentile(Linear):
             raise ConfigError(f"percentile: expected 0 <= lower < upper <= 100, found lower {lower:g}, upper {upper:g}")
         self.lower = lower
         self.upper = upper
+        self.clips = (lower + 100 - upper) / 100
 
     def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
         """The limits `low` and `high`.
@@ -48,3 +50,13 @@ class Percentile(Linear):
         voxels = inside(volume, mask)
         low, high = np.percentile(voxels, (self.lower, self.upper))
         return limits(float(low), float(high), voxels)
+
+    def fit_percentiles(self, percentiles: Callable[[Sequence[float]], list[float]]) -> dict[str, float]:
+        """The same limits of a volume whose percentiles are known."""
+        low, high = percentiles((self.lower, self.upper))
+
+        def extremes() -> tuple[float, float]:
+            smallest, largest = percentiles((0, 100))
+            return smallest, largest
+
+        return sound_limits(low, high, extremes)

@@ -9,6 +9,8 @@ from medtrans import ConfigError
 from medtrans.builtin.transforms.linear import Linear
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
 
 __all__ = ["Window"]
@@ -44,4 +46,8 @@ class Window(Linear):
 
     def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
         """The limits `low` and `high`, the same for every volume."""
+        return {"low": self.range[0], "high": self.range[1]}
+
+    def fit_percentiles(self, percentiles: Callable[[Sequence[float]], list[float]]) -> dict[str, float]:
+        """The limits, which no volume changes."""
         return {"low": self.range[0], "high": self.range[1]}

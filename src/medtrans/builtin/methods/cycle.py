@@ -1,0 +1,304 @@
+"""Owns training without pairs: two generators that undo each other, each against a discriminator of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medtrans import ConfigError, Method, Parts
+from medtrans.builtin.methods.average import Average
+from medtrans.builtin.methods.judging import judged, predicted
+from medtrans.builtin.methods.player import Player, backward, evaluating
+from medtrans.builtin.methods.pool import PredictionPool
+from medtrans.builtin.methods.sums import Sums
+from medtrans.types import Batch, LossInputs, Pyramid, as_pyramid, pyramid
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["CycleMethod"]
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """One way of translating: its generator, the discriminator of what it writes, and the pool between them.
+
+    `suffix` tells its scalars from those of the other way.
+    """
+
+    suffix: str
+    generator: Player
+    discriminator: Player
+    pool: PredictionPool
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The patches of one modality."""
+
+    image: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One loss's term for the generators, under the name that its scalar has."""
+
+    name: str
+    weight: float
+    value: Tensor
+
+
+class CycleMethod(Method):
+    """CycleGAN in 3D (Zhu et al., ICCV 2017): source and target come from different subjects.
+
+    One generator translates sources, another targets back; a discriminator of targets and one of sources judge what
+    they write, and see past predictions from a pool. Translating there and back must give the image again.
+
+    The config's losses serve both directions. An adversarial loss judges a translation, with its weight. Every other
+    loss is a distance between two images: between an image and itself after the cycle, with its weight, and between
+    an image and what the generator that writes its own modality makes of it, with `identity` times its weight. CycleGAN
+    itself is `losses: {l1: {weight: 10}, lsgan: {weight: 2}}` (`lsgan` is halved here); one that compares images only
+    is needed.
+
+    Both generators come from the config's one slot, as do the discriminators, which judge a candidate without its
+    source: they are made for 0 source channels. Masks, where a loss wants them, are those of the image that the loss
+    compares with.
+
+    Differs from CycleGAN: each network has an optimiser of its own; outputs are not bounded by tanh but clipped in
+    `translate` alone; the running average is ours.
+
+    Args:
+        parts: what the engine hands over.
+        identity: weight of the identity terms as a share of the cycle's; 0 for none. Needs as many sources as targets.
+        pool_size: past predictions kept for each discriminator; 0 for none. Checkpoints then hold these images.
+        clip_norm: gradients of a network are scaled down to this norm; null does not clip.
+        ema: share that the running average of the weights from source to target keeps at each step; validation and
+            prediction then use the average. null uses the weights themselves.
+
+    Raises:
+        ConfigError: no discriminator; `identity` with another number of sources than targets; no loss that compares
+            images, or none that is adversarial.
+    """
+
+    pairing = "unpaired"
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        identity: Annotated[float, Field(ge=0)] = 0.5,
+        pool_size: Annotated[int, Field(ge=0)] = 50,
+        clip_norm: Annotated[float, Field(gt=0)] | None = None,
+        ema: Annotated[float, Field(gt=0, lt=1)] | None = None,
+    ) -> None:
+        source, target = parts.source_channels, parts.target_channels
+        if identity and source != target:
+            raise ConfigError(
+                f"cycle: identity passes targets to the generator of targets and needs as many sources as targets; "
+                f"found {source} and {target}. Set identity: 0"
+            )
+        self.parts, self.identity, self.clip_norm = parts, identity, clip_norm
+        self.losses = nn.ModuleDict({name: loss.module for name, loss in parts.losses.items()})
+        self.adversarial = [name for name, loss in self.losses.items() if getattr(loss, "adversarial", False)]
+        self.distances = [name for name in self.losses if name not in self.adversarial]
+        self._require_losses()
+        self.there = self._direction("", source, target, pool_size)
+        self.back = self._direction("_back", target, source, pool_size)
+        self.average = None if ema is None else Average(self.there.generator.bare, ema)
+        self.fabric: Fabric | None = None
+
+    def networks(self) -> dict[str, nn.Module]:
+        """`generator` and `discriminator` of targets, their `_back` of sources, and the average where there is one."""
+        found = {player.name: player.bare for player in self._players()}
+        return found if self.average is None else {**found, "generator_average": self.average.network}
+
+    def setup(self, fabric: Fabric) -> None:
+        """Hand networks and optimisers to Fabric."""
+        self.fabric = fabric
+        for player in self._players():
+            player.setup(fabric)
+        for direction in (self.there, self.back):
+            direction.pool.kept = [tuple(image.to(fabric.device) for image in kept) for kept in direction.pool.kept]
+        fabric.strategy.precision.convert_module(self.losses.to(fabric.device))
+        if self.average is not None:
+            self.average.network.to(fabric.device)
+
+    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Update both generators together, then each discriminator."""
+        chunks = batch.chunks(self.parts.accumulate)
+        for player in self._players():
+            player.begin(step)
+        values, shown = self._update_generators(chunks, step)
+        values |= self._update_discriminator(self.there, [chunk.target for chunk in chunks], shown[0], step)
+        values |= self._update_discriminator(self.back, [chunk.source for chunk in chunks], shown[1], step)
+        if self.average is not None:
+            self.average.update(self.there.generator.bare)
+        rate = self.there.generator.optimizer.param_groups[0]["lr"]
+        return {**values, "learning_rate": torch.as_tensor(rate)}
+
+    def translate(self, source: Tensor) -> Tensor:
+        """The translation from source to target at full resolution, float32 in [0, 1]."""
+        # Not Fabric's wrapper: ranks translate different numbers of windows, and a wrapper may wait for the others.
+        network = self.there.generator.bare if self.average is None else self.average.network
+        source = source.to(next(network.parameters()).dtype)
+        with evaluating(network, self.fabric):
+            return as_pyramid(network(source))[0].float().clamp(0, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimisers, pools and the average's count."""
+        return {
+            "optimizers": {player.name: player.optimizer.state_dict() for player in self._players()},
+            "pools": [[list(kept) for kept in direction.pool.kept] for direction in (self.there, self.back)],
+            "average_updates": 0 if self.average is None else self.average.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        for player in self._players():
+            player.load_optimizer(state["optimizers"][player.name])
+        device = next(self.there.generator.network.parameters()).device
+        for direction, pool in zip((self.there, self.back), state["pools"], strict=True):
+            direction.pool.kept = [tuple(level.to(device) for level in kept) for kept in pool]
+        if self.average is not None:
+            self.average.updates = int(state["average_updates"])
+
+    def _direction(self, suffix: str, reads: int, writes: int, pool_size: int) -> _Direction:
+        if self.parts.make_discriminator is None:
+            raise ConfigError("cycle needs a discriminator, made once for each modality; set `discriminator`")
+        generator = self.parts.make_generator(reads, writes)
+        discriminator = self.parts.make_discriminator(0, writes)
+        return _Direction(
+            suffix,
+            Player(self.parts, "generator", generator, name=f"generator{suffix}"),
+            Player(self.parts, "discriminator", discriminator, name=f"discriminator{suffix}"),
+            PredictionPool(pool_size),
+        )
+
+    def _require_losses(self) -> None:
+        faults = [
+            f"cycle needs a loss that {what}, such as {example}; found {', '.join(self.losses)}"
+            for what, example, found in (
+                ("compares images", "l1", self.distances),
+                ("is adversarial", "lsgan", self.adversarial),
+            )
+            if not found
+        ]
+        if self.losses and faults:  # one that only translates has none
+            raise ConfigError(*faults)
+
+    def _players(self) -> tuple[Player, ...]:
+        return self.there.generator, self.back.generator, self.there.discriminator, self.back.discriminator
+
+    def _update_generators(
+        self, chunks: list[Batch], step: int
+    ) -> tuple[dict[str, Tensor], tuple[list[Pyramid], list[Pyramid]]]:
+        """Both at once; returns scalars, and the predictions of targets and of sources without graph."""
+        players, values = (self.there.generator, self.back.generator), Sums(len(chunks))
+        shown: tuple[list[Pyramid], list[Pyramid]] = ([], [])
+        for player in players:
+            player.clear()
+        for index, chunk in enumerate(chunks):
+            source, target = _Side(chunk.source, chunk.mask), _Side(chunk.target, chunk.target_mask)
+            there, targets = self._terms(self.there, self.back, source, target, step)
+            back, sources = self._terms(self.back, self.there, target, source, step)
+            total = torch.stack([term.weight * term.value for term in (*there, *back)]).sum()
+            backward(total / len(chunks), players, last=index == len(chunks) - 1)
+            values.add({**{term.name: term.value for term in (*there, *back)}, "generator": total})
+            for kept, fresh in zip(shown, (targets, sources), strict=True):
+                kept.append(tuple(level.detach() for level in fresh))
+        norms = {name: norm for player in players for name, norm in player.update(self.clip_norm).items()}
+        return values.means() | norms, shown
+
+    def _terms(
+        self, way: _Direction, home: _Direction, given: _Side, wanted: _Side, step: int
+    ) -> tuple[list[_Term], Pyramid]:
+        """The terms of one direction and its predictions.
+
+        Args:
+            way: the direction.
+            home: the other one, which undoes it.
+            given: what is translated.
+            wanted: images as the translation should look, of other subjects.
+            step: the training step.
+        """
+        prediction = predicted(way.generator.network, given.image)
+        terms = self._adversarial(way, given, wanted, prediction, step)
+        again = predicted(home.generator.network, prediction[0])
+        terms += self._distance(f"cycle{way.suffix}", 1.0, prediction[0], given, again, step)
+        if self.identity:
+            same = predicted(way.generator.network, wanted.image)
+            terms += self._distance(f"identity{way.suffix}", self.identity, wanted.image, wanted, same, step)
+        return terms, prediction
+
+    def _adversarial(self, way: _Direction, given: _Side, wanted: _Side, prediction: Pyramid, step: int) -> list[_Term]:
+        inputs = _inputs(given.image, wanted, prediction, step)
+        nothing = _nothing(inputs.prediction)
+        with way.discriminator.frozen() as judge:
+            with torch.no_grad():
+                real = judged(judge, inputs.target, nothing)
+            inputs = replace(inputs, real=real, fake=judged(judge, inputs.prediction, nothing))
+            return [
+                _Term(f"{name}{way.suffix}", self._weight(name, step), self.losses[name](inputs))
+                for name in self.adversarial
+            ]
+
+    def _distance(
+        self, kind: str, share: float, read: Tensor, wanted: _Side, written: Pyramid, step: int
+    ) -> list[_Term]:
+        """The terms that compare what a generator wrote with the image that it should have written."""
+        inputs = _inputs(read, wanted, written, step)
+        return [
+            _Term(f"{name}_{kind}", share * self._weight(name, step), self.losses[name](inputs))
+            for name in self.distances
+        ]
+
+    def _weight(self, name: str, step: int) -> float:
+        return self.parts.losses[name].weight_at(step, self.parts.epoch_steps)
+
+    def _update_discriminator(
+        self, way: _Direction, wanted: list[Tensor], predictions: list[Pyramid], step: int
+    ) -> dict[str, Tensor]:
+        player, values = way.discriminator, Sums(len(wanted))
+        player.clear()
+        for index, (image, fresh) in enumerate(zip(wanted, predictions, strict=True)):
+            shown = way.pool.exchange(fresh, step * len(wanted) + index)
+            inputs = replace(_inputs(image, _Side(image, None), shown, step), phase="discriminator")
+            nothing = _nothing(shown)
+            inputs = replace(
+                inputs,
+                real=judged(player.network, inputs.target, nothing),
+                fake=judged(player.network, shown, nothing),
+            )
+            told = (getattr(self.losses[name], "discriminator_loss", None) for name in self.adversarial)
+            terms = [term for one in told if one is not None and (term := one(inputs)) is not None]
+            if not terms:
+                return {}
+            total = torch.stack(terms).sum()
+            backward(total / len(wanted), [player], last=index == len(wanted) - 1)
+            values.add({player.name: total})
+        return values.means() | player.update(self.clip_norm)
+
+
+def _inputs(source: Tensor, target: _Side, prediction: Pyramid, step: int) -> LossInputs:
+    levels = len(prediction)
+    return LossInputs(
+        source=pyramid(source, levels),
+        target=pyramid(target.image, levels),
+        prediction=prediction,
+        mask=target.mask,
+        real=None,
+        fake=None,
+        step=step,
+        phase="generator",
+    )
+
+
+def _nothing(candidate: Pyramid) -> Pyramid:
+    """The source of a discriminator that was made for 0 source channels."""
+    return tuple(level[:, :0] for level in candidate)

@@ -1,0 +1,73 @@
+"""Owns the consistency of slices: whether an error jumps more from slice to slice than within slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medtrans import DetailedMetric, Surroundings
+from medtrans.builtin.metrics import require_comparable
+
+__all__ = ["SliceConsistency"]
+
+AXES = ("i", "j", "k")
+
+
+class SliceConsistency(DetailedMetric):
+    """How much rougher the error is across slices than within them, for the axis where that is worst.
+
+    For each axis the mean absolute second difference of the error `prediction - target` along it, over the mean of the
+    two along the other axes: 1 is as rough in every direction, above 1 streaks between slices counted along the axis,
+    as 2D networks leave them. 0 where the error does not bend along the axis, infinite where it bends there only.
+    Voxels count, not mm; only three neighbours that all lie in the mask do. The columns `<key>_i`, `<key>_j` and
+    `<key>_k` hold the axes. NaN where nothing can be measured.
+    """
+
+    unit = ""
+    higher_is_better = False
+    definition = "the largest over axes of mean |second difference of the error across slices| / the same within them"
+
+    def __init__(self) -> None:
+        self.parts = {
+            axis: f"mean |second difference of the error along {axis}| / mean of the same along the other axes"
+            for axis in AXES
+        }
+
+    def scores(
+        self,
+        prediction: np.ndarray,
+        target: np.ndarray,
+        mask: np.ndarray | None,
+        spacing_mm: Sequence[float],
+        surroundings: Surroundings,
+    ) -> Mapping[str, float]:
+        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
+
+        Raises:
+            DataError: the shapes differ, or the mask holds no voxel.
+        """
+        require_comparable(prediction, target, mask)
+        error = prediction.astype(np.float64) - target
+        roughness = [_roughness(error, mask, axis) for axis in range(3)]
+        ratios = {
+            name: _ratio(roughness[axis], (roughness[axis - 1] + roughness[axis - 2]) / 2)
+            for axis, name in enumerate(AXES)
+        }
+        known = [ratio for ratio in ratios.values() if not math.isnan(ratio)]
+        return {"": max(known, default=math.nan), **ratios}
+
+
+def _roughness(error: np.ndarray, mask: np.ndarray | None, axis: int) -> float:
+    bends = np.abs(np.diff(error, 2, axis))
+    if mask is not None:
+        inside = np.moveaxis(mask.astype(bool, copy=False), axis, 0)
+        bends = np.moveaxis(bends, axis, 0)[inside[:-2] & inside[1:-1] & inside[2:]]
+    return float(bends.mean()) if bends.size else math.nan
+
+
+def _ratio(across: float, within: float) -> float:
+    if across == 0:
+        return 0.0
+    return across / within if within != 0 else math.inf

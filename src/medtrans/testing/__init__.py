@@ -1,0 +1,28 @@
+"""Owns the conformance kit: whether a component keeps the contract of its kind, rule by rule."""
+
+from __future__ import annotations
+
+from medtrans.testing.callback import check_callback
+from medtrans.testing.dataset import check_dataset
+from medtrans.testing.discriminator import check_discriminator
+from medtrans.testing.generator import check_generator
+from medtrans.testing.kinds import verdicts
+from medtrans.testing.loss import check_loss
+from medtrans.testing.method import check_method
+from medtrans.testing.metric import check_metric
+from medtrans.testing.transform import check_transform
+from medtrans.testing.verdict import ConformanceError, Verdict
+
+__all__ = [
+    "ConformanceError",
+    "Verdict",
+    "check_callback",
+    "check_dataset",
+    "check_discriminator",
+    "check_generator",
+    "check_loss",
+    "check_method",
+    "check_metric",
+    "check_transform",
+    "verdicts",
+]

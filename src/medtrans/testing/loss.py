@@ -1,0 +1,283 @@
+"""Owns the contract of losses, rule by rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from medtrans.testing.loss_on_ranks import means_the_same_on_two_ranks
+from medtrans.testing.loss_trial import LossTrial, judged, undecided
+from medtrans.testing.patterns import PATTERNS, Sides
+from medtrans.testing.randomness import changed_states, states
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
+from medtrans.testing.verdict import Broken, NotTried, Rule, Verdict, enforce, judge
+
+__all__ = ["LOSS_RULES", "check_loss"]
+
+_CLOSE = 1e-4
+
+
+def gives_a_finite_scalar(trial: LossTrial) -> None:
+    """For one and several levels, channels, cases, odd sides, with mask and without."""
+    first, second, third = trial.patch_size
+    for levels in trial.levels:
+        loss = trial.loss(levels)
+        tried: list[dict[str, Any]] = [{}, {"batch": 1}, {"channels": 2}]
+        tried += [{"sides": (first, second + 3, third + 1)}]
+        tried += [] if _wants_mask(trial) else [{"masked": False}]
+        for settings in tried:
+            value = loss(trial.inputs(levels=levels, **settings))
+            _expect_scalar(value, f"with {levels} levels{f' and {settings}' if settings else ''}")
+
+
+def leads_a_gradient_to_the_prediction(trial: LossTrial) -> None:
+    """Else the generator learns nothing from it."""
+    for levels in trial.levels:
+        inputs = trial.inputs(levels=levels)
+        reached = _gradients(trial.loss(levels)(inputs), inputs.prediction)
+        if not any(one is not None and bool(one.any()) for one in reached):
+            raise Broken("no gradient leads to the prediction; look for a detach(), no_grad() or a comparison")
+        if not all(one is None or bool(torch.isfinite(one).all()) for one in reached):
+            raise Broken("its gradient is not finite on noise in [0, 1]")
+
+
+def leads_no_gradient_to_the_target(trial: LossTrial) -> None:
+    """Target and source are what they are."""
+    inputs = trial.inputs()
+    fixed = {
+        "target": tuple(level.clone().requires_grad_() for level in inputs.target),
+        "source": tuple(level.clone().requires_grad_() for level in inputs.source),
+    }
+    watched = replace(inputs, target=fixed["target"], source=fixed["source"])
+    value = trial.loss()(watched)
+    if not value.requires_grad:
+        return
+    value.backward()
+    for name, levels in fixed.items():
+        if name == "source" and any(level.grad is not None for level in levels):
+            continue  # a loss may compare with the source; nothing upstream of it is trained
+        if any(level.grad is not None and bool(level.grad.any()) for level in levels):
+            raise Broken(f"a gradient leads to the {name}; use `inputs.{name}[level].detach()`")
+
+
+def is_what_it_should_be_at_identity(trial: LossTrial) -> None:
+    """0, or the value its author knows, and nowhere less."""
+    if trial.at_identity == "unknown":
+        raise NotTried("its author knows no value at identity")
+    for levels in trial.levels:
+        loss, inputs = trial.loss(levels), trial.inputs(levels=levels)
+        same = undecided(replace(inputs, prediction=tuple(level.clone().requires_grad_() for level in inputs.target)))
+        value = loss(same)
+        if not math.isclose(float(value), float(trial.at_identity), rel_tol=1e-3, abs_tol=1e-5):
+            raise Broken(
+                f"where prediction and target are equal it is {float(value):.6g}, expected "
+                f"{trial.at_identity:g}; say what it is with `at_identity`"
+            )
+        reached = _gradients(value, same.prediction)
+        if not all(one is None or bool(torch.isfinite(one).all()) for one in reached):
+            raise Broken("its gradient is not finite where prediction and target are equal; mind roots at 0")
+
+
+def is_symmetric_where_claimed(trial: LossTrial) -> None:
+    """Prediction and target in each other's place."""
+    if not trial.symmetric:
+        raise NotTried("its author does not claim it")
+    loss, inputs = trial.loss(), trial.inputs()
+    swapped = judged(replace(inputs, prediction=inputs.target, target=tuple(one.detach() for one in inputs.prediction)))
+    there, back = float(loss(inputs)), float(loss(swapped))
+    if not math.isclose(there, back, rel_tol=_CLOSE, abs_tol=_CLOSE):
+        raise Broken(f"it is {there:.6g} one way and {back:.6g} the other; do not claim `symmetric`, or mend it")
+
+
+def is_finite_on_extremes(trial: LossTrial) -> None:
+    """Constants and steps against each other, with their gradients."""
+    for one, other in [(one, other) for one in PATTERNS for other in ("zeros", "ones", "step")]:
+        inputs = trial.inputs(prediction=one, target=other)
+        value = trial.loss()(inputs)
+        if not bool(torch.isfinite(value)):
+            raise Broken(f"it is {float(value)} for {PATTERNS[one]} against {PATTERNS[other]}")
+        reached = _gradients(value, inputs.prediction)
+        if not all(grad is None or bool(torch.isfinite(grad).all()) for grad in reached):
+            raise Broken(f"its gradient is not finite for {PATTERNS[one]} against {PATTERNS[other]}")
+
+
+def trains_the_discriminator(trial: LossTrial) -> None:
+    """The discriminator's term, where there is one."""
+    loss, inputs = trial.loss(), trial.inputs(phase="discriminator")
+    own = getattr(loss, "discriminator_loss", None)
+    value = None if own is None else own(inputs)
+    if value is None:
+        raise NotTried("it has no term for the discriminator")
+    _expect_scalar(value, "in phase discriminator")
+    if not getattr(loss, "adversarial", False):
+        raise Broken(
+            "it has a discriminator_loss but is not `adversarial`; set `adversarial = True`, so that a "
+            "config without a discriminator is refused"
+        )
+    if not value.requires_grad:
+        raise Broken("its discriminator_loss carries no gradient; look for a detach() or no_grad()")
+    outputs = [output for output in (inputs.real, inputs.fake) if output is not None]
+    reached = [torch.autograd.grad(value, output.logits, retain_graph=True, allow_unused=True) for output in outputs]
+    if not all(any(grad is not None and bool(grad.any()) for grad in grads) for grads in reached):
+        raise Broken("its discriminator_loss leads no gradient to the logits of target and prediction")
+
+
+def says_when_it_needs_a_discriminator(trial: LossTrial) -> None:
+    """A loss that is not adversarial works without one."""
+    loss = trial.loss()
+    if getattr(loss, "adversarial", False):
+        raise NotTried("it is adversarial")
+    try:
+        loss(replace(trial.inputs(), real=None, fake=None))
+    except Exception as error:
+        raise Broken(
+            f"it fails without a discriminator ({error}); set `adversarial = True`, so that such a config is refused"
+        ) from error
+
+
+def has_nothing_to_train(trial: LossTrial) -> None:
+    """No optimiser ever sees a loss, and no checkpoint keeps it."""
+    trained = [name for name, one in trial.loss().named_parameters() if one.requires_grad]
+    if trained:
+        raise Broken(
+            f"it has trainable parameters ({', '.join(trained[:3])}), which nobody trains or saves; freeze them"
+        )
+
+
+def computes_alike(trial: LossTrial) -> None:
+    """The same inputs and step, the same value; whatever is drawn follows the seed or the step."""
+    values = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        values.append(float(trial.loss()(trial.inputs())))
+    if values[0] != values[1]:
+        raise Broken(f"the same inputs give {values[0]!r} and then {values[1]!r} under one seed")
+
+
+def leaves_random_states_alone(trial: LossTrial) -> None:
+    """Nobody seeds, and nothing but torch's generator is drawn from."""
+    ends = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = states()
+        trial.loss()(trial.inputs())
+        if found := changed_states(before, but=("torch",)):
+            raise Broken(
+                f"making or calling it changes the global state of {', '.join(found)}; use a generator of its own"
+            )
+        ends.append(states()[2])
+    if ends[0] == ends[1]:
+        raise Broken("making or calling it seeds torch's global generator; use `torch.Generator` of its own")
+
+
+def leaves_its_input_alone(trial: LossTrial) -> None:
+    """No operation in place on what it is given."""
+    inputs = replace(trial.inputs(), prediction=trial.inputs(phase="discriminator").prediction)
+    given = {"source": inputs.source, "target": inputs.target, "prediction": inputs.prediction}
+    before = {name: [level.clone() for level in levels] for name, levels in given.items()}
+    trial.loss()(inputs)
+    for name, levels in given.items():
+        if any(not torch.equal(one, other) for one, other in zip(levels, before[name], strict=True)):
+            raise Broken(f"it changes the {name} in place, which other losses still read")
+
+
+def works_under_bfloat16(trial: LossTrial) -> None:
+    """Autocast does not change its value by more than the precision."""
+    exact = float(trial.loss()(trial.inputs()))
+    inputs = trial.inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = trial.loss()(inputs)
+    if not bool(torch.isfinite(value)) or abs(float(value) - exact) > 0.05 * abs(exact) + 1e-3:
+        raise Broken(
+            f"under bfloat16 autocast it is {float(value):.6g}, in float32 {exact:.6g}; compute sums in float32"
+        )
+    if inputs.prediction[0].requires_grad:
+        _gradients(value, inputs.prediction)
+
+
+LOSS_RULES: tuple[Rule[LossTrial], ...] = (
+    *SHARED_RULES,
+    Rule("gives a finite scalar", gives_a_finite_scalar),
+    Rule("leads a gradient to the prediction", leads_a_gradient_to_the_prediction),
+    Rule("leads no gradient to the target", leads_no_gradient_to_the_target),
+    Rule("is what it should be at identity", is_what_it_should_be_at_identity),
+    Rule("is symmetric where claimed", is_symmetric_where_claimed),
+    Rule("is finite on constant and extreme input", is_finite_on_extremes),
+    Rule("trains the discriminator", trains_the_discriminator),
+    Rule("says when it needs a discriminator", says_when_it_needs_a_discriminator),
+    Rule("has nothing to train", has_nothing_to_train),
+    Rule("computes alike under one seed", computes_alike),
+    Rule("leaves global random states alone", leaves_random_states_alone),
+    Rule("leaves its input as it was", leaves_its_input_alone),
+    Rule("works under bfloat16 autocast", works_under_bfloat16),
+    Rule("means the same on two ranks", means_the_same_on_two_ranks),
+)
+
+
+def check_loss(
+    component: ComponentLike,
+    *,
+    options: Mapping[str, Any] | None = None,
+    patch_size: Sides | None = None,
+    levels: Sequence[int] | None = None,
+    at_identity: float | Literal["unknown"] | None = None,
+    symmetric: bool | None = None,
+    prediction_channels: int | None = None,
+    excused: Mapping[str, str] | None = None,
+) -> tuple[Verdict, ...]:
+    """Try a loss against its contract; returns the verdict on each rule.
+
+    Settings that are not given are taken from the component's own `trial`.
+
+    Args:
+        component: a `Component`, the class itself, or a name as a config writes it.
+        options: as a config gives them.
+        patch_size: sides of the patch in voxels; 16 each if not given.
+        levels: numbers of levels of a prediction it must work with; 1 and 3 if not given.
+        at_identity: its value where prediction and target are equal and a discriminator of two scales gives logits of
+            0; 0 if not given, "unknown" where there is none.
+        symmetric: whether prediction and target may change places; not claimed if not given.
+        prediction_channels: of a prediction with other channels than its target, such as scores of classes; the
+            target's if not given.
+        excused: rules that need not hold, each with the reason.
+
+    Raises:
+        ConformanceError: lists every rule that is broken, with what to do.
+        ConfigError: there is no such component, setting or rule.
+    """
+    given = {
+        "options": options,
+        "patch_size": patch_size,
+        "levels": levels,
+        "at_identity": at_identity,
+        "symmetric": symmetric,
+        "prediction_channels": prediction_channels,
+        "excused": excused,
+    }
+    trial = make_trial(LossTrial, component, given)
+    verdicts = judge(LOSS_RULES, trial, trial.excused)
+    enforce(str(trial), verdicts)
+    return verdicts
+
+
+def _wants_mask(trial: LossTrial) -> bool:
+    return bool(trial.options.get("masked", False))
+
+
+def _expect_scalar(value: Any, where: str) -> None:
+    if not isinstance(value, Tensor) or value.shape != ():
+        found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise Broken(f"{where} it gives {found}, expected a scalar tensor")
+    if not bool(torch.isfinite(value)):
+        raise Broken(f"{where} it gives {float(value)}")
+
+
+def _gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    if not value.requires_grad:
+        return ()
+    return torch.autograd.grad(value, inputs, allow_unused=True)

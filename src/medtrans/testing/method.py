@@ -1,0 +1,288 @@
+"""Owns the contract of methods, rule by rule."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medtrans import checkpoint
+from medtrans.errors import MedtransError
+from medtrans.testing.method_trial import MethodTrial, launched, parameters_of, ready, steps, weights_of
+from medtrans.testing.patterns import Sides, pattern
+from medtrans.testing.randomness import changed_states, states
+from medtrans.testing.ranks import on_two_ranks
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
+from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+
+__all__ = ["METHOD_RULES", "check_method"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def says_what_pairs_it_wants(trial: MethodTrial) -> None:
+    """Paired or unpaired."""
+    if (pairing := trial.method().pairing) not in ("paired", "unpaired"):
+        raise Broken(f"pairing: found {pairing!r}, expected paired or unpaired")
+
+
+def names_its_networks(trial: MethodTrial) -> None:
+    """Each becomes a file of that name."""
+    method = ready(trial.method())
+    networks = method.networks()
+    if not isinstance(networks, dict) or not networks:
+        raise Broken("networks() must give a dict with at least one network")
+    for name, network in networks.items():
+        if not _NAME.fullmatch(name):
+            raise Broken(f"network {name!r}: expected small letters, digits and _, since it names a file")
+        if not isinstance(network, nn.Module):
+            raise Broken(f"network {name!r} is {type(network).__name__}, expected a torch.nn.Module")
+    if any(one is not networks[name] for name, one in method.networks().items()):
+        raise Broken("networks() gives other modules the second time")
+    wrapped = [key for key in weights_of(method) if "_forward_module" in key or ".module." in key]
+    if wrapped:
+        raise Broken(
+            f"{wrapped[0]}: networks() gives a wrapper; give the bare network, whose names do not depend on "
+            "how a run was launched"
+        )
+
+
+def tells_finite_scalars(trial: MethodTrial) -> None:
+    """What a step returns can be logged without a graph."""
+    values = steps(trial, ready(trial.method()), [0])
+    if not isinstance(values, dict) or not values:
+        raise Broken("training_step must give a dict with at least one scalar")
+    for name, value in values.items():
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise Broken(f"{name}: found {type(value).__name__}, expected a tensor with one number")
+        if value.requires_grad:
+            raise Broken(f"{name} carries its graph; detach it")
+        if not bool(torch.isfinite(value).all()):
+            raise Broken(f"{name} is {float(value)} on noise")
+
+
+def trains_its_networks(trial: MethodTrial) -> None:
+    """Each network moves within a few steps, with masks and without."""
+    for masked in (True, False):
+        method = ready(trial.method())
+        before = weights_of(method)
+        steps(trial, method, range(3), masked=masked)
+        after = weights_of(method)
+        for name in method.networks():
+            own = [key for key in before if key.startswith(f"{name}.")]
+            if own and all(torch.equal(before[key], after[key]) for key in own):
+                raise Broken(f"three steps do not change the network '{name}'")
+
+
+def follows_the_schedule(trial: MethodTrial) -> None:
+    """A rate of 0 trains nothing."""
+    method = ready(trial.method(rate=0.0))
+    before = {name: parameter.detach().clone() for name, parameter in parameters_of(method)}
+    steps(trial, method, range(2))
+    moved = [name for name, parameter in parameters_of(method) if not torch.allclose(parameter, before[name])]
+    if moved:
+        raise Broken(
+            f"{moved[0]} moves although `parts.learning_rate_factor` is 0; multiply each rate by it at each step"
+        )
+
+
+def translates(trial: MethodTrial) -> None:
+    """Level 0 in [0, 1], for any channels, and training goes on undisturbed."""
+    for channels in trial.channels:
+        method = ready(trial.method(channels=channels))
+        steps(trial, method, range(2), channels=channels)
+        modes = [module.training for network in method.networks().values() for module in network.modules()]
+        source = pattern("noise", 2, channels[0], trial.patch_size, seed=9)
+        before = states()
+        image = method.conclude(method.translate(source))
+        wanted = (2, channels[1], *trial.patch_size)
+        if tuple(image.shape) != wanted or image.dtype != torch.float32:
+            raise Broken(
+                f"translate gives {image.dtype} of shape {tuple(image.shape)}, expected torch.float32 {wanted}"
+            )
+        if image.requires_grad:
+            raise Broken("translate keeps a graph; use torch.no_grad()")
+        if float(image.min()) < 0 or float(image.max()) > 1:
+            raise Broken(
+                f"translate gives {float(image.min()):g} to {float(image.max()):g}, expected [0, 1]; clip there"
+            )
+        if modes != [module.training for network in method.networks().values() for module in network.modules()]:
+            raise Broken("translate leaves networks in another mode than it found them in")
+        if changed_states(before) or not torch.equal(image, method.conclude(method.translate(source))):
+            raise Broken("translate draws at random; put the network into evaluation mode")
+
+
+def resumes_exactly(trial: MethodTrial) -> None:
+    """Two steps, a checkpoint, and two more are four steps."""
+    whole = ready(trial.method())
+    steps(trial, whole, range(2))
+    networks = {name: network.state_dict() for name, network in whole.networks().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        saved = checkpoint.save(Path(folder), 2, networks, {"method": whole.state_dict()}, config_hash="", keep=1)
+        found = checkpoint.read(saved)
+        weights, state = found.networks(), found.state()["method"]
+    steps(trial, whole, range(2, 4))
+    resumed = ready(trial.method(seed=1))
+    for name, network in resumed.networks().items():
+        network.load_state_dict(weights[name])
+    resumed.load_state_dict(state)
+    steps(trial, resumed, range(2, 4))
+    expected = weights_of(whole)
+    off = [name for name, tensor in weights_of(resumed).items() if not torch.equal(tensor, expected[name])]
+    if off:
+        raise Broken(
+            f"a resumed run differs in {off[0]}; let state_dict hold optimisers, counts and whatever else lasts"
+        )
+
+
+def trains_alike_under_a_seed(trial: MethodTrial) -> None:
+    """The same seed, the same weights, and nobody else's random state."""
+    found = []
+    for _ in range(2):
+        before = states()
+        method = ready(trial.method())
+        steps(trial, method, range(2))
+        if others := changed_states(before, but=("torch",)):
+            raise Broken(f"training changes the global state of {', '.join(others)}; use a generator of its own")
+        found.append(weights_of(method))
+    off = [name for name, tensor in found[0].items() if not torch.equal(tensor, found[1][name])]
+    if off:
+        raise Broken(
+            f"two runs under one seed differ in {off[0]}; draw from torch's generator, or key draws by the step"
+        )
+
+
+def leaves_its_batch_alone(trial: MethodTrial) -> None:
+    """A batch is not changed in place."""
+    method, batch = ready(trial.method()), trial.batch()
+    kept = batch.source.clone(), batch.target.clone()
+    torch.manual_seed(0)
+    method.training_step(batch, 0)
+    if not (torch.equal(kept[0], batch.source) and torch.equal(kept[1], batch.target)):
+        raise Broken("a training step changes its batch in place")
+
+
+def accumulates(trial: MethodTrial) -> None:
+    """`train.accumulate` batches to an update."""
+    method = ready(trial.method(accumulate=2))
+    before = weights_of(method)
+    values = steps(trial, method, [0], size=4)
+    if not all(bool(torch.isfinite(value).all()) for value in values.values()):
+        raise Broken("with `parts.accumulate` of 2 a value is not finite")
+    if all(torch.equal(before[name], tensor) for name, tensor in weights_of(method).items()):
+        raise Broken("with `parts.accumulate` of 2 a step trains nothing")
+
+
+def works_without_a_discriminator(trial: MethodTrial) -> None:
+    """Or says that it needs one."""
+    try:
+        method = ready(trial.method(adversary=False))
+        steps(trial, method, [0])
+    except MedtransError:
+        return
+    except (TypeError, AttributeError, KeyError, RuntimeError) as error:
+        raise Broken(
+            f"without a discriminator it raises {type(error).__name__}: {error}; raise medtrans.ConfigError "
+            "if it needs one"
+        ) from error
+
+
+def works_in_bfloat16(trial: MethodTrial) -> None:
+    """`train.precision: bf16-mixed`."""
+    method = ready(trial.method(), "bf16-mixed")
+    values = steps(trial, method, range(2))
+    if not all(bool(torch.isfinite(value).all()) for value in values.values()):
+        raise Broken("in bf16-mixed a value is not finite")
+    if method.translate(trial.batch().source).dtype != torch.float32:
+        raise Broken("in bf16-mixed translate gives no float32")
+
+
+def stays_alike_on_two_ranks(trial: MethodTrial) -> None:
+    """Each rank trains on its own patches, and both have the same weights."""
+    first, second = on_two_ranks(trial, _trained_on_rank)
+    off = [name for name, tensor in first.items() if not torch.allclose(tensor, second[name], atol=1e-5)]
+    if off:
+        raise Broken(
+            f"after two steps on two ranks {off[0]} differs between them; hand every trained network to Fabric"
+        )
+    alone = ready(trial.method())
+    if all(torch.equal(tensor, first[name]) for name, tensor in weights_of(alone).items()):
+        raise Broken("two steps on two ranks train nothing")
+
+
+def _trained_on_rank(trial: MethodTrial, rank: int) -> dict[str, Tensor]:
+    from lightning_fabric import Fabric
+
+    with launched(rank):
+        fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+        fabric.launch()
+        method = trial.method()
+        method.setup(fabric)
+        for step in range(2):
+            torch.manual_seed(100 * step + rank)
+            method.training_step(trial.batch(2 * step + rank), step)
+        return weights_of(method)
+
+
+METHOD_RULES: tuple[Rule[MethodTrial], ...] = (
+    *SHARED_RULES,
+    Rule("says what pairs it wants", says_what_pairs_it_wants),
+    Rule("names its networks", names_its_networks),
+    Rule("tells finite scalars", tells_finite_scalars),
+    Rule("trains its networks", trains_its_networks),
+    Rule("follows the schedule", follows_the_schedule),
+    Rule("translates", translates),
+    Rule("resumes exactly", resumes_exactly),
+    Rule("trains alike under one seed", trains_alike_under_a_seed),
+    Rule("leaves its batch as it was", leaves_its_batch_alone),
+    Rule("accumulates", accumulates),
+    Rule("works without a discriminator, or says why not", works_without_a_discriminator),
+    Rule("works under bfloat16 autocast", works_in_bfloat16),
+    Rule("stays alike on two ranks", stays_alike_on_two_ranks),
+)
+
+
+def check_method(
+    component: ComponentLike,
+    *,
+    options: Mapping[str, Any] | None = None,
+    patch_size: Sides | None = None,
+    channels: Sequence[tuple[int, int]] | None = None,
+    losses: Mapping[str, ComponentLike] | None = None,
+    discriminator: bool | None = None,
+    excused: Mapping[str, str] | None = None,
+) -> tuple[Verdict, ...]:
+    """Try a method against its contract, with small networks; returns the verdict on each rule.
+
+    Settings that are not given are taken from the component's own `trial`.
+
+    Args:
+        component: a `Component`, the class itself, or a name as a config writes it.
+        options: as a config gives them.
+        patch_size: sides of the patch in voxels; 8 each if not given.
+        channels: pairs of source and target channels it must work with; (1, 1) and (2, 1) if not given.
+        losses: by the name a config would give them; an absolute difference and an adversarial loss if not given.
+        discriminator: whether it is tried with one; it is if not given.
+        excused: rules that need not hold, each with the reason.
+
+    Raises:
+        ConformanceError: lists every rule that is broken, with what to do.
+        ConfigError: there is no such component, setting or rule.
+    """
+    given = {
+        "options": options,
+        "patch_size": patch_size,
+        "channels": channels,
+        "losses": losses,
+        "discriminator": discriminator,
+        "excused": excused,
+    }
+    trial = make_trial(MethodTrial, component, given)
+    verdicts = judge(METHOD_RULES, trial, trial.excused)
+    enforce(str(trial), verdicts)
+    return verdicts

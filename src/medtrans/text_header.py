@@ -1,0 +1,119 @@
+"""Owns text headers of images: fields by name, whole numbers and numbers in them, and the file their voxels are in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medtrans.image_layout import Layout
+from medtrans.placement import affine_fault
+
+__all__ = ["LARGEST_HEADER", "RAS_OF_LPS", "Described", "Fields", "own_name"]
+
+LARGEST_HEADER = 2**18
+"""Bytes in which a header must end; what writers put into comments and keys of their own fits many times."""
+
+RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""World positions right, anterior, superior from those left, posterior, superior."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_WHOLE = re.compile(r"\d{1,12}")
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What a sound text header says.
+
+    Args:
+        layout: shape, type and place; the offset counts in `data`.
+        data: the file with the voxels: the header's own, or one beside it.
+        packing: how its voxels are compressed, all to the end of the file.
+        fields: which fields say how many bytes the voxels take.
+        reader: SimpleITK's name of the format.
+    """
+
+    layout: Layout
+    data: Path
+    packing: Literal["zlib", "gzip"] | None
+    fields: str
+    reader: Literal["MetaImageIO", "NrrdImageIO"]
+
+
+class Fields:
+    """The fields of a header, and what is found wrong with them.
+
+    Args:
+        values: by name.
+        begin: bytes before the voxels, where they follow the header.
+    """
+
+    def __init__(self, values: Mapping[str, str], begin: int) -> None:
+        self.values = values
+        self.begin = begin
+        self.faults: list[str] = []
+
+    def fault(self, name: str, expected: str, advice: str = "Export the scan again") -> None:
+        """Say what was found in a field, what was expected and what to do."""
+        found = repr(_short(self.values[name])) if name in self.values else "none"
+        self.faults.append(f"{name}: found {found}, expected {expected}. {advice}.")
+
+    def one_of(self, name: str, known: Mapping[str, Any], expected: str, advice: str) -> Any:
+        """What the field's text stands for, in any case of letters; None and a fault where it is unknown."""
+        text = self.values.get(name, "").lower()
+        if text in known:
+            return known[text]
+        self.fault(name, expected, advice)
+        return None
+
+    def shape(self, name: str, axes: str) -> tuple[int, int, int] | None:
+        """Three sides of at least 2 voxels; the field `axes` says how many there are."""
+        words = self.values.get(name, "").split()
+        if self.values.get(axes, "") != "3":
+            self.fault(axes, "3: one 3-D volume", "Extract one volume; medtrans is for 3-D")
+        elif len(words) != 3 or not all(_WHOLE.fullmatch(word) for word in words):
+            self.fault(name, "three whole numbers")
+        elif min(int(word) for word in words) < 2:
+            self.fault(name, "at least 2 voxels a side", "Exclude it: medtrans is for 3-D")
+        else:
+            i, j, k = (int(word) for word in words)
+            return i, j, k
+        return None
+
+    def numbers(self, name: str, count: int, text: str | None = None) -> np.ndarray | None:
+        """So many finite numbers, from the field or from `text` made of it."""
+        words = (self.values.get(name, "") if text is None else text).split()
+        if len(words) == count and all(_NUMBER.fullmatch(word) for word in words):
+            found = np.array([float(word) for word in words])
+            if np.isfinite(found).all():
+                return found
+        self.fault(name, f"{count} finite numbers")
+        return None
+
+    def neutral(self, name: str, harmless: Sequence[str], advice: str) -> None:
+        """A field that may be missing, and must not say more than that all is as usual."""
+        if name in self.values and self.values[name].lower() not in harmless:
+            self.fault(name, harmless[0], advice)
+
+    def affine(self, name: str, affine: np.ndarray) -> np.ndarray:
+        """The affine, with a fault where it places nothing."""
+        if fault := affine_fault(affine):
+            self.faults.append(f"{name}: {fault}. Export the scan again.")
+        return affine
+
+
+def own_name(path: Path, name: str) -> str | None:
+    """Why a data file's name is none of a file in the header's own folder, or None where it is."""
+    if not name or name.startswith((".", "LIST")) or re.search(r"[/\\:*?%<>|\"\x00-\x1f\x7f]", name):
+        return "the plain name of one file in the same folder"
+    if name == path.name:
+        return "another file than the header"
+    return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

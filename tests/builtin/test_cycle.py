@@ -1,0 +1,386 @@
+"""Training without pairs: what is compared with what, who is updated by what, and what is kept."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+import medtrans
+from medtrans import ConfigError, CycleMethod, Parts
+from medtrans.builtin.discriminators.multires_unet import MultiResUNet
+from medtrans.builtin.discriminators.patchgan import PatchGAN
+from medtrans.builtin.generators.mdaunet import MDAUNet
+from medtrans.builtin.losses.adversarial import LSGAN
+from medtrans.builtin.losses.voxel import L1
+from medtrans.components import WeightedLoss
+from medtrans.optimizers import SGD, Adam
+from medtrans.ramp import Ramp
+from medtrans.types import Batch, DiscriminatorOutput, Loss, LossInputs, Pyramid
+
+NETWORKS = ("generator", "generator_back", "discriminator", "discriminator_back")
+
+
+class Affine(nn.Module):
+    """`gain * image + shift`, so that every term can be worked out by hand."""
+
+    def __init__(self, gain: float = 1.0, shift: float = 0.0) -> None:
+        super().__init__()
+        self.gain, self.shift = nn.Parameter(torch.tensor(gain)), nn.Parameter(torch.tensor(shift))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.gain * image + self.shift
+
+
+class Mean(nn.Module):
+    """One logit an image: a weight times its mean intensity. Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
+        self.seen.append((candidate[0].detach().clone(), source[0].detach().clone()))
+        return DiscriminatorOutput((self.weight * candidate[0].mean(dim=(1, 2, 3, 4)),))
+
+
+def losses(cycle: float | Ramp = 10.0, adversarial: float = 2.0) -> dict[str, WeightedLoss]:
+    return {"l1": WeightedLoss(L1(1), cycle), "lsgan": WeightedLoss(LSGAN(), adversarial)}
+
+
+def parts(**changed: Any) -> Parts:
+    gains = iter((2.0, 0.25))
+    given = {
+        "make_generator": lambda _source, _target: Affine(next(gains)),
+        "make_discriminator": lambda _source, _target: Mean(),
+        "losses": losses(),
+        "make_optimizer": lambda params, _role: SGD(lr=1e-3, momentum=0.0).make(params),
+        "learning_rate_factor": lambda _step, _role: 1.0,
+        "source_channels": 1,
+        "target_channels": 1,
+        "epoch_steps": 10,
+        "accumulate": 1,
+    }
+    return Parts(**{**given, **changed})
+
+
+def real_parts(**changed: Any) -> Parts:
+    """Real networks, several levels of the prediction, and an optimiser with a memory."""
+    given = {
+        "make_generator": lambda source, target: MDAUNet(
+            source, target, width=4, growth=(2, 2), n_rdb=1, rdb_layers=2, decoder_convs=1, spectral_norm=False
+        ),
+        "make_discriminator": lambda source, target: PatchGAN(source, target, width=4, layers=1),
+        "losses": {"l1": WeightedLoss(L1(2), 10.0), "lsgan": WeightedLoss(LSGAN(), 2.0)},
+        "make_optimizer": lambda params, _role: Adam(lr=1e-3).make(params),
+    }
+    return parts(**{**given, **changed})
+
+
+def method(given: Parts | None = None, *, fabric: bool = True, **options: Any) -> CycleMethod:
+    torch.manual_seed(0)
+    made = CycleMethod(given or parts(), **options)
+    if fabric:
+        made.setup(Fabric(accelerator="cpu", devices=1))
+    return made
+
+
+def batch(seed: int = 0, size: int = 2, *, masked: bool = False) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    source, target = torch.rand((2, size, 1, 8, 8, 8), generator=draw)
+    masks = (torch.rand((2, size, 1, 8, 8, 8), generator=draw) < 0.5).float()
+    return Batch(source, target, masks[0] if masked else None, tuple(range(size)), masks[1] if masked else None)
+
+
+def weights(made: CycleMethod) -> dict[str, Tensor]:
+    return {
+        f"{network}.{name}": tensor.clone()
+        for network, module in made.networks().items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """The networks of which some weight changed."""
+    return {name.partition(".")[0] for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+
+
+def test_every_term_is_cyclegans() -> None:
+    made, data = method(identity=0.5, pool_size=0), batch()
+    s, t = data.source, data.target
+    fake_t, fake_s = 2.0 * s, 0.25 * t
+
+    values = made.training_step(data, 0)
+
+    def close(name: str, expected: Tensor) -> None:
+        torch.testing.assert_close(values[name], expected, rtol=1e-5, atol=1e-6)
+
+    close("l1_cycle", (0.25 * fake_t - s).abs().mean())
+    close("l1_cycle_back", (2.0 * fake_s - t).abs().mean())
+    close("l1_identity", (2.0 * t - t).abs().mean())
+    close("l1_identity_back", (0.25 * s - s).abs().mean())
+    close("lsgan", (fake_t.mean(dim=(1, 2, 3, 4)) - 1).square().mean() / 2)
+    close("lsgan_back", (fake_s.mean(dim=(1, 2, 3, 4)) - 1).square().mean() / 2)
+    close(
+        "generator",
+        10 * (values["l1_cycle"] + values["l1_cycle_back"])
+        + 5 * (values["l1_identity"] + values["l1_identity_back"])
+        + 2 * (values["lsgan"] + values["lsgan_back"]),
+    )
+    for name, real, fake in (("discriminator", t, fake_t), ("discriminator_back", s, fake_s)):
+        called_real, called_fake = (image.mean(dim=(1, 2, 3, 4)) for image in (real, fake))
+        close(name, ((called_real - 1).square().mean() + called_fake.square().mean()) / 2)
+
+
+def test_the_gradient_of_both_generators_is_that_of_the_whole_sum() -> None:
+    made, data = method(identity=0.5, pool_size=0), batch()
+    there, back = torch.tensor(2.0, requires_grad=True), torch.tensor(0.25, requires_grad=True)
+    s, t = data.source, data.target
+    total = 10 * ((back * there * s - s).abs().mean() + (there * back * t - t).abs().mean())
+    total = total + 5 * ((there * t - t).abs().mean() + (back * s - s).abs().mean())
+    for fake in (there * s, back * t):
+        total = total + (fake.mean(dim=(1, 2, 3, 4)) - 1).square().mean()
+    total.backward()
+
+    made.training_step(data, 0)
+
+    torch.testing.assert_close(made.networks()["generator"].gain.detach(), 2.0 - 1e-3 * there.grad)
+    torch.testing.assert_close(made.networks()["generator_back"].gain.detach(), 0.25 - 1e-3 * back.grad)
+
+
+def test_a_step_updates_all_four_networks_and_only_the_discriminators_by_their_own_terms() -> None:
+    made = method()
+    before = weights(made)
+    made.training_step(batch(), 0)
+    assert moved(before, weights(made)) == set(NETWORKS)
+
+    class NothingForTheDiscriminator(LSGAN):
+        def discriminator_loss(self, inputs: LossInputs) -> Tensor | None:  # type: ignore[override]  # it has none
+            return None
+
+    made = method(parts(losses=losses() | {"lsgan": WeightedLoss(NothingForTheDiscriminator(), 1.0)}))
+    before = weights(made)
+    values = made.training_step(batch(), 0)
+    assert moved(before, weights(made)) == {"generator", "generator_back"}
+    assert "discriminator" not in values
+    assert all(parameter.requires_grad for network in made.networks().values() for parameter in network.parameters())
+
+
+def test_discriminators_judge_without_a_source() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def make(source: int, target: int) -> nn.Module:
+        asked.append((source, target))
+        return Mean()
+
+    made = method(
+        parts(make_discriminator=make, source_channels=2, target_channels=3, make_generator=Widening), identity=0
+    )
+    data = batch()
+    made.training_step(Batch(data.source.expand(2, 2, 8, 8, 8), data.target.expand(2, 3, 8, 8, 8), None, (0, 1)), 0)
+    assert asked == [(0, 3), (0, 2)]
+    for name, channels in (("discriminator", 3), ("discriminator_back", 2)):
+        seen = made.networks()[name].seen
+        assert {(candidate.shape[1], source.shape[1]) for candidate, source in seen} == {(channels, 0)}
+
+
+class Widening(nn.Module):
+    """From any number of channels to any other."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(in_channels, out_channels, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.conv(image)
+
+
+def test_other_channels_leave_no_identity() -> None:
+    with pytest.raises(ConfigError, match=r"found 2 and 1\. Set identity: 0"):
+        method(parts(source_channels=2))
+
+
+def test_without_identity_nothing_is_compared_with_itself() -> None:
+    values = method(identity=0).training_step(batch(), 0)
+    assert not [name for name in values if "identity" in name]
+    torch.testing.assert_close(
+        values["generator"],
+        10 * (values["l1_cycle"] + values["l1_cycle_back"]) + 2 * (values["lsgan"] + values["lsgan_back"]),
+    )
+
+
+def test_what_cannot_train_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs a discriminator"):
+        method(parts(make_discriminator=None))
+    with pytest.raises(ConfigError, match="compares images, such as l1; found lsgan"):
+        method(parts(losses={"lsgan": WeightedLoss(LSGAN(), 1.0)}))
+    with pytest.raises(ConfigError, match="is adversarial, such as lsgan; found l1"):
+        method(parts(losses={"l1": WeightedLoss(L1(1), 1.0)}))
+
+
+def test_a_method_that_only_translates_has_no_losses() -> None:
+    made = method(parts(losses={}), fabric=False)
+    assert made.translate(torch.full((1, 1, 4, 4, 4), 0.4)).unique().tolist() == pytest.approx([0.8])
+
+
+def test_translation_goes_from_source_to_target_and_is_clipped() -> None:
+    translated = method(fabric=False).translate(torch.tensor([-1.0, 0.25, 0.9]).reshape(1, 1, 3, 1, 1))
+    assert translated.flatten().tolist() == [0.0, 0.5, 1.0]
+
+
+def test_a_mask_is_that_of_the_image_compared_with() -> None:
+    seen: list[tuple[float, float]] = []
+
+    class Looking(Loss):
+        def forward(self, inputs: LossInputs) -> Tensor:
+            assert inputs.mask is not None
+            seen.append((float(inputs.target[0].sum()), float(inputs.mask.sum())))
+            return inputs.prediction[0].mean()
+
+    data = batch(masked=True)
+    method(parts(losses=losses() | {"l1": WeightedLoss(Looking(), 1.0)})).training_step(data, 0)
+    source = (float(data.source.sum()), float(data.mask.sum()))
+    target = (float(data.target.sum()), float(data.target_mask.sum()))
+    assert seen == [source, target, target, source]  # cycle and identity there, cycle and identity back
+
+
+def test_a_ramped_weight_follows_the_step() -> None:
+    given = parts(losses=losses(cycle=Ramp(0.0, 1.0, 10), adversarial=0.0), learning_rate_factor=lambda *_: 0.0)
+    made = method(given, identity=0)
+    values = [made.training_step(batch(), step) for step in (0, 5)]
+    assert float(values[0]["generator"]) == 0
+    torch.testing.assert_close(values[1]["generator"], 0.5 * (values[1]["l1_cycle"] + values[1]["l1_cycle_back"]))
+
+
+def test_each_role_has_its_learning_rate() -> None:
+    rates = {"generator": 1.0, "discriminator": 0.0}
+    made = method(parts(learning_rate_factor=lambda _step, role: rates[role]))
+    before = weights(made)
+    made.training_step(batch(), 0)
+    assert moved(before, weights(made)) == {"generator", "generator_back"}
+
+
+def test_accumulated_chunks_give_the_gradient_of_the_whole_batch() -> None:
+    whole, parted = (method(parts(accumulate=count), pool_size=0) for count in (1, 2))
+    for made in (whole, parted):
+        made.training_step(batch(size=4), 0)
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(tensor, weights(parted)[name])
+
+
+def test_gradients_are_clipped_for_each_network() -> None:
+    values = method(clip_norm=1e-3).training_step(batch(), 0)
+    assert {f"{name}_gradient_norm" for name in NETWORKS} <= set(values)
+    made = method(parts(make_optimizer=lambda params, _role: SGD(lr=1.0, momentum=0.0).make(params)), clip_norm=1e-3)
+    before = weights(made)
+    made.training_step(batch(), 0)
+    for name in NETWORKS:
+        change = [weights(made)[key] - old for key, old in before.items() if key.partition(".")[0] == name]
+        assert float(torch.stack([one.norm() for one in change]).norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_pool_shows_each_discriminator_older_predictions_of_its_own_direction() -> None:
+    frozen = parts(learning_rate_factor=lambda *_: 0.0)
+    made = method(frozen, pool_size=2)
+    batches = [batch(seed) for seed in range(8)]
+    for step, data in enumerate(batches):
+        made.training_step(data, step)
+    for name, gain, image in (("discriminator", 2.0, "source"), ("discriminator_back", 0.25, "target")):
+        # Each step shows the real and the fresh one for the generators, then the real and the pool's.
+        shown = [candidate for candidate, _ in made.networks()[name].seen[3::4]]
+        fresh = [gain * getattr(data, image) for data in batches]
+        older = [
+            step for step, (one, other) in enumerate(zip(shown, fresh, strict=True)) if not torch.equal(one, other)
+        ]
+        assert older
+        every = torch.cat(fresh)
+        assert all(any(torch.equal(patch, one) for one in every) for candidate in shown for patch in candidate)
+
+
+def test_networks_are_named_and_the_average_follows_the_generator_of_targets() -> None:
+    assert tuple(method().networks()) == NETWORKS
+    made = method(real_parts(), ema=0.5)
+    assert tuple(made.networks()) == (*NETWORKS, "generator_average")
+    made.training_step(batch(), 0)
+    generator, average = (dict(made.networks()[name].named_parameters()) for name in ("generator", "generator_average"))
+    assert all(not torch.equal(average[name], tensor) for name, tensor in generator.items() if tensor.ndim > 1)
+    source = torch.rand(1, 1, 8, 8, 8)
+    by_average = made.networks()["generator_average"].eval()(source)[0].clamp(0, 1)
+    torch.testing.assert_close(made.translate(source), by_average.detach())
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "pool_size": 3, "clip_norm": 1.0}])
+def test_a_state_taken_up_goes_on_as_if_nothing_had_happened(options: dict[str, Any]) -> None:
+    whole = method(real_parts(), **options)
+    for step in range(4):
+        whole.training_step(batch(step), step)
+    first = method(real_parts(), **options)
+    for step in range(2):
+        first.training_step(batch(step), step)
+    second = method(real_parts(), fabric=False, **options)
+    for name, network in second.networks().items():
+        network.load_state_dict(first.networks()[name].state_dict())
+    second.load_state_dict(first.state_dict())
+    second.setup(Fabric(accelerator="cpu", devices=1))
+    for step in range(2, 4):
+        second.training_step(batch(step), step)
+    assert moved(weights(whole), weights(second)) == set()
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_trains_and_translates_in_either_precision_with_several_levels(precision: str) -> None:
+    made = method(
+        real_parts(make_discriminator=lambda source, target: MultiResUNet(source, target, width=2, convs=1, levels=2)),
+        fabric=False,
+    )
+    made.setup(Fabric(accelerator="cpu", devices=1, precision=precision))
+    values = made.training_step(batch(), 0)
+    assert all(bool(torch.isfinite(value).all()) for value in values.values())
+    assert made.translate(torch.rand(1, 1, 8, 8, 8)).dtype == torch.float32
+
+
+class Curve(nn.Module):
+    """A small network of an image's mean intensity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(1, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+
+    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
+        return DiscriminatorOutput((self.body(candidate[0].mean(dim=(1, 2, 3, 4))[:, None]),))
+
+
+def test_it_learns_a_translation_without_a_single_pair() -> None:
+    """Sources are dark and targets bright; the images of a batch have nothing else to do with each other."""
+    given = parts(
+        make_generator=lambda _source, _target: Affine(),
+        make_discriminator=lambda _source, _target: Curve(),
+        losses=losses(cycle=1.0),
+        make_optimizer=lambda params, role: Adam(lr=0.01 if role == "generator" else 0.02, betas=(0.5, 0.999)).make(
+            params
+        ),
+    )
+    made = method(given, identity=0, ema=0.95)
+    draw = torch.Generator().manual_seed(1)
+    for step in range(250):
+        dark, bright = 0.3 * torch.rand((2, 4, 1, 4, 4, 4), generator=draw)
+        made.training_step(Batch(dark, bright + 0.5, None, (0, 1, 2, 3)), step)
+    assert float(made.translate(torch.full((1, 1, 4, 4, 4), 0.15)).mean()) == pytest.approx(0.65, abs=0.05)
+
+
+def test_nothing_else_knows_of_it() -> None:
+    """A method is a plugin: its name stands in its own file and in the list of what is offered."""
+    home = Path(inspect.getfile(medtrans)).parent
+    assert CycleMethod.pairing == "unpaired"
+    naming = {
+        str(path.relative_to(home))
+        for path in home.rglob("*.py")
+        if "CycleMethod" in (text := path.read_text(encoding="utf-8")) or "methods.cycle" in text
+    }
+    assert naming == {"builtin/methods/cycle.py", "builtin/__init__.py", "__init__.py"}

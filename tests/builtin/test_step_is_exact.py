@@ -1,0 +1,164 @@
+"""The paired step saves work and memory without changing the function: against a step that saves nothing."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts
+from medtrans.builtin.losses.adversarial import Relativistic
+from medtrans.builtin.losses.perceptual_25d import Perceptual25D
+from medtrans.builtin.losses.voxel import L1
+from medtrans.components import WeightedLoss
+from medtrans.optimizers import Adam
+from medtrans.types import Batch, LossInputs, pyramid
+from tests.naive_step import AllViewsAtOnce, NaivePair
+
+VGG = {"weights": "random", "taps": ("relu2_1",)}
+TINY = {"preset": "tiny", "width": 4, "growth": (2, 2)}
+WEIGHTS = {"l1": 1.0, "perceptual": 0.5, "adversarial": 0.1}
+
+
+def losses(perceptual: type[Perceptual25D], levels: int, **changes: Any) -> dict[str, Any]:
+    return {"l1": L1(levels), "perceptual": perceptual(**{**VGG, **changes}), "adversarial": Relativistic()}
+
+
+def both(
+    generator: dict[str, Any], discriminator: dict[str, Any], dtype: torch.dtype = torch.float64, **changes: Any
+) -> tuple[PairedMethod, NaivePair]:
+    """Ours, outside Fabric, which gives float32 back, and the naive step with the same weights."""
+    torch.manual_seed(0)
+    levels = discriminator["levels"]
+    made = PairedMethod(
+        Parts(
+            # Spectral norm moves on each forward, of which the naive generator has two.
+            make_generator=lambda *_: MDAUNet(1, 1, spectral_norm=False, **generator),
+            make_discriminator=lambda *_: MultiResUNet(1, 1, **discriminator),
+            losses={
+                name: WeightedLoss(loss, WEIGHTS[name])
+                for name, loss in losses(Perceptual25D, levels, **changes).items()
+            },
+            make_optimizer=lambda params, _role: Adam(lr=1e-3).make(params),
+            learning_rate_factor=lambda _step, _role: 1.0,
+            source_channels=1,
+            target_channels=1,
+            epoch_steps=10,
+            accumulate=1,
+        )
+    )
+    networks = {name: network.to(dtype) for name, network in made.networks().items()}
+    made.losses.to(dtype)
+    copies = copy.deepcopy(networks)
+    weighted = {
+        name: (loss.to(dtype), WEIGHTS[name]) for name, loss in losses(AllViewsAtOnce, levels, **changes).items()
+    }
+    return made, NaivePair(copies["generator"], copies["discriminator"], weighted, 1e-3)
+
+
+def tiny() -> tuple[PairedMethod, NaivePair]:
+    return both(TINY, {"width": 2, "convs": 1, "levels": 2})
+
+
+def batch(seed: int, side: int = 12) -> Batch:
+    source = torch.rand((1, 1, side, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return Batch(source, 1 - source, None, (0,))
+
+
+def test_gradients_are_those_of_the_naive_step_over_three_steps() -> None:
+    made, other = tiny()
+    for step in range(3):
+        made.training_step(batch(step), step)
+        other.step(batch(step), step)
+        for role, network in made.networks().items():
+            found = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
+            wanted = torch.cat([gradient.flatten() for gradient in other.gradients[role]])
+            assert wanted.abs().max() > 0
+            assert (found - wanted).norm() <= 1e-12 * wanted.norm(), (step, role)
+
+
+@pytest.mark.slow
+def test_the_step_does_less_work_than_the_naive_one() -> None:
+    """With the paper's generator: a quarter of its work is one forward, which serves both updates."""
+    made, other = both({}, {"levels": 4}, torch.float32, taps=("relu3_4",))
+    image, counts = batch(0, 16).source.float(), []
+    given = Batch(image, 1 - image, None, (0,))
+    for one in (lambda: other.step(given, 0), lambda: made.training_step(given, 0)):
+        with FlopCounterMode(display=False) as counter:
+            one()
+        counts.append(counter.get_total_flops())
+    assert counts[0] >= 1.06 * counts[1]
+
+
+class Reads(TorchDispatchMode):
+    """Counts the tensors whose value Python asks for, each of which waits for the device."""
+
+    found = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_a_step_waits_for_no_value(clip_norm: float | None) -> None:
+    made, _ = tiny()
+    made.setup(Fabric(accelerator="cpu", devices=1, precision="64-true"))
+    made.clip_norm = clip_norm
+    made.training_step(batch(0), 0)
+    with Reads() as reads:
+        values = made.training_step(batch(1), 1)
+        assert reads.found == 0
+        values["generator"].item()
+    assert reads.found == 1
+
+
+@contextmanager
+def remembered() -> Iterator[Callable[[], int]]:
+    """The most bytes that were kept for a backward pass at one time, counting each storage once."""
+    alive: dict[int, list[int]] = {}
+    now = peak = 0
+
+    def forget(key: int) -> None:
+        nonlocal now
+        alive[key][1] -= 1
+        if alive[key][1] == 0:
+            now -= alive.pop(key)[0]
+
+    class Kept:
+        def __init__(self, tensor: Tensor) -> None:
+            self.tensor = tensor
+
+    def pack(tensor: Tensor) -> Kept:
+        nonlocal now, peak
+        storage, kept = tensor.untyped_storage(), Kept(tensor)
+        entry = alive.setdefault(storage.data_ptr(), [storage.nbytes(), 0])
+        now += storage.nbytes() if entry[1] == 0 else 0
+        entry[1] += 1
+        peak = max(peak, now)
+        weakref.finalize(kept, forget, storage.data_ptr())
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
+        yield lambda: peak
+
+
+def test_the_perceptual_loss_keeps_at_most_a_third_of_all_views_at_once() -> None:
+    draw, peaks = torch.Generator().manual_seed(0), []
+    target = torch.rand((1, 1, 24, 24, 24), generator=draw)
+    for kind in (AllViewsAtOnce, Perceptual25D):
+        loss = kind(**VGG)
+        prediction = torch.rand((1, 1, 24, 24, 24), generator=draw).requires_grad_()
+        with remembered() as most:
+            loss(LossInputs((), pyramid(target, 1), (prediction,), None, None, None, 0, "generator")).backward()
+        peaks.append(most())
+    assert 0 < peaks[1] <= peaks[0] / 3

@@ -1,0 +1,128 @@
+"""The kit finds each rule that a callback breaks, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from medtrans import Callback
+from medtrans.testing.callback import CALLBACK_RULES
+from medtrans.testing.trial import SHARED_RULES
+
+from .broken import Breaks, broken_rules
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a callback leaves in the working directory is left in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+class Sound(Callback):
+    """Writes the steps into the run's folder."""
+
+    def on_start(self, run):
+        self.file = run.folder / "steps.txt"
+        self.lines = []
+
+    def on_step(self, step, values):
+        self.lines.append(f"{step} {float(values['generator'])}")
+
+    def on_end(self, step, error):
+        self.file.write_text("\n".join(self.lines))
+
+
+class Misspelt(Sound):
+    """Has a hook that nobody calls."""
+
+    def on_steps(self, step, values):
+        raise NotImplementedError
+
+
+class NoEndWithoutValidation(Sound):
+    """Relies on a validation."""
+
+    def on_validation(self, step, means, cases):
+        self.means = means
+
+    def on_checkpoint(self, step, folder):
+        self.lines.append(f"{self.means['psnr']}")
+
+
+class NeedsAStep(Sound):
+    """Relies on a step."""
+
+    def on_step(self, step, values):
+        self.last = step
+
+    def on_end(self, step, error):
+        self.file.write_text(f"{self.last}")
+
+
+class Meddling(Sound):
+    """Changes the values it is shown."""
+
+    def on_step(self, step, values):
+        values["generator"].mul_(2)
+
+
+class Drawing(Sound):
+    """Draws from Python's global generator."""
+
+    def on_step(self, step, values):
+        random.random()
+
+
+class Chatty(Sound):
+    """Prints."""
+
+    def on_step(self, step, values):
+        print("step", step)  # noqa: T201 -- the fault
+
+
+class Littering(Sound):
+    """Writes where the command was called."""
+
+    def on_checkpoint(self, step, folder):
+        Path(f"{id(self)}.txt").touch()
+
+
+BREAKING = [
+    Breaks("names hooks that exist", Misspelt, "on_steps is never called; did you mean 'on_step'?"),
+    Breaks("watches a whole run", NoEndWithoutValidation, "raised AttributeError"),
+    Breaks("ends without a step", NeedsAStep, "raised AttributeError"),
+    Breaks("changes nothing", Meddling, "the values of a step"),
+    Breaks("leaves global random states alone", Drawing, "the global state of random"),
+    Breaks("keeps stdout clean", Chatty, "prints 'step 1' on stdout"),
+    Breaks("writes inside the run", Littering, "in the working directory"),
+]
+
+
+def test_a_sound_callback_breaks_no_rule() -> None:
+    assert broken_rules("callback", Sound) == {}
+
+
+@pytest.mark.parametrize("case", BREAKING, ids=str)
+def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
+    found = broken_rules("callback", case.factory, **case.settings)
+
+    assert list(found) == [case.rule]
+    assert case.saying in found[case.rule]
+
+
+def test_every_rule_has_a_callback_that_breaks_it() -> None:
+    shared = {rule.sentence for rule in SHARED_RULES}
+    assert {case.rule for case in BREAKING} == {rule.sentence for rule in CALLBACK_RULES} - shared
+
+
+def test_a_fake_service_can_be_put_in_place() -> None:
+    drives = []
+
+    def around(drive):
+        drives.append(drive)
+        drive()
+
+    assert broken_rules("callback", Sound, around=around) == {}
+    assert len(drives) > 5

@@ -1,0 +1,154 @@
+"""The kit finds each rule that a dataset breaks, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medtrans import Case, Dataset, Volume
+from medtrans.testing.dataset import DATASET_RULES
+from medtrans.testing.trial import SHARED_RULES
+from medtrans.volume import write
+
+from .broken import Breaks, broken_rules
+
+NAMES = ("delta", "alpha", "charlie", "bravo", "echo", "golf", "foxtrot", "hotel")
+
+
+def volume(seed: int = 0, shift: float = 0.0) -> Volume:
+    affine = np.eye(4)
+    affine[0, 3] = shift
+    return Volume(np.random.default_rng(seed).random((8, 8, 8), np.float32), affine)
+
+
+class Sound(Dataset):
+    """Cases that are drawn when they are asked for."""
+
+    def cases(self) -> Sequence[Case]:
+        return [Case(name, name, self.images(number)) for number, name in enumerate(sorted(NAMES))]
+
+    def images(self, number: int) -> dict[str, object]:
+        return {"t1": lambda: volume(number), "t2": lambda: volume(number + 100)}
+
+
+class Arrays(Sound):
+    """Gives volumes instead of functions."""
+
+    def images(self, number: int) -> dict[str, object]:
+        return {"t1": volume(number)}
+
+
+class SameName(Sound):
+    """Tells cases apart by capitals."""
+
+    def cases(self) -> Sequence[Case]:
+        return [Case("Case", "a", self.images(0)), Case("case", "b", self.images(1))]
+
+
+class SplitSubject(Sound):
+    """Tests on whom it trains on."""
+
+    def cases(self) -> Sequence[Case]:
+        return [Case("a1", "a", self.images(0), "train"), Case("a2", "a", self.images(1), "test")]
+
+
+class Unordered(Sound):
+    """Lists a set."""
+
+    def cases(self) -> Sequence[Case]:
+        return [Case(name, name, self.images(0)) for name in {*NAMES}]
+
+
+class Eager(Sound):
+    """Draws everything at once."""
+
+    def images(self, number: int) -> dict[str, object]:
+        made = Volume(np.random.default_rng(number).random((48, 48, 48)), np.eye(4))
+        return {"t1": lambda: made}
+
+
+class Reading(Dataset):
+    """Opens each file to list it.
+
+    Args:
+        root: folder of the files.
+    """
+
+    def __init__(self, *, root: Path) -> None:
+        self.root = root
+
+    def cases(self) -> Sequence[Case]:
+        paths = sorted(self.root.glob("*.nii"))
+        for path in paths:
+            path.read_bytes()
+        return [Case(path.stem, path.stem, {"t1": path}) for path in paths]
+
+
+class Apart(Sound):
+    """Puts the images of a case in two places."""
+
+    def images(self, number: int) -> dict[str, object]:
+        return {"t1": lambda: volume(number), "t2": lambda: volume(number, shift=500.0)}
+
+
+class Restless(Sound):
+    """Draws another image each time."""
+
+    def images(self, number: int) -> dict[str, object]:
+        return {"t1": lambda: Volume(np.random.default_rng().random((8, 8, 8)), np.eye(4))}
+
+
+class Drawing(Sound):
+    """Draws from Python's global generator."""
+
+    def images(self, number: int) -> dict[str, object]:
+        def made() -> Volume:
+            random.random()
+            return volume(number)
+
+        return {"t1": made}
+
+
+BREAKING = [
+    Breaks("lists cases", Arrays, "neither a pathlib.Path nor a function"),
+    Breaks("names each case once", SameName, "'Case' and 'case'"),
+    Breaks("keeps subjects in one split", SplitSubject, "stands in two splits, train and test"),
+    Breaks("keeps its order", Unordered, "another process lists the cases in another order"),
+    Breaks("reads nothing to list", Eager, "give functions that make volumes when asked"),
+    Breaks("gives volumes that lie together", Apart, "t2 and t1 do not overlap"),
+    Breaks("gives the same volumes again", Restless, "differs when it is asked for again"),
+    Breaks("leaves global random states alone", Drawing, "the global state of random"),
+]
+
+
+def test_a_sound_dataset_breaks_no_rule() -> None:
+    assert broken_rules("dataset", Sound) == {}
+
+
+@pytest.mark.parametrize("case", BREAKING, ids=str)
+def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
+    found = broken_rules("dataset", case.factory, **case.settings)
+
+    # What is no volume cannot be looked at either.
+    assert next(iter(found)) == case.rule
+    assert case.factory is Arrays or list(found) == [case.rule]
+    assert case.saying in found[case.rule]
+
+
+def test_a_dataset_that_opens_files_to_list_them_is_found(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(volume(), tmp_path / f"{name}.nii")
+
+    found = broken_rules("dataset", Reading, options={"root": tmp_path})
+
+    assert list(found) == ["reads nothing to list"]
+    assert "listing the cases opens a.nii and 1 more" in found["reads nothing to list"]
+
+
+def test_every_rule_has_a_dataset_that_breaks_it() -> None:
+    shared = {rule.sentence for rule in SHARED_RULES}
+    assert {case.rule for case in BREAKING} == {rule.sentence for rule in DATASET_RULES} - shared

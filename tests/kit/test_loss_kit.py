@@ -1,0 +1,208 @@
+"""The kit finds each rule that a loss breaks, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medtrans.testing.loss import LOSS_RULES
+from medtrans.testing.trial import SHARED_RULES
+from medtrans.types import Loss, LossInputs, batch_mean
+
+from .broken import Breaks, broken_rules
+
+SMALL = {"patch_size": (8, 8, 8)}
+
+
+class Sound(Loss):
+    """The mean absolute difference."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return batch_mean((inputs.prediction[0] - inputs.target[0].detach()).abs())
+
+
+class Adversarial(Loss):
+    """Least squares."""
+
+    adversarial = True
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return batch_mean((inputs.fake.logits[0] - 1).square())
+
+    def discriminator_loss(self, inputs: LossInputs) -> Tensor:
+        return batch_mean((inputs.real.logits[0] - 1).square()) + batch_mean(inputs.fake.logits[0].square())
+
+
+class PerCase(Sound):
+    """A number for each case."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return super().forward(inputs).expand(1)
+
+
+class Detached(Sound):
+    """Cuts the graph."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return super().forward(inputs).detach()
+
+
+class PullsTheTarget(Sound):
+    """Would move the target too."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return batch_mean((inputs.prediction[0] - inputs.target[0]).abs())
+
+
+class Offset(Sound):
+    """Is not 0 where nothing is wrong."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return super().forward(inputs) + 0.5
+
+
+class OneSided(Sound):
+    """Punishes what is too bright twice."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        difference = inputs.prediction[0] - inputs.target[0].detach()
+        return batch_mean(
+            torch.where(difference > 0, 2 * difference, -difference) * (1 + inputs.prediction[0].square())
+        )
+
+
+class Logarithmic(Sound):
+    """Takes the logarithm of intensities."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return batch_mean((inputs.prediction[0].log() - inputs.target[0].detach().log()).abs())
+
+
+class NoOpponent(Adversarial):
+    """Cuts the discriminator's graph."""
+
+    def discriminator_loss(self, inputs: LossInputs) -> Tensor:
+        return super().discriminator_loss(inputs).detach()
+
+
+class Unannounced(Sound):
+    """Trains a discriminator and does not say that it needs one."""
+
+    def discriminator_loss(self, inputs: LossInputs) -> Tensor:
+        return batch_mean(inputs.fake.logits[0].square()) + batch_mean(inputs.real.logits[0].square())
+
+
+class FeaturesOnly(Loss):
+    """Compares what the discriminator sees, and leaves training it to others."""
+
+    adversarial = True
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return batch_mean((inputs.fake.features[0][0] - inputs.real.features[0][0]).abs())
+
+
+class Secretive(Sound):
+    """Needs a discriminator and does not say so."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return super().forward(inputs) + 0 * inputs.fake.logits[0].mean()
+
+
+class Learning(Sound):
+    """Has a weight that nobody trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return (self.factor * super().forward(inputs)).sum()
+
+
+class Unsteady(Sound):
+    """Changes from call to call."""
+
+    calls = itertools.count(1)
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return super().forward(inputs) * (1 + 3e-6 * next(self.calls))
+
+
+class Seeding(Sound):
+    """Seeds torch for all."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        torch.manual_seed(inputs.step)
+        return super().forward(inputs)
+
+
+class InPlace(Sound):
+    """Changes the target it is given."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        value = super().forward(inputs)
+        if not inputs.prediction[0].requires_grad:
+            inputs.target[0].mul_(0.5)
+        return value
+
+
+class Coarse(Sound):
+    """Takes the difference of two large sums in whatever precision it is in."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        prediction, target = inputs.prediction[0].flatten(1), inputs.target[0].detach().flatten(1)
+        mean = torch.full((prediction.shape[1], 1), 1 / prediction.shape[1])
+        return batch_mean((((prediction + 100) @ mean) - ((target + 100) @ mean)).abs())
+
+
+class MaskedAlone(Sound):
+    """Takes its mean inside the mask on each rank alone."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        difference = (inputs.prediction[0] - inputs.target[0].detach()).abs()
+        if inputs.mask is None:
+            return difference.mean()
+        return (difference * inputs.mask).sum() / (inputs.mask.sum() * difference.shape[1])
+
+
+BREAKING = [
+    Breaks("gives a finite scalar", PerCase, "expected a scalar tensor"),
+    Breaks("leads a gradient to the prediction", Detached, "no gradient leads to the prediction"),
+    Breaks("leads no gradient to the target", PullsTheTarget, "a gradient leads to the target"),
+    Breaks("is what it should be at identity", Offset, "equal it is 0.5, expected 0"),
+    Breaks("is symmetric where claimed", OneSided, "the other; do not claim", {"symmetric": True}),
+    Breaks("is finite on constant and extreme input", Logarithmic, "an image of zeros"),
+    Breaks("trains the discriminator", NoOpponent, "carries no gradient", {"at_identity": 1.0}),
+    Breaks("trains the discriminator", Unannounced, "set `adversarial = True`"),
+    Breaks("says when it needs a discriminator", Secretive, "set `adversarial = True`"),
+    Breaks("has nothing to train", Learning, "factor"),
+    Breaks("computes alike under one seed", Unsteady, "under one seed"),
+    Breaks("leaves global random states alone", Seeding, "seeds torch's global generator"),
+    Breaks("leaves its input as it was", InPlace, "changes the target in place"),
+    Breaks("works under bfloat16 autocast", Coarse, "in float32"),
+    Breaks("means the same on two ranks", MaskedAlone, "batch_mean"),
+]
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings"), [(Sound, {"symmetric": True}), (Adversarial, {"at_identity": 1.0}), (FeaturesOnly, {})]
+)
+def test_a_sound_loss_breaks_no_rule(loss: type[Loss], settings: dict[str, object]) -> None:
+    assert broken_rules("loss", loss, **SMALL, **settings) == {}
+
+
+@pytest.mark.parametrize("case", BREAKING, ids=str)
+def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
+    found = broken_rules("loss", case.factory, **SMALL, **case.settings)
+
+    assert list(found) == [case.rule]
+    assert case.saying in found[case.rule]
+
+
+def test_every_rule_has_a_loss_that_breaks_it() -> None:
+    # The rules on options are broken by generators, in their own tests.
+    shared = {rule.sentence for rule in SHARED_RULES}
+    assert {case.rule for case in BREAKING} == {rule.sentence for rule in LOSS_RULES} - shared

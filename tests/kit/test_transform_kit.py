@@ -1,0 +1,205 @@
+"""The kit finds each rule that a scaling or an augmentation breaks, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from medtrans import Augmentation, Preprocess
+from medtrans.testing.augmentation import AUGMENTATION_RULES
+from medtrans.testing.scaling import SCALING_RULES
+from medtrans.testing.trial import SHARED_RULES
+
+from .broken import Breaks, broken_rules
+
+
+class Sound(Preprocess):
+    """From the smallest to the largest value."""
+
+    fitted: ClassVar[bool] = True
+
+    def fit(self, volume, mask):
+        low, high = float(volume.min()), float(volume.max())
+        return {"low": low, "width": max(high - low, 1.0)}
+
+    def apply(self, volume, numbers):
+        scaled = (volume.astype(np.float64) - numbers["low"]) / numbers["width"]
+        return np.clip(scaled, 0, 1).astype(np.float32)
+
+    def invert(self, volume, numbers):
+        return (volume.astype(np.float64) * numbers["width"] + numbers["low"]).astype(np.float32)
+
+
+class NoRange(Sound):
+    """States a range without width."""
+
+    data_range = 0.0
+
+
+class Doubled(Sound):
+    """Gives float64."""
+
+    def apply(self, volume, numbers):
+        return super().apply(volume, numbers).astype(np.float64)
+
+
+class NumpyNumbers(Sound):
+    """Gives numbers that JSON does not know."""
+
+    def fit(self, volume, mask):
+        return {name: np.float32(value) for name, value in super().fit(volume, mask).items()}
+
+
+class Peeking(Sound):
+    """Learns from the first image alone."""
+
+    def learn(self, samples):
+        volume, _ = next(iter(samples))
+        return {"mean": [float(volume.mean())]}
+
+
+class Clipping(Sound):
+    """Clips the brighter half and says nothing."""
+
+    def apply(self, volume, numbers):
+        return np.minimum(super().apply(volume, numbers), 0.5)
+
+
+class Inverted(Sound):
+    """Makes a negative."""
+
+    def apply(self, volume, numbers):
+        return 1 - super().apply(volume, numbers)
+
+    def invert(self, volume, numbers):
+        return super().invert(1 - volume, numbers)
+
+
+class FixedInName(Sound):
+    """Says that it is fixed, and fits."""
+
+    fitted: ClassVar[bool] = False
+
+
+class NotConstant(Sound):
+    """Divides by the width of a constant."""
+
+    def fit(self, volume, mask):
+        numbers = super().fit(volume, mask)
+        return {**numbers, "width": float(np.ptp(volume)) or float("nan")}
+
+
+class InPlace(Sound):
+    """Changes the volume it fits."""
+
+    def fit(self, volume, mask):
+        numbers = super().fit(volume, mask)
+        volume[0, 0, 0] = volume.min()
+        return numbers
+
+
+class Shifting(Augmentation):
+    """Moves a patch along its first axis."""
+
+    def __call__(self, patches, rng):
+        by = int(rng.integers(1, 8))
+        return {name: torch.roll(patch, by, dims=1) for name, patch in patches.items()}
+
+
+class Brightening(Augmentation):
+    """Makes the source brighter."""
+
+    intensity: ClassVar[bool] = True
+
+    def __call__(self, patches, rng):
+        return {"source": (patches["source"] * float(rng.uniform(0.8, 1.2))).clamp(0, 1)}
+
+
+class Overshooting(Brightening):
+    """Leaves [0, 1]."""
+
+    def __call__(self, patches, rng):
+        return {"source": patches["source"] * float(rng.uniform(1.1, 1.2))}
+
+
+class Alone(Brightening):
+    """Follows a generator of its own."""
+
+    def __call__(self, patches, rng):
+        return super().__call__(patches, np.random.default_rng())
+
+
+class Drawing(Brightening):
+    """Draws from Python's global generator."""
+
+    def __call__(self, patches, rng):
+        random.random()
+        return super().__call__(patches, rng)
+
+
+class Overwriting(Brightening):
+    """Writes into the patch it is given."""
+
+    def __call__(self, patches, rng):
+        changed = super().__call__(patches, rng)
+        patches["source"].copy_(patches["source"].round())
+        return changed
+
+
+class Parting(Shifting):
+    """Moves source and target by different steps."""
+
+    def __call__(self, patches, rng):
+        return {name: super(Parting, self).__call__({name: patch}, rng)[name] for name, patch in patches.items()}
+
+
+class SoftMask(Shifting):
+    """Blurs the mask's edge."""
+
+    def __call__(self, patches, rng):
+        moved = super().__call__(patches, rng)
+        return {name: patch * 0.99 if name == "mask" else patch for name, patch in moved.items()}
+
+
+SCALINGS = [
+    Breaks("says what its numbers mean", NoRange, "data_range: found 0.0"),
+    Breaks("gives float32 in [0, 1]", Doubled, "float64"),
+    Breaks("fits plain numbers", NumpyNumbers, "write float(...)"),
+    Breaks("learns in one pass", Peeking, "training images [0] of 3"),
+    Breaks("can be undone", Clipping, "do not come back, and `clips` says 0.00%"),
+    Breaks("keeps the order of intensities", Inverted, "becomes darker"),
+    Breaks("treats all images alike if fixed", FixedInName, "is not `fitted` but gives"),
+    Breaks("stands constant images", NotConstant, "becomes not finite"),
+    Breaks("leaves all as it was", InPlace, "changes the volume it is given"),
+]
+AUGMENTATIONS = [
+    Breaks("keeps the form of patches", Overshooting, "leaves [0, 1]"),
+    Breaks("follows its generator", Alone, "one `rng` gives two results"),
+    Breaks("leaves global random states alone", Drawing, "the global state of random"),
+    Breaks("leaves its input as it was", Overwriting, "in place"),
+    Breaks("keeps source and target together", Parting, "come back different"),
+    Breaks("keeps the mask a mask", SoftMask, "other values than 0 and 1"),
+]
+
+
+@pytest.mark.parametrize("transform", [Sound, Shifting, Brightening])
+def test_a_sound_transform_breaks_no_rule(transform: type) -> None:
+    assert broken_rules("transform", transform) == {}
+
+
+@pytest.mark.parametrize("case", [*SCALINGS, *AUGMENTATIONS], ids=str)
+def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
+    found = broken_rules("transform", case.factory, **case.settings)
+
+    assert list(found) == [case.rule]
+    assert case.saying in found[case.rule]
+
+
+@pytest.mark.parametrize(("cases", "rules"), [(SCALINGS, SCALING_RULES), (AUGMENTATIONS, AUGMENTATION_RULES)])
+def test_every_rule_has_a_transform_that_breaks_it(cases, rules) -> None:
+    shared = {rule.sentence for rule in SHARED_RULES}
+    assert {case.rule for case in cases} == {rule.sentence for rule in rules} - shared

@@ -1,0 +1,5 @@
+"""Never ends to be imported."""
+
+import time
+
+time.sleep(3600)

@@ -1,0 +1,3 @@
+"""Fails while it is imported."""
+
+raise ImportError("libfoo.so.3: cannot open shared object file")

@@ -1,0 +1,3 @@
+"""Imports a package that is not installed."""
+
+import not_there_at_all  # noqa: F401

@@ -1,0 +1,8 @@
+"""Has a hook that nobody calls."""
+
+from medtrans import hookimpl
+
+
+@hookimpl
+def medtrans_generator():
+    return []

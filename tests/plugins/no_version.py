@@ -1,0 +1,3 @@
+"""States an interface that is no version."""
+
+PLUGIN_API = "-1"

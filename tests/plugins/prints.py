@@ -1,0 +1,3 @@
+"""Prints while it is imported."""
+
+print("hello from a plugin")  # noqa: T201

@@ -1,0 +1,3 @@
+"""Leaves the interpreter."""
+
+raise SystemExit(3)

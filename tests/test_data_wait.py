@@ -1,0 +1,89 @@
+"""A run that waits for its data says so, once, and says for how long."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from medtrans.data_wait import DataWait, HostClock
+from medtrans.types import Batch
+
+BATCH = Batch(source=torch.zeros(1, 1, 2, 2, 2), target=torch.zeros(1, 1, 2, 2, 2), mask=None, cases=(1,))
+
+
+class Hand:
+    """A clock that is moved by hand; its marks are reached `behind` marks later, as those of a busy GPU."""
+
+    def __init__(self, behind: int = 0) -> None:
+        self.now, self.behind = 0.0, behind
+        self.made: list[float] = []
+
+    def mark(self) -> int:
+        self.made.append(self.now)
+        return len(self.made) - 1
+
+    def seconds(self, first: int, last: int) -> float:
+        assert self.reached(last), "a mark is read before the device has come to it"
+        return self.made[last] - self.made[first]
+
+    def reached(self, mark: int) -> bool:
+        return mark + self.behind < len(self.made)
+
+
+def _train(loader_s: float, step_s: float, *, steps: int = 200, behind: int = 0, between_s: float = 0.0) -> None:
+    """A run whose loader and step take so long each, and which does something else between steps."""
+    clock = Hand(behind)
+    wait = DataWait(clock)
+
+    def batches() -> Iterator[Batch]:
+        for step in range(steps):
+            clock.now += loader_s if step else 100.0  # the first batch waits for workers to start
+            yield BATCH
+
+    for _ in wait.watched(batches()):
+        clock.now += step_s
+        wait.stepped()
+        clock.now += between_s
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("behind", [0, 7])
+def test_a_slow_loader_is_named_once_with_its_share(caplog: pytest.LogCaptureFixture, behind: int) -> None:
+    _train(loader_s=0.3, step_s=0.1, behind=behind)
+    (said,) = _warnings(caplog)
+    assert said.startswith("the data are waited for 75 % of the time")
+    assert "50 steps took 0.1 s each and waited 0.3 s for their patches" in said
+    assert "train.workers" in said
+
+
+@pytest.mark.parametrize("loader_s", [0.0, 0.02])
+def test_a_loader_that_keeps_up_is_not_named(caplog: pytest.LogCaptureFixture, loader_s: float) -> None:
+    _train(loader_s=loader_s, step_s=0.1)
+    assert _warnings(caplog) == []
+
+
+def test_what_else_is_done_between_steps_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
+    _train(loader_s=0.01, step_s=0.1, between_s=5.0)
+    assert _warnings(caplog) == []
+
+
+def test_a_short_run_is_not_judged(caplog: pytest.LogCaptureFixture) -> None:
+    _train(loader_s=1.0, step_s=0.1, steps=40)
+    assert _warnings(caplog) == []
+
+
+def test_the_processor_is_timed_by_the_host() -> None:
+    clock = HostClock()
+    first = clock.mark()
+    assert clock.reached(first)
+    assert clock.seconds(first, clock.mark()) >= 0
+
+
+def test_batches_come_as_they_are_and_all_of_them() -> None:
+    assert list(DataWait().watched([BATCH, BATCH])) == [BATCH, BATCH]

@@ -1,0 +1,198 @@
+"""Several ranks: what they share, and that they see and learn what one rank with the whole batch sees and learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts, SetupError
+from medtrans.builtin.losses.adversarial import Relativistic
+from medtrans.builtin.losses.perceptual_25d import Perceptual25D
+from medtrans.builtin.losses.voxel import L1
+from medtrans.components import WeightedLoss
+from medtrans.devices import connected
+from medtrans.launchers import Place, environment_of_rank, place
+from medtrans.optimizers import Adam
+from medtrans.ranks import Ranks
+from medtrans.settings import TrainSettings
+from medtrans.types import Batch
+
+from .processes import start
+
+STEPS = 20
+
+
+def test_a_process_alone_shares_with_nobody() -> None:
+    ranks = Ranks()
+    assert ranks.leads
+    assert ranks.mine("abc") == ["a", "b", "c"]
+    assert ranks.gather(["a", "b"]) == ["a", "b"]
+    assert ranks.first(lambda: 3) == 3
+    assert ranks.any(flag=True)
+    ranks.wait()
+
+
+def exchange(out: str) -> None:
+    """Every way in which ranks deal with each other."""
+    with connected(TrainSettings(rank_timeout_s=60.0)) as (fabric, ranks):
+        items = list("abcde")
+        assert ranks.gather([item.upper() for item in ranks.mine(items)]) == list("ABCDE")
+        assert ranks.first(lambda: f"from {ranks.rank}") == "from 0"
+        assert ranks.any(flag=ranks.rank == 1)
+        assert not ranks.any(flag=False)
+        network = nn.BatchNorm3d(1)
+        assert network.running_mean is not None
+        network.running_mean += ranks.rank + 1
+        ranks.share_buffers({"network": network})
+        assert float(network.running_mean) == 1.0
+        for _ in range(3):
+            ranks.wait()
+        assert fabric.world_size == ranks.count == 2
+        Path(out, f"rank{ranks.rank}").touch()
+
+
+def test_two_ranks_share_out_gather_agree_and_wait(tmp_path: Path) -> None:
+    processes = start(tmp_path, exchange, str(tmp_path), ranks=2)
+    assert processes.ended() == [0, 0], processes.said
+    assert {"rank0", "rank1"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, Place()),
+        ({"LOCAL_RANK": "1", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, Place(5, 8, 4, 2)),
+        (environment_of_rank(1, 2, 29500), Place(1, 2, 2, 1)),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_NTASKS_PER_NODE": "2"}, Place(3, 4, 2, 2)),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, Place()),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, Place()),
+    ],
+)
+def test_the_launchers_variables_say_where_a_process_stands(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: Place
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert place() == expected
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "2"},
+        {"LOCAL_RANK": "0", "RANK": "9", "WORLD_SIZE": "2"},
+        {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"},
+        {"LOCAL_RANK": "0", "RANK": "first", "WORLD_SIZE": "2"},
+    ],
+)
+def test_variables_that_do_not_fit_together_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError, match="do not say which rank this is"):
+        place()
+
+
+def test_another_number_of_devices_than_the_launcher_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment_of_rank(0, 2, 29500).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError, match=r"train\.devices: 3 .* the launcher started 2"), \
+            connected(TrainSettings(devices=3)):  # fmt: skip
+        pass
+
+
+def whole_batch_of(step: int) -> Batch:
+    """Four patches; half of the voxels are masked, and how many differs from patch to patch."""
+    draw = torch.Generator().manual_seed(step)
+    source = torch.rand((4, 1, 8, 8, 8), generator=draw, dtype=torch.float64)
+    share = torch.rand((4, 1, 1, 1, 1), generator=draw, dtype=torch.float64)
+    mask = (torch.rand((4, 1, 8, 8, 8), generator=draw, dtype=torch.float64) < share).to(torch.float64)
+    return Batch(source, 1 - source, mask, (0, 1, 2, 3))
+
+
+def learn(out: str) -> None:
+    """Twenty steps of everything that looks at a whole batch, on this rank's part of it."""
+    torch.set_default_dtype(torch.float64)
+    with connected(TrainSettings(precision="64-true", rank_timeout_s=60.0)) as (fabric, ranks):
+        torch.manual_seed(0)
+        losses = {
+            "l1": WeightedLoss(L1(2, masked=True), 1.0),
+            "perceptual": WeightedLoss(Perceptual25D(weights="random", taps=("relu1_2",), slices_per_view=2), 0.1),
+            "relativistic": WeightedLoss(Relativistic(), 0.1),
+        }
+        method = PairedMethod(
+            Parts(
+                make_generator=lambda cin, cout: MDAUNet(
+                    cin, cout, width=2, growth=(2, 2), n_rdb=1, rdb_layers=1, decoder_convs=1
+                ),
+                make_discriminator=lambda cin, cout: MultiResUNet(cin, cout, width=2, convs=1, levels=2),
+                losses=losses,
+                make_optimizer=lambda params, _role: Adam(lr=1e-3).make(params),
+                learning_rate_factor=lambda _step, _role: 1.0,
+                source_channels=1,
+                target_channels=1,
+                epoch_steps=10,
+                accumulate=1,
+            ),
+            pool_size=3,
+            ema=0.9,
+        )
+        assert not any(isinstance(part, nn.BatchNorm3d) for one in method.networks().values() for part in one.modules())
+        method.setup(fabric)
+        size = 4 // ranks.count
+        for step in range(STEPS):
+            whole, part = whole_batch_of(step), slice(ranks.rank * size, (ranks.rank + 1) * size)
+            assert whole.mask is not None
+            method.training_step(
+                Batch(whole.source[part], whole.target[part], whole.mask[part], whole.cases[part]), step
+            )
+        weights = {
+            f"{name}.{key}": one for name, net in method.networks().items() for key, one in net.state_dict().items()
+        }
+        weights |= {f"pool.{place}.{level}": one for place, kept in enumerate(method.pool.kept)
+                    for level, one in enumerate(kept)}  # fmt: skip
+        save_file({key: one.contiguous().clone() for key, one in weights.items()}, f"{out}.rank{ranks.rank}")
+
+
+def test_two_ranks_learn_what_one_with_the_doubled_batch_learns(tmp_path: Path) -> None:
+    for ranks in (1, 2):
+        processes = start(tmp_path / str(ranks), learn, str(tmp_path / f"of{ranks}"), ranks=ranks)
+        assert processes.ended() == [0] * ranks, processes.said
+    one = load_file(tmp_path / "of1.rank0")
+    for rank in (0, 1):
+        other: dict[str, Any] = load_file(tmp_path / f"of2.rank{rank}")
+        assert one.keys() == other.keys()
+        furthest = max(float((one[key] - other[key]).abs().max()) for key in one)
+        assert furthest < 1e-9
+    assert any(key.startswith("pool.2") for key in one)
+
+
+class Idle(nn.Module):
+    """A network with a weight that takes part in nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Conv3d(1, 1, 1), nn.Conv3d(1, 1, 1)
+
+    def forward(self, source: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.used(source))
+
+
+def learn_idly() -> None:
+    """Two steps of a network that several ranks cannot train."""
+    with connected(TrainSettings(rank_timeout_s=60.0)) as (fabric, _):
+        network = fabric.setup(Idle())
+        for _ in range(2):
+            fabric.backward(network(torch.ones(1, 1, 2, 2, 2)).sum())
+
+
+def test_a_weight_that_no_loss_reaches_is_told_as_such(tmp_path: Path) -> None:
+    processes = start(tmp_path, learn_idly, ranks=2)
+    assert processes.ended() == [4, 4], processes.said
+    assert "a network has weights that no loss reaches" in processes.said

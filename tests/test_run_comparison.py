@@ -1,0 +1,212 @@
+"""Comparisons of runs: what is found, what is not, what is refused, and the tables that are left."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import medtrans
+from medtrans.atomic import write_json
+from medtrans.comparison_tables import as_latex, as_markdown
+from medtrans.errors import ConfigError, DataError
+from medtrans.evaluation import read_metrics_csv, write_metrics_csv
+from medtrans.folder_evaluation import Scoring, evaluate_folders
+from medtrans.run_comparison import compare_runs
+from medtrans.statistics import CaseScores, Column, summary_of
+from medtrans.volume import Volume, write
+
+COLUMNS = {"psnr": Column("dB", True, "peak signal to noise"), "mae": Column("HU", False, "mean absolute error")}
+
+
+def scored(folder: Path, psnr: np.ndarray, mae: np.ndarray, columns: dict[str, Column] | None = None) -> Path:
+    folder.mkdir()
+    rows = [
+        CaseScores(f"case_{number:04d}", f"name {number}", f"subject {number}", {"psnr": one, "mae": other}, "a")
+        for number, (one, other) in enumerate(zip(psnr, mae, strict=True), 1)
+    ]
+    columns = columns or COLUMNS
+    write_metrics_csv(folder / "metrics.csv", rows)
+    write_json(folder / "summary.json", summary_of(rows, {}, columns, scored_in={"ct": "[-1000, 2000] HU, clipped"}))
+    return folder
+
+
+@pytest.fixture
+def scores() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(30, 3, 20), rng.normal(50, 9, 20)
+
+
+def of(comparison: dict, metric: str, run: str | None = None) -> dict:  # type: ignore[type-arg]  # plain JSON
+    return next(one for one in comparison["comparisons"] if one["metric"] == metric and run in (None, one["run"]))
+
+
+def test_half_a_decibel_is_found_in_twenty_phantoms_and_nothing_between_equal_runs(tmp_path: Path) -> None:
+    """The scores of two denoisers of 20 phantoms, one 0.5 dB better in the mean, by images alone."""
+    phantom = medtrans.component("dataset", "phantom").factory(subjects=20, size=(16, 16, 16))
+    rng = np.random.default_rng(0)
+    places = {name: tmp_path / name for name in ("target", "worse", "better", "again")}
+    for place in places.values():
+        place.mkdir()
+    louder = 10 ** (0.5 / 20)
+    for case in phantom.cases():
+        target = case.images["t2"]()
+        hardness = rng.uniform(20, 60)
+        for name, place in places.items():
+            noise = (
+                0 if name == "target" else rng.normal(0, hardness * (1 if name == "better" else louder), target.shape)
+            )
+            write(Volume((target.data + noise).astype(np.float32), target.affine), place / f"{case.case}.nii.gz")
+    for name in ("worse", "better", "again"):
+        scoring = Scoring(("psnr", "mae"), limits=(-500.0, 2000.0))
+        evaluate_folders(places[name], places["target"], scoring=scoring, output=tmp_path / f"{name}_scores")
+    found = compare_runs([tmp_path / f"{name}_scores" for name in ("worse", "better", "again", "worse")])
+    gain = of(found, "psnr", "better_scores")
+    # Cases differ by many dB: only pairing shows the half.
+    assert gain["gain"] == pytest.approx(0.5, abs=0.1)
+    assert gain["ci95"][0] > 0.3
+    assert gain["wilcoxon_p_holm"] < 0.01
+    assert gain["permutation_p_holm"] < 0.01
+    assert of(found, "mae", "better_scores")["gain"] > 0
+    by_chance = of(found, "psnr", "again_scores")
+    assert by_chance["ci95"][0] < 0 < by_chance["ci95"][1]
+    assert by_chance["wilcoxon_p_holm"] > 0.05
+    assert by_chance["permutation_p_holm"] > 0.05
+    equal = of(found, "psnr", "worse_scores (2)")
+    assert (equal["gain"], equal["wilcoxon_p"], equal["permutation_p"], equal["better"]) == (0, 1, 1, 0)
+
+
+def test_gains_follow_the_direction_of_the_metric(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
+    psnr, mae = scores
+    rng = np.random.default_rng(1)
+    first = scored(tmp_path / "first", psnr, mae)
+    other = scored(tmp_path / "other", psnr + rng.normal(1, 0.5, 20), mae + rng.normal(5, 1, 20))
+    found = compare_runs([first, other])
+    assert found["reference"] == "first"
+    assert (found["cases"], found["subjects"]) == (20, 20)
+    better, worse = of(found, "psnr"), of(found, "mae")
+    assert better["gain"] == pytest.approx(better["run_mean"] - better["reference_mean"])
+    assert worse["gain"] == pytest.approx(worse["reference_mean"] - worse["run_mean"])
+    assert worse["gain"] < -4
+    low, high = better["effect_ci95"]
+    assert 1 < low < better["effect"] < high
+    assert worse["better"] == 0
+    assert better["permutation_p_holm"] >= better["permutation_p"]
+    json.dumps(found, allow_nan=False)
+    assert [one["metric"] for one in compare_runs([first, other], ["mae"])["comparisons"]] == ["mae"]
+
+
+def test_all_comparisons_of_a_table_are_corrected_together(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    psnr, mae = scores
+    rng = np.random.default_rng(2)
+    runs = [scored(tmp_path / "first", psnr, mae)]
+    runs += [scored(tmp_path / f"run{one}", psnr + rng.normal(0.3, 1, 20), mae) for one in range(2)]
+    found = compare_runs(runs)
+    assert len(found["comparisons"]) == 4
+    smallest = min(found["comparisons"], key=lambda one: one["wilcoxon_p"])
+    assert smallest["wilcoxon_p_holm"] == pytest.approx(min(1, 4 * smallest["wilcoxon_p"]))
+
+
+def test_cases_of_one_subject_count_once(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
+    psnr, mae = scores
+    gains = np.random.default_rng(3).normal(0.2, 0.5, 20)
+    once = compare_runs([scored(tmp_path / "a", psnr, mae), scored(tmp_path / "b", psnr + gains, mae)])
+    folders = []
+    for name, values in (("c", psnr), ("d", psnr + gains)):
+        folder = scored(tmp_path / name, np.repeat(values, 4), np.repeat(mae, 4))
+        rows = [
+            replace(row, subject=f"subject {number // 4:02d}")
+            for number, row in enumerate(read_metrics_csv(folder / "metrics.csv"))
+        ]
+        write_metrics_csv(folder / "metrics.csv", rows)
+        folders.append(folder)
+    visits = compare_runs(folders)
+    assert visits["subjects"] == 20
+    for key in ("gain", "wilcoxon_p", "effect"):
+        assert of(visits, "psnr")[key] == pytest.approx(of(once, "psnr")[key], abs=1e-9)
+    # The subjects stand in another order, and random signs fall otherwise on them.
+    assert of(visits, "psnr")["permutation_p"] == pytest.approx(of(once, "psnr")["permutation_p"], abs=0.02)
+
+
+def test_scores_that_are_not_finite_are_not_tested(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
+    psnr, mae = scores
+    perfect, undefined = psnr.copy(), mae.copy()
+    perfect[0], undefined[0] = math.inf, math.nan
+    found = compare_runs([scored(tmp_path / "a", psnr, mae), scored(tmp_path / "b", perfect, undefined)])
+    assert (of(found, "psnr")["gain"], of(found, "psnr")["wilcoxon_p_holm"]) == (None, None)
+    assert (of(found, "mae")["n"], of(found, "mae")["gain"]) == (19, 0)
+    json.dumps(found, allow_nan=False)
+
+
+def test_runs_that_differ_are_refused_and_all_that_differs_is_named(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    psnr, mae = scores
+    first = scored(tmp_path / "first", psnr, mae)
+    other = scored(tmp_path / "other", psnr, mae, {**COLUMNS, "psnr": Column("dB", True, "another peak")})
+    rows = read_metrics_csv(other / "metrics.csv")
+    rows = [replace(rows[0], case="name 99"), replace(rows[1], target_sha="b"), *rows[2:]]
+    write_metrics_csv(other / "metrics.csv", rows)
+    summary = json.loads((other / "summary.json").read_text())
+    summary["scored_in"]["ct"] = "[-1024, 3000] HU, clipped"
+    summary["protocol"]["name"] = "mdaunet"
+    del summary["metrics"]["mae"]
+    write_json(other / "summary.json", summary)
+    with pytest.raises(DataError) as refused:
+        compare_runs([first, other])
+    text = "\n".join(refused.value.faults)
+    assert "1 cases of first are missing in other: name 1" in text
+    assert "1 cases of other are missing in first: name 99" in text
+    assert "1 cases were scored against different targets: name 2" in text
+    assert "protocol differs: native and mdaunet" in text
+    assert "scored_in differs: [-1000, 2000] HU, clipped and [-1024, 3000] HU, clipped" in text
+    assert "psnr is not the same score, definition: 'peak signal to noise' and 'another peak'" in text
+    assert "other has no mae; choose columns that both have with --metric" in text
+    assert len(refused.value.faults) == 7
+
+
+def test_folders_without_scores_and_unknown_columns_are_refused(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    run = scored(tmp_path / "run", *scores)
+    with pytest.raises(ConfigError, match="at least two runs, found 1"):
+        compare_runs([run])
+    with pytest.raises(ConfigError, match=r"holds no scores, metrics\.csv and summary\.json missing"):
+        compare_runs([run, tmp_path])
+    with pytest.raises(ConfigError, match="--metric psnrr: no such column; did you mean 'psnr'"):
+        compare_runs([run, run], ["psnrr"])
+    (run / "summary.json").write_text("{")
+    with pytest.raises(ConfigError, match="is damaged"):
+        compare_runs([run, run])
+
+
+def test_the_tables_hold_every_comparison_and_what_it_means(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    psnr, mae = scores
+    first = scored(tmp_path / "first_run", psnr, mae)
+    other = scored(tmp_path / "50%_data", psnr + np.random.default_rng(0).normal(1, 0.1, 20), mae)
+    found = compare_runs([first, other])
+    markdown = as_markdown(found)
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert "| psnr [dB] (higher) | first_run |" in markdown
+    assert "| 20 of 20 | < 0.001 | < 0.001 |" in markdown
+    assert "| 1.000 | 1.000 |" in markdown
+    assert "corrected by Holm" in markdown
+    assert "Scored in (ct): [-1000, 2000] HU, clipped." in markdown
+    assert "psnr: peak signal to noise." in markdown
+    latex = as_latex(found)
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + 4
+    assert {row.count("&") - row.count(r"\&") for row in rows} == {9}
+    assert r"50\%\_data" in latex
+    assert r"\textless{} 0.001" in latex
+    assert latex.count("{") == latex.count("}")
