@@ -1,0 +1,1 @@
+"""Owns what `docs/study.py` does: gathering finished runs of the study, and their table."""
