@@ -1,8 +1,14 @@
-"""Builds the wheels of the core and of every package under plugins/, installs them together in a fresh environment and
-runs the tests of the packages and a shortened quickstart from an empty folder."""
+"""Builds the wheels of the core and of every package under plugins/ and installs them together in a fresh environment.
+
+Nothing may be broken, the packages' tests pass, a shortened quickstart runs, and each package may go without the others
+missing it.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import subprocess
 import sys
 import venv
@@ -13,27 +19,56 @@ ROOT = Path(__file__).parents[1]
 
 def main(work: Path) -> None:
     """Build, install and try under `work`."""
+    packages = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
     wheels = work / "wheels"
-    packages = [ROOT, *sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))]
-    for package in packages:
+    for package in (ROOT, *packages):
         run(sys.executable, "-m", "build", "--wheel", "--outdir", str(wheels), str(package))
     venv.create(work / "fresh", with_pip=True)
     python = str(work / "fresh" / "bin" / "python")
     # One command, or pip would look for medtrans on the registry when it installs a plugin.
-    built = [str(wheel) for wheel in sorted(wheels.glob("*.whl"))]
-    run(python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), *built)
-    medtrans = str(work / "fresh" / "bin" / "medtrans")
+    built = {name_of(wheel): wheel for wheel in sorted(wheels.glob("*.whl"))}
+    core = f"{built.pop('medtrans')}[test]"
+    run(python, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), core, *map(str, built.values()))
     empty = work / "empty"
     empty.mkdir()
-    run(medtrans, "plugins", "--strict", cwd=empty)
+    expect_plugins(python, set(built), empty)
+    for package in packages:
+        if (package / "tests").is_dir():
+            own = ["-c", str(package / "pyproject.toml"), "--rootdir", str(package), "-p", "no:cacheprovider"]
+            two = ["-n", "2", "--dist", "worksteal"]
+            run(python, "-m", "pytest", "-q", *own, *two, str(package / "tests"), cwd=empty, OMP_NUM_THREADS="1")
+    medtrans = str(work / "fresh" / "bin" / "medtrans")
     run(medtrans, "run", "quickstart", "train.steps=4", "dataset.options.subjects=6", cwd=empty)
     if not (empty / "runs" / "quickstart" / "report.html").is_file():
         raise SystemExit("the wheel's quickstart left no report")
+    for name, wheel in built.items():
+        run(python, "-m", "pip", "uninstall", "--quiet", "--yes", name)
+        expect_plugins(python, set(built) - {name}, empty)
+        run(python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel))
 
 
-def run(*command: str, cwd: Path | None = None) -> None:
+def expect_plugins(python: str, wanted: set[str], cwd: Path) -> None:
+    """`medtrans plugins --strict` is clean, and lists these packages beside the core."""
+    command = [python, "-m", "medtrans", "plugins", "--strict", "--json", "--limit", "120"]
+    listed = json.loads(subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout)
+    found = {normalised(one["origin"]["distribution"]) for one in listed} - {"medtrans"}
+    if found != wanted:
+        raise SystemExit(f"medtrans plugins lists {sorted(found)}, expected {sorted(wanted)}")
+
+
+def name_of(wheel: Path) -> str:
+    """The package that a wheel holds."""
+    return normalised(wheel.name.partition("-")[0])
+
+
+def normalised(name: str) -> str:
+    """A package's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def run(*command: str, cwd: Path | None = None, **environment: str) -> None:
     """Run a command and fail with it."""
-    subprocess.run(command, cwd=cwd, check=True)
+    subprocess.run(command, cwd=cwd, check=True, env={**os.environ, **environment})
 
 
 if __name__ == "__main__":

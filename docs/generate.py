@@ -3,7 +3,8 @@
     python docs/generate.py            writes them
     python docs/generate.py --check    fails where one is out of date
 
-The text of each page comes from a file of its own under `generators/`.
+The text of each page comes from a file of its own under `generators/`. The examples of plugins are the modules that
+`medtrans plugins new` writes, under names of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,21 @@ from generators.components_page import components_page
 from generators.config_page import config_page
 from generators.hooks_page import hooks_page
 
+from medtrans.scaffold import Scaffold
+
 REFERENCE = Path(__file__).parent / "reference"
+EXAMPLES = Path(__file__).parent / "examples"
+EXAMPLE_NAMES = {
+    "generator": "small_unet",
+    "discriminator": "patch_gan",
+    "loss": "edges",
+    "dataset": "subject_folders",
+    "metric": "correlation",
+    "method": "late_adversary",
+    "transform": "contrast",
+    "callback": "curves_table",
+}
+"""What the example of each kind is called."""
 NOTICE = "<!-- Made by docs/generate.py from the code; change the code, not this page. -->\n"
 
 
@@ -27,13 +42,31 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is out of date")
     if parser.parse_args().check:
         stale = stale_pages()
+        stale += stale_examples()
         for name in stale:
-            print(f"docs/reference/{name}: is out of date; run python docs/generate.py")
+            print(f"docs/{name if '/' in name else f'reference/{name}'}: is out of date; run python docs/generate.py")
         return 1 if stale else 0
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
         print(f"docs/reference/{name}")
+    for name, text in examples().items():
+        (EXAMPLES / name).write_text(text, encoding="utf-8")
+        print(f"docs/examples/{name}")
     return 0
+
+
+def examples() -> dict[str, str]:
+    """The text of the example of each kind by its file's name."""
+    return {f"{name}.py": Scaffold(name, kind).rendered(f"kinds/{kind}.py") for kind, name in EXAMPLE_NAMES.items()}
+
+
+def stale_examples() -> list[str]:
+    """The examples whose file is missing or says something else than the template."""
+    return [
+        f"examples/{name}"
+        for name, text in examples().items()
+        if not (EXAMPLES / name).is_file() or (EXAMPLES / name).read_text(encoding="utf-8") != text
+    ]
 
 
 def pages() -> dict[str, str]:

@@ -14,7 +14,8 @@ CLI_INTRO = """\
 # Command line
 
 Results go to stdout, progress and warnings to stderr. A fault that you can act on is a message and an exit code, never
-a traceback: 2 for the config, 3 for the data, 4 for the machine or a plugin, 5 for training.
+a traceback: 2 for the config, 3 for the data, 4 for the machine or a plugin, 5 for training. A run that a signal asked
+to end saves and exits with 75, after Ctrl-C with 130: go on with `--resume`.
 """
 
 

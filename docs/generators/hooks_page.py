@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
-from generators.markdown import code
+from generators.markdown import code, table
 from medtrans import hookspecs, types
 from medtrans.hookspecs import KINDS
-from medtrans.options import FACTS
+from medtrans.options import FACT_MEANINGS, FACTS
+from medtrans.testing.augmentation import AUGMENTATION_RULES
+from medtrans.testing.kinds import KITS
+from medtrans.testing.scaling import SCALING_RULES
+from medtrans.testing.verdict import Rule
 
 CONTRACTS = {
     "loss": ("medtrans.Loss",),
     "dataset": ("medtrans.Dataset", "medtrans.Case"),
-    "metric": ("medtrans.Metric",),
+    "metric": ("medtrans.Metric", "medtrans.DetailedMetric", "medtrans.Surroundings"),
     "method": ("medtrans.Method", "medtrans.Parts", "medtrans.components.WeightedLoss"),
     "transform": ("medtrans.Preprocess", "medtrans.Augmentation"),
     "callback": ("medtrans.Callback", "medtrans.RunInfo", "medtrans.Scored"),
@@ -21,6 +26,14 @@ CONTRACTS = {
 
 TENSORS = ("pyramid", "as_pyramid", "Batch", "LossInputs", "DiscriminatorOutput", "batch_mean")
 """Names of `medtrans.types` that contracts speak of."""
+
+KIT = (
+    "medtrans.testing.verdicts",
+    "medtrans.testing.Verdict",
+    "medtrans.testing.ConformanceError",
+    "medtrans.testing.fixtures.Conforms",
+)
+"""The other public names of the kit."""
 
 NETWORKS = {
     "generator": (
@@ -45,6 +58,9 @@ shows the whole of one.
 
 A component is an ordinary class or function. medtrans passes those of the *facts* below that the signature names; all
 other parameters are options that a config may set, checked against their annotations.
+
+Each kind has a contract, and each contract rules that `medtrans.testing` tries: `medtrans plugins test NAME` prints a
+verdict on each, and `excused={{"the rule": "the reason"}}` leaves one out.
 """
 
 
@@ -57,6 +73,9 @@ def hooks_page() -> str:
         inspect.getdoc(types) or "",
         "",
         *(directive(f"medtrans.types.{name}") for name in TENSORS),
+        "## The kit\n",
+        "Beside the check of each kind, above:\n",
+        *(directive(name) for name in KIT),
     ]
     return "\n".join(parts)
 
@@ -64,9 +83,29 @@ def hooks_page() -> str:
 def hook_part(kind: str, hook: str) -> str:
     """One hook: its summary, its facts and the contract of its components."""
     summary = inspect.getdoc(getattr(hookspecs, hook)) or ""
-    facts = ", ".join(code(fact) for fact in FACTS[kind]) or "none"
+    rows = [(code(fact), FACT_MEANINGS[fact]) for fact in FACTS[kind]]
+    facts = table(("fact", "meaning"), rows) if rows else "No facts are told.\n"
     contract = NETWORKS[kind] if kind in NETWORKS else "\n".join(map(directive, CONTRACTS[kind]))
-    return f"## `{hook}`\n\n{summary}\n\nFacts: {facts}.\n\n{contract}\n"
+    return f"## `{hook}`\n\n{summary}\n\n{facts}\n{contract}\n\n{kit_part(kind)}"
+
+
+def kit_part(kind: str) -> str:
+    """The rules that the kit tries, and how it is called."""
+    check = directive(f"medtrans.testing.{KITS[kind].check.__name__}")
+    if kind == "transform":
+        return (
+            f"### Rules for an intensity scaling\n\n{rules(SCALING_RULES)}\n"
+            f"### Rules for an augmentation\n\n{rules(AUGMENTATION_RULES)}\n{check}"
+        )
+    return f"### Rules for a {kind}\n\n{rules(KITS[kind].rules(None))}\n{check}"
+
+
+def rules(listed: tuple[Rule[Any], ...]) -> str:
+    """Each rule with what it means."""
+    return table(
+        ("a component ...", "which means"),
+        [(rule.sentence, " ".join((inspect.getdoc(rule.check) or "").split())) for rule in listed],
+    )
 
 
 def directive(name: str) -> str:
