@@ -1,6 +1,7 @@
 """Owns the choice of a generator for a CPU: quality after some minutes of processor time.
 
     OMP_NUM_THREADS=1 python benchmarks/cpu_choice.py --minutes 5 20 60
+    OMP_NUM_THREADS=1 python benchmarks/cpu_choice.py --only unet           one of them, others on other cores
 
 `unet`, mdaunet's `fast` and `paper` presets, trained with L1 alone on the head phantom (64^3, 12 subjects, patches of
 32^3, batch 2, Adam at 1e-3, running average 0.99), scored on 4 test subjects. They take turns.
@@ -26,12 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Which generator for a CPU.")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 20.0, 60.0])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=GENERATORS, nargs="+", default=list(GENERATORS))
     given = parser.parse_args()
     with ExitStack() as opened:
-        trainees = {
-            name: opened.enter_context(trainee([config(generator, given.seed)]))
-            for name, generator in GENERATORS.items()
-        }
+        trainees = {name: opened.enter_context(trainee([config(GENERATORS[name], given.seed)])) for name in given.only}
         trained_in_turns(trainees, [60 * minutes for minutes in given.minutes])
     print("| generator | " + " | ".join(f"{minutes:g} min" for minutes in given.minutes) + " |")
     print("|---" * (1 + len(given.minutes)) + "|")
