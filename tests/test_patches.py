@@ -472,3 +472,22 @@ def test_patches_are_batched_by_hand_too(cache):
     patches = Patches(cache, members(), PatchSampler(5, (4, 5, 6), 2, 0.1, 3))
     (first, *_) = loaded(cache)
     assert same([collate([patches[k] for k in range(3)])], [first])
+
+
+def mapped_kib(folder: Path) -> int:
+    """How much of the files of a folder counts as memory of this process."""
+    regions = Path("/proc/self/smaps").read_text(encoding="utf-8").split("VmFlags:")
+    own = [region for region in regions if str(folder) in region]
+    return sum(int(line.split()[1]) for region in own for line in region.splitlines() if line.startswith("Rss:"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+@pytest.mark.parametrize("pairing", ["paired", "unpaired"])
+def test_a_patch_leaves_none_of_its_volume_in_memory(cache, tmp_path, pairing):
+    cases = members(mask=Checkers())
+    looked_at = [cache.prepared(case).source.sum() for case in cases]
+    assert mapped_kib(tmp_path) > 0
+    first = loaded(cache, cases, pairing=pairing)
+    assert mapped_kib(tmp_path) == 0
+    assert [cache.prepared(case).source.sum() for case in cases] == looked_at
+    assert same(loaded(cache, cases, pairing=pairing), first)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["complete_file", "write_json", "write_text"]
+__all__ = ["complete_file", "synchronise", "write_json", "write_text"]
 
 
 @contextmanager
@@ -26,9 +26,9 @@ def complete_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        _synchronise(temporary)
+        synchronise(temporary)
         temporary.replace(path)
-        _synchronise(path.parent)
+        synchronise(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -44,15 +44,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _synchronise(path: Path) -> None:
+def synchronise(path: Path) -> None:
+    """Have what was written to a file, or a folder's list of names, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

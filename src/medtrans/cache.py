@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import numpy as np
-
 from medtrans._version import __version__
+from medtrans.atomic import synchronise
+from medtrans.cached_case import CachedCase, read_case, write_case
 from medtrans.cohort import load_image
 from medtrans.errors import DataError, SetupError
 from medtrans.faults import capped
 from medtrans.preprocess import Prepared
-from medtrans.sampling import foreground
 from medtrans.twins import twins, voxel_digest
-from medtrans.volume import NO_RULES, Grid, ReadingRules, files_of, read_header
+from medtrans.volume import NO_RULES, ReadingRules, files_of, read_header
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from medtrans.cohort import Member
     from medtrans.components import Case
     from medtrans.preprocess import Preprocessing
@@ -37,15 +37,6 @@ __all__ = ["Cache", "refuse_twins"]
 _FORMAT = 3  # of an entry on disk
 _OPEN = 16  # entries mapped at a time: each holds up to four files open, and processes may open about a thousand
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class _Entry:
-    prepared: Prepared
-    foreground: np.ndarray
-    digests: Mapping[str, str]
-    voxels: Mapping[str, str]
-    notes: Mapping[str, tuple[str, ...]]
 
 
 class Cache:
@@ -84,7 +75,7 @@ class Cache:
         self._session = uuid4().hex
         self._names: dict[int, tuple[Case, str]] = {}
         self._sound: set[str] = set()
-        self._open: OrderedDict[str, _Entry] = OrderedDict()
+        self._open: OrderedDict[str, CachedCase] = OrderedDict()
 
     @property
     def scans(self) -> frozenset[str]:
@@ -121,7 +112,16 @@ class Cache:
         """By modality, the reading rules that a header did not show to be needed; raises as `prepared`."""
         return self._entry(member).notes
 
-    def _entry(self, member: Member) -> _Entry:
+    def release(self, member: Member) -> None:
+        """Give back this process's memory of a case's pages; its arrays stay good, and the system may keep the file's.
+
+        Without it the pages of all open cases count as memory of the process, which grows with every patch.
+        """
+        entry = self._open.get(self._name(member))
+        if entry is not None:
+            entry.release()
+
+    def _entry(self, member: Member) -> CachedCase:
         name = self._name(member)
         if name in self._open:
             self._open.move_to_end(name)
@@ -170,14 +170,13 @@ class Cache:
             where = f'{member.label}: case "{member.case.case}", {modality}'
             raise DataError(f"{where}: cannot be read ({error}); restore the file") from error
 
-    def _opened(self, name: str) -> _Entry | None:
+    def _opened(self, name: str) -> CachedCase | None:
         """The entry if it is there and sound."""
         folder = self._folder / name
         if not folder.exists():
             return None
         try:
-            facts = _facts(folder, compare=name not in self._sound)
-            entry = _assembled(folder, facts)
+            entry = read_case(folder, compare=name not in self._sound)
         except (OSError, ValueError, KeyError, TypeError) as error:
             logging.getLogger("medtrans").warning("cache entry %s is damaged and is made again (%s)", name, error)
             return None
@@ -202,7 +201,7 @@ class Cache:
             temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
             try:
                 scans = {name: image for name, image in images.items() if not self._shared(name)}
-                _write(temporary, prepared, _voxel_digests(scans), notes)
+                write_case(temporary, prepared, _voxel_digests(scans), notes)
                 self._install(temporary, name)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -234,7 +233,7 @@ class Cache:
             final.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
             temporary.rename(final)
-        _synchronise(self._folder)
+        synchronise(self._folder)
 
 
 def refuse_twins(cache: Cache, members: Sequence[Member]) -> None:
@@ -257,96 +256,3 @@ def refuse_twins(cache: Cache, members: Sequence[Member]) -> None:
 def _voxel_digests(images: Mapping[str, Volume]) -> dict[str, str]:
     found = {name: voxel_digest(image) for name, image in images.items()}
     return {name: digest for name, digest in found.items() if digest is not None}
-
-
-def _write(folder: Path, prepared: Prepared, voxels: Mapping[str, str], notes: Mapping[str, tuple[str, ...]]) -> None:
-    arrays = {
-        "source": prepared.source,
-        "target": prepared.target,
-        "mask": prepared.mask,
-        "foreground": foreground(prepared.source, prepared.target),
-    }
-    files = {}
-    for name, array in arrays.items():
-        if array is not None:
-            path = folder / f"{name}.npy"
-            with path.open("wb") as file:
-                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            files[path.name] = (path.stat().st_size, _digest(path))
-    facts = {
-        "files": files,
-        "grid": _plain(prepared.grid),
-        "native": _plain(prepared.native),
-        "space_code": int(prepared.space_code),
-        "numbers": {name: {key: float(x) for key, x in own.items()} for name, own in prepared.numbers.items()},
-        "clipped": {name: float(share) for name, share in prepared.clipped.items()},
-        "voxels": voxels,
-        "notes": notes,
-    }
-    with (folder / "entry.json").open("w", encoding="utf-8") as text:
-        json.dump({"facts": facts, "blake2b": _digest_text(facts)}, text)
-        text.flush()
-        os.fsync(text.fileno())
-    _synchronise(folder)
-
-
-def _facts(folder: Path, *, compare: bool) -> Mapping[str, Any]:
-    """What `entry.json` says, if it and the files fit; the files' hashes count where they are to be compared.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError: they do not.
-    """
-    entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-    facts: Mapping[str, Any] = entry["facts"]
-    if entry["blake2b"] != _digest_text(facts):
-        raise ValueError("entry.json has changed")
-    for file, (size, digest) in facts["files"].items():
-        if (folder / file).stat().st_size != size or (compare and _digest(folder / file) != digest):
-            raise ValueError(f"{file} has changed")
-    return facts
-
-
-def _assembled(folder: Path, facts: Mapping[str, Any]) -> _Entry:
-    arrays = {
-        file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r", allow_pickle=False)  # noqa: TID251 -- without pickles
-        for file in facts["files"]
-    }
-    prepared = Prepared(
-        source=arrays["source"],
-        target=arrays.get("target"),
-        mask=arrays.get("mask"),
-        grid=Grid(tuple(facts["grid"]["shape"]), np.array(facts["grid"]["affine"])),
-        native=Grid(tuple(facts["native"]["shape"]), np.array(facts["native"]["affine"])),
-        space_code=facts["space_code"],
-        numbers=facts["numbers"],
-        clipped=facts["clipped"],
-    )
-    digests = {file.removesuffix(".npy"): digest for file, (_, digest) in facts["files"].items()}
-    notes = {modality: tuple(own) for modality, own in facts["notes"].items()}
-    return _Entry(prepared, arrays["foreground"], digests, facts["voxels"], notes)
-
-
-def _plain(grid: Grid) -> dict[str, Any]:
-    return {"shape": [int(side) for side in grid.shape], "affine": grid.affine.tolist()}
-
-
-def _digest(path: Path) -> str:
-    state = blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()
-
-
-def _digest_text(facts: Any) -> str:
-    return blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _synchronise(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

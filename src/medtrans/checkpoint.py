@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medtrans._version import __version__
-from medtrans.atomic import write_json
+from medtrans.atomic import synchronise, write_json
 from medtrans.errors import DataError
 from medtrans.plain_state import read_state, state_bytes
 from medtrans.room import refuse_full_disk, unwritable
@@ -113,7 +112,7 @@ def save(
         if final.exists():
             _discard(final)
         temporary.rename(final)
-        _synchronise(folder)
+        synchronise(folder)
     except (OSError, SafetensorError) as error:
         raise unwritable(folder, error) from error
     finally:
@@ -199,7 +198,7 @@ def _write(
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     manifest = {**facts, "medtrans": __version__, "sha256": files, "bytes": sizes}
     for path in folder.iterdir():
-        _synchronise(path)
+        synchronise(path)
     write_json(folder / _MANIFEST, {**manifest, "self": _digest_text(manifest)})
 
 
@@ -280,11 +279,3 @@ def _digest(path: Path) -> str:
 
 def _digest_text(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _synchronise(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

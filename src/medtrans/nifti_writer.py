@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
 from medtrans.errors import DataError
+from medtrans.gzip_writer import GzipWriter
 from medtrans.image_stream import is_compressed
 from medtrans.placement import TOLERANCE_VOXELS, distance_mm, qform_affine, spacing_mm
 from medtrans.voxel_values import finite_fault
@@ -91,12 +91,12 @@ def write_file(path: Path, header: bytes, values: np.ndarray) -> None:
 
 
 @contextmanager
-def opened_sink(path: Path) -> Iterator[BinaryIO]:
+def opened_sink(path: Path) -> Iterator[BinaryIO | GzipWriter]:
     """A new file to write to, compressed where the name says so."""
     with path.open("wb") as file:
         if is_compressed(path):
-            # neither name nor time, so that the same volume gives the same bytes
-            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1, mtime=0) as stream:
-                yield cast("BinaryIO", stream)
+            packed = GzipWriter(file)
+            yield packed
+            packed.close()
         else:
             yield file

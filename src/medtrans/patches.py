@@ -97,6 +97,8 @@ class Patches(Dataset[Patch]):
             corner = sampler.corner(k, self._cache.foreground(other), purpose="partner corner")
             arrays |= self._mask("target_mask", other, corner)
         arrays["target"] = cut(self._target(other), corner, sampler.size)
+        self._cache.release(member)
+        self._cache.release(other)
         tensors = self._augmented({name: torch.from_numpy(array).float() for name, array in arrays.items()}, k)
         patch = Patch(source=tensors["source"], target=tensors["target"], case=member.number)
         if "mask" in tensors:
