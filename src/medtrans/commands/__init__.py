@@ -1,0 +1,1 @@
+"""Owns the verbs of the command line, by what they are about."""
