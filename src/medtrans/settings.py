@@ -269,8 +269,9 @@ class InferenceSettings(Settings):
     far a change of its source reaches, from 0.25 to 0.625."""
     blend: Literal["gaussian", "constant"] = "gaussian"
     """Weight of a voxel by its place in the window."""
-    batch: Positive = 1
-    """Windows translated at once; fewer where a GPU's memory is too small for as many."""
+    batch: Positive = 2
+    """Windows translated at once; fewer where a GPU's memory is too small for as many. On a CPU two are up to twice as
+    quick as one by one, and more are hardly quicker."""
 
 
 class FaithfulnessSettings(Settings):
