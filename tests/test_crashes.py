@@ -85,7 +85,7 @@ class FullDisk:
         for owner, name in ((Path, "write_bytes"), (Path, "write_text"), (Path, "mkdir"), (Path, "rename"),
                             (Path, "replace"), (os, "fsync")):  # fmt: skip
             monkeypatch.setattr(owner, name, self.counted(getattr(owner, name)))
-        monkeypatch.setattr(checkpoint, "save_file", self.counted(checkpoint.save_file))  # type: ignore[attr-defined]
+        monkeypatch.setattr(checkpoint, "save_file", self.counted(checkpoint.save_file))  # type: ignore[attr-defined]  # a name that the module imports
 
     def counted(self, real: Any) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:

@@ -113,7 +113,7 @@ def test_what_is_not_finite_is_caught_within_a_log_interval_and_named_and_never_
     made = method(place, BAD[bad])
     seen: list[int] = []
     stepped = made.training_step
-    made.training_step = lambda batch, step: (seen.append(step), stepped(batch, step))[1]  # type: ignore[method-assign]
+    made.training_step = lambda batch, step: (seen.append(step), stepped(batch, step))[1]  # type: ignore[method-assign]  # watches the calls
     with pytest.raises(TrainingError) as error:
         go(tmp_path, made, batches(place, BAD[bad], made), validate=scores([1.0, 2.0, 3.0]))
     assert said in str(error.value)

@@ -19,7 +19,7 @@ class GzipWriter:
 
     Each block of 256 KiB is packed by zlib's first level in one of two ways, whichever makes a sample of it smaller:
     with all repetitions, or with runs alone. Where voxels hardly repeat, as in what a network makes, the second is as
-    small in half the time. Repetitions further apart than the 16 KiB of the sample may be missed.
+    small in 0.6 of the time. Repetitions further apart than the 16 KiB of the sample may be missed.
 
     Args:
         file: open for writing; left open.

@@ -98,7 +98,8 @@ class Patches(Dataset[Patch]):
             arrays |= self._mask("target_mask", other, corner)
         arrays["target"] = cut(self._target(other), corner, sampler.size)
         self._cache.release(member)
-        self._cache.release(other)
+        if other is not member:
+            self._cache.release(other)
         tensors = self._augmented({name: torch.from_numpy(array).float() for name, array in arrays.items()}, k)
         patch = Patch(source=tensors["source"], target=tensors["target"], case=member.number)
         if "mask" in tensors:

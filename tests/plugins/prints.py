@@ -1,3 +1,3 @@
 """Prints while it is imported."""
 
-print("hello from a plugin")  # noqa: T201
+print("hello from a plugin")  # noqa: T201 -- printing is the fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,9 +98,7 @@ def _convolutions(
         weight = torch.rand(channels, channels, 3, 3, 3, device=device).to(dtype).contiguous(memory_format=layout)
         done = 2 * 27 * channels**2 * side**3
         with torch.no_grad():
-            rate = _timed(clock, lambda image=image, weight=weight: functional.conv3d(image, weight, padding=1)).per(  # type: ignore[misc]  # a lambda's defaults have no types
-                done
-            )
+            rate = _timed(clock, partial(functional.conv3d, image, weight, padding=1)).per(done)
         text = f"{channels} channels at {side}^3, {str(layout).removeprefix('torch.')}"
         found.append((text, rate))
     return found
