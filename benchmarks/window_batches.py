@@ -38,7 +38,8 @@ def main() -> None:
         in_channels_last(network, "auto")
         one, *others = seconds(network, torch.rand(WINDOWS, 1, side, side, side))
         shares = " | ".join(f"{other / one:.2f}" for other in others)
-        print(f"| {name} {options.get('preset', '')}, {side}^3 | {shares} |", flush=True)
+        called = f"{name} {options.get('preset', '')}".strip()
+        print(f"| {called}, {side}^3 | {shares} |", flush=True)
 
 
 def seconds(network: torch.nn.Module, windows: torch.Tensor) -> list[float]:
