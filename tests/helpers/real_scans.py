@@ -61,7 +61,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     write_cohort(given.out, spacing_mm=given.spacing_mm, subjects=given.subjects, seed=given.seed)
-    print(f"{given.subjects} subjects in {given.out}")
 
 
 def write_cohort(out: Path, *, spacing_mm: float = 2.5, subjects: int = 6, seed: int = 0) -> None:

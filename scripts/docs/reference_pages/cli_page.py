@@ -7,8 +7,9 @@ from typing import Any
 
 import typer
 
-from .markdown import code, table
 from medtrans.cli import app
+
+from .markdown import code, table
 
 CLI_INTRO = """\
 # Command line

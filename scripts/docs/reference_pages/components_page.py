@@ -6,7 +6,6 @@ import inspect
 
 import docstring_parser
 
-from .markdown import option_row, table
 from medtrans.components import Component
 from medtrans.hookspecs import KINDS
 from medtrans.optimizers import OPTIMIZERS
@@ -14,6 +13,8 @@ from medtrans.options import options_of, summary_of
 from medtrans.plugins import BUILTIN, Registry, discover
 from medtrans.schedules import SCHEDULES
 from medtrans.show import component_yaml
+
+from .markdown import option_row, table
 
 COMPONENTS_INTRO = """\
 # Components

@@ -9,12 +9,13 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from .markdown import code, flow, option_row, plain, table
 from medtrans.components import Component
 from medtrans.options import options_of
 from medtrans.ramp import Ramp
 from medtrans.settings import LossSlot, PerRole, RunConfig, Slot
 from medtrans.show import type_text
+
+from .markdown import code, flow, option_row, plain, table
 
 COLUMNS = ("key", "type", "default", "meaning")
 EXTENDS = ("`extends`", "path or list of path", "`[]`", "Files merged before this one, relative to it.")

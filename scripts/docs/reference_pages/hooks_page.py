@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from .markdown import code, table
 from medtrans import hookspecs, types
 from medtrans.hookspecs import KINDS
 from medtrans.options import FACT_MEANINGS, FACTS
@@ -13,6 +12,8 @@ from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.kinds import KITS
 from medtrans.testing.scaling import SCALING_RULES
 from medtrans.testing.verdict import Rule
+
+from .markdown import code, table
 
 CONTRACTS = {
     "loss": ("medtrans.Loss",),
