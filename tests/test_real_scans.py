@@ -16,6 +16,7 @@ import medtrans
 
 SCANS = Path(__file__).parent / "helpers" / "real_scans.py"
 TOLERANCE_MM = 1e-4
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,6 @@ def corners_mm(image: nibabel.Nifti1Image) -> np.ndarray:
     return nibabel.affines.apply_affine(image.affine, np.array(list(product(*ends))))
 
 
-@pytest.mark.slow
 def test_the_files_are_as_different_as_scans_are(scans: Path) -> None:
     sources = [nibabel.load(path) for path in sorted(scans.glob("*/*_T1w.nii.gz"))]
 
@@ -47,7 +47,6 @@ def test_the_files_are_as_different_as_scans_are(scans: Path) -> None:
         assert int(image.header["sform_code"]) == int(image.header["qform_code"]) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_run_beats_a_linear_fit_and_keeps_every_grid(scans: Path, tmp_path: Path) -> None:
     folder = medtrans.run(
