@@ -112,14 +112,6 @@ def new_plugin(folder: Path) -> Path:
     return file
 
 
-def test_the_readme_has_the_two_commands() -> None:
-    marked = {block.mark: block for block in blocks(ROOT / "README.md") if block.language == "bash"}
-
-    assert marked["quickstart"].text.rstrip().endswith("medtrans run configs/quickstart.yaml")
-    assert marked["tests"].text.rstrip().endswith("python -m pytest -n 2 --dist worksteal")
-    assert all(marked[mark].text.count("\n") == 1 for mark in ("quickstart", "tests"))
-
-
 @pytest.mark.parametrize("page", READ_BY_HAND, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_pages_beside_the_site_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
