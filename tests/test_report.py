@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medtrans.curves import chart
+from medtrans.charts import line_chart, strip_chart
 from medtrans.pictures import png_bytes
 from medtrans.report import render, verdicts
 from medtrans.statistics import CaseScores, Column, summary_of
@@ -258,37 +258,55 @@ def test_each_target_gets_a_verdict() -> None:
     assert "psnr_t2" in texts[1]
 
 
-# The curves
+# The charts
 
 
-def points(line: str) -> np.ndarray:
-    return np.array([[float(number) for number in point.split(",")] for point in line.split()])
+def numbers(pattern: str, svg: str) -> list[float]:
+    return [float(found) for found in re.findall(pattern, svg)]
 
 
-def test_a_curve_rises_to_the_right_and_stays_in_its_frame() -> None:
-    drawn = chart("psnr", [(step, math.log(step + 1)) for step in range(0, 5000, 7)])
-    line = points(drawn.line)
-    assert len(line) <= 300
-    assert (np.diff(line[:, 0]) > 0).all()
-    assert (np.diff(line[:, 1]) <= 0).all()
-    assert drawn.left <= line[:, 0].min() <= line[:, 0].max() <= drawn.right
-    assert drawn.top <= line[:, 1].min() <= line[:, 1].max() <= drawn.bottom
+def test_a_curve_rises_to_the_right_and_of_many_points_some_hundreds_are_drawn() -> None:
+    drawn = line_chart("psnr", [(step, math.log(step + 1)) for step in range(0, 5001, 5)])
+    line = max(re.findall(r'd="([^"]*)"', drawn.svg), key=len)
+    x, y = (np.array(numbers(pattern, line)) for pattern in (r"[ML] ([\d.]+) ", r"[ML] [\d.]+ ([\d.]+)"))
+    assert 10 < len(x) <= 300
+    assert (np.diff(x) >= 0).all()
+    assert (np.diff(y) <= 0).all()  # counted from the top
+    assert drawn.last == "8.517"
+    assert re.findall(r"<text[^>]*>([^<]*)<", drawn.svg)[:6] == ["0", "1000", "2000", "3000", "4000", "5000"]
 
 
-def test_ticks_are_round_and_stand_where_their_values_are() -> None:
-    drawn = chart("loss", [(0, 0.0), (20_000, 1.0)])
-    assert [tick.label for tick in drawn.x_ticks] == ["0", "5000", "10k", "15k", "20k"]
-    assert drawn.x_ticks[0].at == drawn.left
-    assert drawn.x_ticks[-1].at == drawn.right
-    assert [tick.label for tick in drawn.y_ticks] == ["0", "0.5", "1"]
-    line = points(drawn.line)
-    assert [drawn.y_ticks[0].at, drawn.y_ticks[-1].at] == [line[0, 1], line[-1, 1]]
-    assert drawn.last == "1"
+@pytest.mark.parametrize("values", [[], [math.nan], [3.0], [0.0, 0.0], [1.0, math.inf, 2.0], [-1e300, 1e300], [1e-30]])
+def test_odd_curves_are_drawn_as_far_as_they_go(values: list[float]) -> None:
+    drawn = line_chart("x", list(enumerate(values)))
+    assert ("no finite value" in drawn.svg) == (not any(map(math.isfinite, values)))
+    assert "nan" not in drawn.svg
 
 
-@pytest.mark.parametrize(
-    ("values", "drawn"), [([], 0), ([math.nan], 0), ([3.0], 1), ([0.0, 0.0], 2), ([1.0, math.inf, 2.0], 2)]
-)
-def test_odd_curves_are_drawn_as_far_as_they_go(values: list[float], drawn: int) -> None:
-    assert len(chart("x", list(enumerate(values))).line.split()) == drawn
-    assert ("no finite value" in page(curves={"x": list(enumerate(values))})) == (drawn == 0)
+def test_a_strip_has_a_named_dot_for_every_case_where_its_value_is() -> None:
+    cases = [(f"case_{n:04d}", float(value)) for n, value in enumerate([1, 2, 3, 3, 3, 4, 9])]
+    drawn = strip_chart("mae [HU]", {"": [*cases, ("case_0099", math.inf)]}, marks={"lut": 5.0, "none": None})
+    dots = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*><title>(\w+): ([\d.]+)</title>', drawn.svg)
+    assert [(label, float(value)) for _, _, label, value in dots] == cases
+    assert len({(x, y) for x, y, _, _ in dots}) == len(cases)
+    places = [float(x) for x, _, _, _ in dots]
+    assert np.corrcoef(places, [value for _, value in cases])[0, 1] == pytest.approx(1)
+    assert drawn.notes == ("1 lut", "1 case without a finite value.")
+
+
+def test_charts_say_what_they_show_and_take_the_colours_of_the_page() -> None:
+    strip = strip_chart(
+        "psnr & co", {"a": [("x", 3.0)], "$^{ b <名": [("y", 4.0), ("z", 6.0)], "c": [], "d": [("", math.nan)]}
+    )
+    for drawn in (strip, line_chart("psnr & co", [(0, 1.0), (1, 2.0)])):
+        assert drawn.svg.startswith('<svg role="img"')
+        assert "<title>psnr &amp; co</title><desc>" in drawn.svg
+        assert "var(--accent)" in drawn.svg
+        assert "#0" not in re.sub(r'href="[^"]*"', "", drawn.svg)
+    assert "$^{ b &lt;名" in strip.svg
+    assert "median 5.000" in strip.svg
+
+
+def test_the_same_data_give_the_same_chart() -> None:
+    first, second = (strip_chart("mae", {"": [("a", 1.0), ("b", 2.0)]}, marks={"m": 1.5}) for _ in range(2))
+    assert first == second

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from medtrans.atomic import write_text
+from medtrans.charts import strip_chart
 from medtrans.config import differences
 from medtrans.discretion import shareable_config
 from medtrans.errors import ConfigError, DataError
@@ -20,7 +21,6 @@ from medtrans.report_parts import downstream_part, faithfulness_part
 from medtrans.runfolder import RunFolder
 from medtrans.runreport import report_facts
 from medtrans.statistics import CaseScores, Column, compare
-from medtrans.strips import strip_chart
 
 __all__ = ["write_comparison"]
 
