@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medtrans import numerals
 from medtrans.charts import line_chart, strip_chart
 from medtrans.pictures import png_bytes
 from medtrans.report import render, verdicts
@@ -258,7 +259,36 @@ def test_each_target_gets_a_verdict() -> None:
     assert "psnr_t2" in texts[1]
 
 
-# The charts
+# Numbers and charts
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "signed"),
+    [
+        (None, "–", "–"),
+        (math.nan, "–", "–"),
+        (-math.inf, "−∞", "−∞"),
+        (28.3, "28.30", "+28.3"),
+        (-0.12345, "−0.1235", "−0.123"),
+        (0.00012, "1.20e−04", "+0.00012"),
+        (1234567.0, "1234567", "+1234567"),
+    ],
+)
+def test_numbers_have_four_digits_a_true_minus_and_a_dash_for_nothing(
+    value: float | None, number: str, signed: str
+) -> None:
+    assert (numerals.number(value), numerals.signed(value)) == (number, signed)
+
+
+def test_intervals_probabilities_and_sides_are_written_one_way() -> None:
+    assert (numerals.between((1.0, 2.0)), numerals.between(None)) == ("1.000 to 2.000", "")
+    assert numerals.signed_between((-1.0, 2.0)) == "−1.00 to +2.00"
+    assert [numerals.probability(p) for p in (None, 0.0001, 0.5)] == ["–", "< 0.001", "0.500"]
+    assert [numerals.sides(one) for one in (None, (1024, 512, 3), (0.48828, 2.0, 3.0))] == [
+        "?",
+        "1024×512×3",
+        "0.488×2×3",
+    ]
 
 
 def numbers(pattern: str, svg: str) -> list[float]:

@@ -16,12 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from medtrans.numerals import number
+from medtrans.numerals import MINUS, number
 
 __all__ = ["Chart", "line_chart", "strip_chart"]
 
 # Text as text and a fixed salt: the same data give the same bytes, whatever fonts there are.
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "medtrans", "text.parse_math": False}
+_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "medtrans", "text.parse_math": False}
 # Colours that nothing else has, exchanged for those of the page, which has a light and a dark theme.
 _SOFT, _RULE, _ACCENT = "#020202", "#030303", "#040404"
 _COLOURS = {_SOFT: "var(--soft)", _RULE: "var(--rule)", _ACCENT: "var(--accent)"}
@@ -117,8 +117,8 @@ def strip_chart(
         axes.annotate(str(count), (value, 1), xycoords=("data", "axes fraction"), color=_SOFT, **right_of_it)
     dots = [f"{label}: {number(value)}" for cases in drawn.values() for value, label in cases]
     notes = [", ".join(f"{count} {label}" for count, label in enumerate(shown, 1))] if shown else []
-    for row, cases in rows.items():
-        if missing := len(cases) - len(drawn[row]):
+    for row, cases in drawn.items():
+        if missing := len(rows[row]) - len(cases):
             where = f" ({row})" if row else ""
             notes.append(f"{missing} case{'' if missing == 1 else 's'} without a finite value{where}.")
     return Chart(title, _svg(figure, title, "; ".join(said) or "no finite value", dots), notes=tuple(notes))
@@ -133,7 +133,7 @@ def _frame(width: float, height: float, *, left: float, right: float) -> tuple[F
     axes.tick_params(color=_RULE, labelcolor=_SOFT)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:.6g}".replace("-", "−"))
+        axis.set_major_formatter(lambda value, _: f"{value:.6g}".replace("-", MINUS))
     return figure, axes
 
 
@@ -145,7 +145,7 @@ def _around(low: float, high: float) -> tuple[float, float]:
 
 def _stacked(values: Sequence[float], axes: Axes) -> np.ndarray:
     """How far each dot is off the middle of its row, where rows are 1 apart: alternately below and above."""
-    (left, right), points = axes.get_xlim(), 72 * axes.get_position().width * axes.figure.get_figwidth()
+    (left, right), points = axes.get_xlim(), 72 * axes.bbox.width / axes.figure.dpi
     wide, high = _DOT * (right - left) / points, _DOT / (0.75 * 72)
     heights: list[float] = []
     for index, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Owns the report: one HTML page that says how good a run is, shows it and tells how to run it again."""
+"""The report: one HTML page that says how good a run is, shows it and tells how to run it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the report of a run folder: gathers what the run left behind and writes report.html."""
+"""The report of a run folder: gathers what the run left behind and writes report.html."""
 
 from __future__ import annotations
 

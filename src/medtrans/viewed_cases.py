@@ -66,15 +66,13 @@ def for_viewing(volumes: Mapping[str, Volume]) -> dict[str, Volume]:
     placed = {role: volume.data for role, volume in _on(grid, volumes).items()}
     box = _box(placed.values())
     grid = cropped(grid, box)
-    while np.prod(grid.shape) > _MOST_VOXELS:
-        spacing = np.where(np.asarray(grid.shape) < 4, np.inf, grid.spacing_mm)
-        steps = np.where(spacing < 1.5 * spacing.min(), 2, 1)
-        box = tuple(
-            slice(side.start, side.stop, (side.step or 1) * step) for side, step in zip(box, steps, strict=True)
-        )
-        i, j, k = (-(-side // int(step)) for side, step in zip(grid.shape, steps, strict=True))
-        grid = Grid((i, j, k), grid.affine @ np.diag([*steps, 1.0]))
-    return {role: Volume(np.ascontiguousarray(data[box]), grid.affine) for role, data in placed.items()}
+    strides = np.ones(3, dtype=int)
+    while (sides := -(-np.asarray(grid.shape) // strides)).prod() > _MOST_VOXELS:
+        spacing = np.where(sides < 4, np.inf, grid.spacing_mm * strides)
+        strides = np.where(spacing < 1.5 * spacing.min(), 2 * strides, strides)
+    i, j, k = strides
+    affine = grid.affine @ np.diag([i, j, k, 1.0])
+    return {role: Volume(np.ascontiguousarray(data[box][::i, ::j, ::k]), affine) for role, data in placed.items()}
 
 
 def quantised(data: np.ndarray) -> tuple[np.ndarray, float, float]:
