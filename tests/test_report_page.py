@@ -175,14 +175,13 @@ class Viewer:
         for _ in range(times):
             self._page.call("Input.dispatchKeyEvent", type="keyDown", key=key)
 
-    def click(self, number: int, right: float, down: float) -> None:
-        """Click into a picture, in parts of its width and height."""
+    def mouse(self, kind: str, number: int, right: float, down: float, **more: float | str) -> None:
+        """An event of the mouse in a picture, in parts of its width and height."""
         canvas = f".querySelectorAll('canvas')[{number}]"
         self.evaluate(f"{canvas}.scrollIntoView({{block: 'center'}})")
         box = self.evaluate(f"{canvas}.getBoundingClientRect().toJSON()")
-        at = {"x": box["x"] + right * box["width"], "y": box["y"] + down * box["height"]}
-        self._page.call("Input.dispatchMouseEvent", type="mousePressed", button="left", **at)
-        self._page.call("Input.dispatchMouseEvent", type="mouseReleased", button="left", **at)
+        x, y = box["x"] + right * box["width"], box["y"] + down * box["height"]
+        self._page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
 
 @needs_chromium
@@ -217,12 +216,15 @@ def test_the_viewer_shows_the_voxels_of_the_volumes_where_its_letters_say(tmp_pa
                 assert drawn[image::4] == [[255, 255, 255]] * 3  # axial, coronal, sagittal
                 assert [np.sign(red - blue) for red, _, blue in drawn[3::4]] == [np.sign(prediction - target)] * 3
 
-            viewer.click(6, 0.3, 0.4)  # the target's coronal slice
+            for kind in ("mousePressed", "mouseReleased"):
+                viewer.mouse(kind, 6, 0.3, 0.4, button="left")  # in the target's coronal slice
             drawn = viewer.evaluate(CROSSHAIR)[4]
             assert (drawn["x"], drawn["y"]) == (pytest.approx(0.3, abs=0.04), pytest.approx(0.4, abs=0.05))
             position, values = viewer.said()
             voxel = tuple(np.rint(np.linalg.solve(affine, [*position, 1])).astype(int)[:3])
             assert values[:3] == [data[role][voxel] for role in ROLES]
+            viewer.mouse("mouseWheel", 6, 0.3, 0.4, deltaX=0, deltaY=80)  # two slices to the back
+            np.testing.assert_allclose(viewer.said()[0], position - 2 * towards_ras[:, 1], atol=0.11)
         assert page.errors == []
 
 
