@@ -146,7 +146,7 @@ def test_the_card_says_what_a_reader_needs(made: Made) -> None:
     for expected in (
         "# t1 to t2", "Research use only", "must not be used for diagnosis", "| from | t1 |", "| to | t2 |",
         "| train cases | 3: case_000", "| validation cases | 1: case_000", "| test cases | 1: case_000",
-        "| losses | l1 × 1, relativistic × 0 to 0.0001 |", "| steps | 2, 2 patches of 16 × 16 × 16 voxels in a batch |",
+        "| losses | l1 × 1, relativistic × 0 to 0.0001 |", "| steps | 2, 2 patches of 16×16×16 voxels in a batch |",
         "psnr [dB], higher is better", "psnr of the baseline source_linear", "- psnr: ", "| medtrans | ",
         "Of these weights: CC BY 4.0", "medtrans predict FOLDER", "parameters of generator_average",
     ):  # fmt: skip
