@@ -345,8 +345,6 @@ def main(kind: str, first: int, last: int, folder: Path) -> None:
         with contextlib.suppress(MedtransError):
             reader(folder / sound[0], 0)
         (folder / sound[0]).unlink()
-    else:
-        import SimpleITK  # noqa: F401 -- only whether it is there
     sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the end of the process, wherever it is

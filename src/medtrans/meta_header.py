@@ -1,4 +1,4 @@
-"""Owns what a sound MetaImage header (.mha, .mhd) says; every other one is refused by field."""
+"""What a sound MetaImage header (.mha, .mhd) says; every other one is refused by field."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def described(path: Path, block: bytes, rules: ReadingRules) -> Described:
         raise DataError(*(f"{path}: {fault}" for fault in fields.faults))
     offset = fields.begin if data == path else 0
     layout = Layout(shape, stored, offset, affine, notes=notes)
-    return Described(layout, data, "zlib" if packed else None, "DimSize and ElementType", "MetaImageIO")
+    return Described(layout, data, "zlib" if packed else None, "DimSize and ElementType")
 
 
 def _fields(path: Path, block: bytes) -> Fields:
@@ -122,7 +122,7 @@ def _data(path: Path, fields: Fields) -> Path | None:
 
 
 def _check_packed_size(fields: Fields, data: Path | None) -> None:
-    """SimpleITK gives rubbish without a word where this size is missing or wrong."""
+    """Other programs read rubbish without a word where this size is missing or wrong."""
     size = fields.values.get("CompressedDataSize", "")
     if data is None or not data.is_file():
         return

@@ -1,4 +1,4 @@
-"""Owns what a sound NRRD header (.nrrd) says; every other one is refused by field."""
+"""What a sound NRRD header (.nrrd) says; every other one is refused by field."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def described(path: Path, block: bytes, rules: ReadingRules) -> Described:
         raise DataError(*(f"{path}: {fault}" for fault in fields.faults))
     offset = fields.begin if data == path else 0
     layout = Layout(shape, stored, offset, affine, notes=notes)
-    return Described(layout, data, "gzip" if packing == "gzip" else None, "sizes and type", "NrrdImageIO")
+    return Described(layout, data, "gzip" if packing == "gzip" else None, "sizes and type")
 
 
 def _fields(path: Path, block: bytes) -> Fields:

@@ -1,4 +1,4 @@
-"""Owns NIfTI files read and written a few planes at a time, so that a volume need not fit into memory."""
+"""NIfTI files read and written a few planes at a time, so that a volume need not fit into memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from medtrans import nifti_guard
 from medtrans._version import __version__
 from medtrans.atomic import complete_file
 from medtrans.errors import DataError, SetupError
-from medtrans.gzip_writer import GzipWriter
 from medtrans.image_layout import Layout
 from medtrans.image_stream import CHUNK, PADDING, check_alone, check_ending, cut, damage_named, filled, opened, surplus
 from medtrans.nifti_writer import HEADER_BYTES, header_bytes, opened_sink, storable
@@ -89,7 +88,7 @@ class PlaneReader:
 class PlaneWriter:
     """Takes the planes k of a float32 volume in order."""
 
-    def __init__(self, path: Path, stream: BinaryIO | GzipWriter, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, shape: tuple[int, int, int]) -> None:
         self._path, self._stream, self._shape = path, stream, shape
         self._state = blake2b()
         self._left = shape[2]

@@ -1,4 +1,4 @@
-"""Owns text headers of images: fields by name, whole numbers and numbers in them, and the file their voxels are in."""
+"""Text headers of images: fields by name, whole numbers and numbers in them, and the file their voxels are in."""
 
 from __future__ import annotations
 
@@ -34,14 +34,12 @@ class Described:
         data: the file with the voxels: the header's own, or one beside it.
         packing: how its voxels are compressed, all to the end of the file.
         fields: which fields say how many bytes the voxels take.
-        reader: SimpleITK's name of the format.
     """
 
     layout: Layout
     data: Path
     packing: Literal["zlib", "gzip"] | None
     fields: str
-    reader: Literal["MetaImageIO", "NrrdImageIO"]
 
 
 class Fields:
