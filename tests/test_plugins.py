@@ -9,7 +9,6 @@ import pytest
 
 from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins import Registry, discover
-from medtrans.probe import probe
 
 from .conftest import GENERATOR_PLUGIN, Install
 
@@ -115,16 +114,3 @@ def test_an_unknown_name_gets_the_nearest(name: str, suggestion: str) -> None:
 def test_an_unknown_prefix_lists_what_is_installed() -> None:
     with pytest.raises(ConfigError, match=r"no plugin named 'swinn'.*builtin"):
         Registry().find("generator", "swinn:x")
-
-
-def test_a_probe_sees_a_plugin_from_outside(install: Install) -> None:
-    install("swin", GENERATOR_PLUGIN)
-    (found,) = [probe(origin) for origin in discover() if origin.prefix == "swin"]
-    assert found.components == {"generator": ["small", "mdaunet"]}
-    assert "plugin_medtrans_swin" not in sys.modules
-
-
-def test_a_probe_survives_a_plugin_that_ends_the_process(install: Install) -> None:
-    install("ends", "import os\nos._exit(0)")
-    (found,) = [probe(origin) for origin in discover() if origin.prefix == "ends"]
-    assert "ended the process" in found.problem
