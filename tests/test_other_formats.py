@@ -15,12 +15,11 @@ import SimpleITK as sitk  # noqa: N813 -- its usual name
 from medtrans.errors import DataError
 from medtrans.volume import Grid, ReadingRules, Volume, files_of, read, read_header, write
 
-from .itk_corpus import BAD, ODD, WORLD, metaimage, nrrd
+from .itk_corpus import BAD, FLIP, ODD, WORLD, metaimage, nrrd
 from .nifti_corpus import AFFINE, VOXELS, Bad, Odd
 from .test_volume import PERMUTATIONS, affine_of, check_odd, check_refused, label, rotation
 
 ENDINGS = ["mha", "mhd", "nrrd"]
-FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 RAW = VOXELS.astype("<i2").tobytes(order="F")
 
 
