@@ -104,7 +104,7 @@ class Fields:
     def beside(self, name: str, otherwise: str = "") -> Path | None:
         """The file in the header's own folder that the field names; None and a fault where it names another."""
         text = self.values[name]
-        if not text or text.startswith((".", "LIST")) or re.search(r"[/\\:*?%<>|\"\x00-\x1f\x7f]", text):
+        if not text or text.startswith((".", "LIST")) or re.search(r"[/\\:*?%<>|\"\x00-\x1f\x7f\ud800-\udfff]", text):
             self.fault(name, f"{otherwise}the plain name of one file in the same folder", "Convert it to one file")
         elif text == self.path.name:
             self.fault(name, f"{otherwise}another file than the header", "Convert it to one file")
