@@ -117,17 +117,6 @@ def test_help_versions_and_a_config_that_names_none_work(installed: Path, tiny: 
     assert not [name for name in sys.modules if name.startswith("plugin_")]
 
 
-@pytest.mark.slow
-def test_the_quickstart_runs_beside_all_of_them(installed: Path) -> None:
-    short = ["train.steps=4", "dataset.options.subjects=6"]
-    done = subprocess.run(
-        [sys.executable, "-m", "medtrans", "run", "quickstart", *short],
-        capture_output=True, text=True, timeout=280, cwd=installed.parent,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (installed.parent / "runs" / "quickstart" / "report.html").is_file()
-
-
 def test_show_lists_what_works_and_shows_any_component(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medtrans.listing.probe_all", lambda origins, limit_s=LIMIT_S: [
         probe(origin, LIMIT_S) for origin in origins if origin.prefix in ("sound", "import_error")
