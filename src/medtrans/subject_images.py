@@ -8,8 +8,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medtrans.image_stream import NIFTI_ENDINGS
-
 if TYPE_CHECKING:
     import torchio
 
@@ -54,6 +52,8 @@ def text_of(subject: torchio.Subject, *keys: str) -> str | None:
 
 def _is_file(image: Any) -> bool:
     from torchio.data.io import read_image
+
+    from medtrans.image_stream import NIFTI_ENDINGS
 
     path = image.path
     return (
