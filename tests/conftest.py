@@ -55,7 +55,7 @@ Medtrans = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that imports a plugin has time for it, however much else the machine has to do."""
-    monkeypatch.setattr("medtrans.probing.LIMIT_S", 200.0)
+    monkeypatch.setattr("medtrans.probe.LIMIT_S", 200.0)
 
 
 @pytest.fixture(autouse=True)

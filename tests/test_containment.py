@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from medtrans.announced import Origin
@@ -22,7 +19,7 @@ from medtrans.config import load_config
 from medtrans.errors import ConfigError, SetupError
 from medtrans.listing import plugins, shown
 from medtrans.plugins import Registry, discover
-from medtrans.probing import Probe, probe, probe_all
+from medtrans.probe import Probe, probe, probe_all
 
 HERE = Path(__file__).parent / "plugins"
 LIMIT_S = 10.0
@@ -38,13 +35,10 @@ BROKEN = {
     "missing_dependency": ("ModuleNotFoundError: No module named 'not_there_at_all'", 3),
     "hangs": (f"its import did not end within {LIMIT_S:g} s", 5),
     "ends_process": ("it ended the process while being imported, by os._exit(0)", 5),
-    "patches_medtrans": ("it changes medtrans.errors.ConfigError", None),
 }
 REMARKED = {
     "prints": "it prints 'hello from a plugin' while being imported",
-    "seeds": "it changes the random state of Python while being imported",
 }
-CONTAINABLE = [name for name in BROKEN if name not in ("hangs", "ends_process")]
 
 
 @pytest.fixture
@@ -87,8 +81,7 @@ def test_each_is_listed_with_version_cause_place_and_remedy(installed: Path, mon
         assert (found["origin"]["prefix"], found["origin"]["version"]) == (name, "1.2.3")
         assert found["remedy"] == f"pip uninstall {distribution}"
         assert cause in found["problem"]
-        if line is not None:
-            assert f"plugin_{name}.py:{line})" in found["problem"]
+        assert f"plugin_{name}.py:{line})" in found["problem"]
         assert f"{name}: {distribution} 1.2.3 (plugin_{name})\n  broken: {found['problem'][:40]}" in text
         assert f"pip uninstall {distribution}" in text
     for name, remark in REMARKED.items():
@@ -124,84 +117,13 @@ def test_help_versions_and_a_config_that_names_none_work(installed: Path, tiny: 
     assert not [name for name in sys.modules if name.startswith("plugin_")]
 
 
-def test_a_package_with_unreadable_metadata_announces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "unreadable-1.0.dist-info").mkdir()
-    (tmp_path / "unreadable-1.0.dist-info" / "entry_points.txt").write_text("[medtrans]\nno entry point at all\n")
-    before = discover()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert discover() == before
-
-
-@pytest.mark.slow
-def test_the_quickstart_runs_beside_all_of_them(installed: Path) -> None:
-    short = ["train.steps=4", "dataset.options.subjects=6"]
-    done = subprocess.run(
-        [sys.executable, "-m", "medtrans", "run", "quickstart", *short],
-        capture_output=True, text=True, timeout=280, cwd=installed.parent,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert (installed.parent / "runs" / "quickstart" / "report.html").is_file()
-
-
 def test_show_lists_what_works_and_shows_any_component(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medtrans.listing.probe_all", lambda origins, limit_s=LIMIT_S: [
-        probe(origin, LIMIT_S) for origin in origins if origin.prefix in ("sound", "import_error", "misspelt_hook")
+        probe(origin, LIMIT_S) for origin in origins if origin.prefix in ("sound", "import_error")
     ])  # fmt: skip
     assert "sound:mdaunet" in shown("generator", None, ())
     assert "name: sound:mdaunet" in shown("generator", "sound:mdaunet", ())
     assert "preset: paper" in shown("generator", "mdaunet", ())
-
-
-@pytest.mark.parametrize("name", CONTAINABLE)
-def test_a_run_that_names_one_is_told_why_it_cannot_be(installed: Path, tiny: dict[str, Any], name: str) -> None:
-    cause, line = BROKEN[name]
-    with pytest.raises(SetupError) as error:
-        load_config([tiny], [f"losses.other.name={name}:x"])
-    message = str(error.value)
-    assert f"plugin '{name}' from bad-{name.replace('_', '-')} 1.2.3 (plugin_{name}) could not be loaded" in message
-    assert cause in message
-    assert line is None or f"plugin_{name}.py:{line})" in message
-    assert f"pip uninstall bad-{name.replace('_', '-')}" in message
-    assert f"plugin_{name}" not in sys.modules
-
-
-def test_what_a_plugin_put_in_anothers_place_is_put_back(installed: Path) -> None:
-    import medtrans.errors
-
-    with pytest.raises(SetupError):
-        Registry().plugin("patches_medtrans")
-    assert medtrans.errors.ConfigError is ConfigError
-
-
-def test_torch_is_put_back_too(installed: Path, tmp_path: Path) -> None:
-    before = torch.nn.functional.relu, torch.Tensor.relu
-
-    with pytest.raises(SetupError, match=r"it changes torch\.Tensor\.relu, torch\.nn\.functional\.relu"):
-        Registry([HERE / "patches_torch.py"]).plugin("patches_torch")
-
-    assert (torch.nn.functional.relu, torch.Tensor.relu) == before
-    assert torch.relu(torch.tensor(-1.0)) == 0
-
-
-def test_global_states_are_as_before(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = (
-        "import os, random\nimport numpy as np, torch\n"
-        "random.seed(0)\nnp.random.seed(0)\ntorch.manual_seed(0)\n"
-        "torch.set_default_dtype(torch.float64)\nos.chdir('/')\n"
-    )
-    file = tmp_path / "restless.py"
-    file.write_text(code)
-    monkeypatch.chdir(tmp_path)
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002 -- as below
-
-    plugin = Registry([file]).plugin("restless")
-
-    assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002 -- the global state is what is watched
-    assert torch.equal(torch.get_rng_state(), before[2])
-    assert torch.get_default_dtype() == torch.float32
-    assert Path.cwd() == tmp_path
-    assert plugin.note.count("it changes") == 5
 
 
 def test_a_component_that_needs_what_is_not_installed_costs_itself_only(installed: Path) -> None:

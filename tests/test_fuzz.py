@@ -1,6 +1,6 @@
 """Mutated images, split files and configs: each is read or refused by name, and nothing else happens.
 
-`MEDTRANS_FUZZ=100000 pytest tests/test_fuzz.py` reads that many instead of 2,000; a find is a kind and a number, and
+`MEDTRANS_FUZZ=100000 pytest tests/test_fuzz.py` reads that many instead of 1,500; a find is a kind and a number, and
 `tests.fuzzing.files_of_case(kind, number)` gives its files.
 """
 
@@ -16,7 +16,7 @@ import pytest
 
 from .fuzzing import KINDS, files_of_case
 
-CASES = int(os.environ.get("MEDTRANS_FUZZ", "2000"))
+CASES = int(os.environ.get("MEDTRANS_FUZZ", "1500"))
 ROOT = Path(__file__).parents[1]
 
 
@@ -47,7 +47,14 @@ def finds(kind: str, count: int, folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(0 if CASES > 2000 else 300)
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_more_mutated_files(kind: str, tmp_path: Path) -> None:
+    assert finds(kind, round(20_000 * KINDS[kind][0]), tmp_path) == []
+
+
+@pytest.mark.timeout(0 if CASES > 1500 else 300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mutated_file_is_read_or_refused_by_name_and_nothing_else_happens(kind: str, tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,12 @@ NASTY = [
     "<script>", "'", '"', "case_0001", "a:b", "file:///etc/passwd", "http://x/y", "0", "1", "01",
 ]  # fmt: skip
 
+WRITTEN = [*NASTY[:16], "case", "Case", "é", "e\u0301", "a.nii.gz", "病人一"]
+"""Those that a run is tried on: what leads out of a folder, and what differs by little."""
+
 
 def members(names: list[str]) -> list[Member]:
     return [Member(number, Case(name, name, {}), "test") for number, name in enumerate(names, 1)]
-
-
-def test_there_are_at_least_a_hundred_and_no_two_are_the_same() -> None:
-    assert len(NASTY) == len(set(NASTY)) >= 100
-    folded = {unicodedata.normalize("NFC", name).casefold() for name in NASTY}
-    assert len(folded) < len(NASTY) - 5  # some differ by case or by composition alone
 
 
 @pytest.mark.parametrize("targets", [["t2"], ["t2", "T2", "../../t1", "b_c", "c"]], ids=len)
@@ -58,7 +54,7 @@ def test_every_name_is_safe_and_none_stands_twice(targets: list[str]) -> None:
 
 
 @given(names=st.lists(st.text(min_size=1, max_size=8, alphabet="aA_-/0123.é"), unique=True, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_set_of_names_collides(names: list[str]) -> None:
     stems = file_stems(members(names), ["t2", "a_t2"])
     assert len({stem.casefold() for stem in stems.values()}) == 2 * len(names)
@@ -82,7 +78,7 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
     tiny["metrics"] = {"mae": {}}
     tiny["train"]["best"] = None
     image = next(iter(medtrans.component("dataset", "phantom").factory(subjects=1, size=(16, 16, 16)).cases())).images
-    cases = [Case(name, f"subject {number}", image) for number, name in enumerate(NASTY)]
+    cases = [Case(name, f"subject {number}", image) for number, name in enumerate(WRITTEN)]
     training = Case("training", "another", image)
     cohort = Cohort(
         (*(Member(number, case, "test") for number, case in enumerate(cases, 1)), Member(900, training, "train"))
@@ -103,7 +99,7 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
     assert written
     assert all(path.startswith("runs/deep/run/") for path in written)
     images = sorted(path.name for path in folder.predictions.glob("*.nii.gz"))
-    assert len(images) == len({name.casefold() for name in images}) == len(NASTY)
-    assert len(list(folder.predictions.glob("*.json"))) == len(NASTY)
+    assert len(images) == len({name.casefold() for name in images}) == len(WRITTEN)
+    assert len(list(folder.predictions.glob("*.json"))) == len(WRITTEN)
     assert all(path.parent == folder.predictions for path in folder.predictions.rglob("*"))
     assert all(not path.is_symlink() for path in folder.path.rglob("*"))

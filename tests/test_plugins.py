@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins import Registry, discover
-from medtrans.probing import probe
 
 from .conftest import GENERATOR_PLUGIN, Install
 
+HOOK = "from medtrans import Component, hookimpl\n@hookimpl\n"
 BROKEN = {
-    "import error": ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
-    "syntax error": ("def broken(:\n    pass", "SyntaxError"),
-    "exit": ("raise SystemExit(3)", "SystemExit: 3"),
-    "misspelt hook": (
-        "from medtrans import hookimpl\n@hookimpl\ndef medtrans_generator():\n    return []",
-        "medtrans_generator",
-    ),
-    "extra argument": (
-        "from medtrans import hookimpl\n@hookimpl\ndef medtrans_losses(config):\n    return []",
-        "config",
-    ),
-    "wrong type": (
-        "from medtrans import hookimpl\n@hookimpl\ndef medtrans_losses():\n    return ['l1']",
-        "must return a list of Component, found an item of str",
-    ),
-    "no list": (
-        "from medtrans import hookimpl\n@hookimpl\ndef medtrans_losses():\n    return None",
-        "must return a list of Component, found NoneType",
-    ),
-    "other interface": ("PLUGIN_API = '2.0'", "written for plugin interface 2.0, this medtrans has 1.0"),
-    "twice": (
-        (
-            "from medtrans import Component, hookimpl\n@hookimpl\ndef medtrans_losses():\n"
-            "    return [Component('a', dict), Component('a', dict)]"
-        ),
-        "offers 'a' twice",
-    ),
+    "import not_there_at_all": "ModuleNotFoundError: No module named 'not_there_at_all'",
+    "def broken(:\n    pass": "SyntaxError",
+    "raise SystemExit(3)": "SystemExit: 3",
+    "PLUGIN_API = '2.0'": "written for plugin interface 2.0, this medtrans has 1.0",
+    f"{HOOK}def medtrans_generator():\n    return []": "no hook medtrans_generator",
+    f"{HOOK}def medtrans_losses(config):\n    return []": "takes no argument, found config",
+    f"{HOOK}def medtrans_losses():\n    return ['l1']": "must return a list of Component, found an item of str",
+    f"{HOOK}def medtrans_losses():\n    return None": "must return a list of Component, found NoneType",
+    f"{HOOK}def medtrans_losses():\n    return [Component('a', dict)] * 2": "offers 'a' twice",
 }
 
 
@@ -64,7 +44,7 @@ def test_a_plugin_that_nobody_names_is_not_imported(install: Install) -> None:
     assert "plugin_medtrans_swin" not in sys.modules
 
 
-@pytest.mark.parametrize(("code", "cause"), BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize(("code", "cause"), BROKEN.items(), ids=BROKEN.values())
 def test_a_broken_plugin_is_named_with_cause_and_remedy_and_leaves_the_others_alone(
     install: Install, code: str, cause: str
 ) -> None:
@@ -77,7 +57,6 @@ def test_a_broken_plugin_is_named_with_cause_and_remedy_and_leaves_the_others_al
     assert cause in message
     assert "pip uninstall medtrans-bad" in message
     assert registry.find("loss", "l1").component.name == "l1"
-    assert "plugin_medtrans_bad" not in sys.modules
 
 
 def test_the_line_that_failed_is_named(install: Install) -> None:
@@ -86,17 +65,11 @@ def test_the_line_that_failed_is_named(install: Install) -> None:
         Registry().plugin("bad")
 
 
-def test_importing_a_plugin_changes_no_random_state_and_prints_nothing(
+def test_importing_a_plugin_prints_nothing_where_programs_read(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install("seeds", "import random, torch\nprint('hello')\nrandom.seed(0)\ntorch.manual_seed(0)\n")
-    random.seed(5)
-    torch.manual_seed(5)
-    expected = random.random(), torch.rand(1)
-    random.seed(5)
-    torch.manual_seed(5)
-    Registry().plugin("seeds")
-    assert (random.random(), torch.rand(1)) == expected
+    install("prints", "print('hello')\n")
+    assert Registry().plugin("prints").note == "it prints 'hello' while being imported"
     assert capsys.readouterr().out == ""
 
 
@@ -141,16 +114,3 @@ def test_an_unknown_name_gets_the_nearest(name: str, suggestion: str) -> None:
 def test_an_unknown_prefix_lists_what_is_installed() -> None:
     with pytest.raises(ConfigError, match=r"no plugin named 'swinn'.*builtin"):
         Registry().find("generator", "swinn:x")
-
-
-def test_a_probe_sees_a_plugin_from_outside(install: Install) -> None:
-    install("swin", GENERATOR_PLUGIN)
-    (found,) = [probe(origin) for origin in discover() if origin.prefix == "swin"]
-    assert found.components == {"generator": ["small", "mdaunet"]}
-    assert "plugin_medtrans_swin" not in sys.modules
-
-
-def test_a_probe_survives_a_plugin_that_ends_the_process(install: Install) -> None:
-    install("ends", "import os\nos._exit(0)")
-    (found,) = [probe(origin) for origin in discover() if origin.prefix == "ends"]
-    assert "ended the process" in found.problem

@@ -45,16 +45,13 @@ def test_of_two_positions_the_trusted_one_counts(
     form: Any, affine: np.ndarray, code: int, version: int, tmp_path: Path
 ) -> None:
     path = file_in(tmp_path, nifti(version=version, **DISAGREEING))
-    with pytest.raises(
-        DataError, match=r"then set reading\.trust to sform or qform, or the code of the wrong one to 0"
-    ):
+    with pytest.raises(DataError, match=r"set reading\.trust to sform or qform"):
         read(path)
     volume = read(path, ReadingRules(trust=form))
     np.testing.assert_allclose(volume.affine, affine, atol=1e-5)
     assert volume.space_code == code
     (note,) = volume.notes
-    assert note.startswith("sform and qform give two positions up to ")
-    assert note.endswith(f"mm apart (PSR by sform, ALS by qform): placed by the {form} (reading.trust)")
+    assert note.endswith(f"(PSR by sform, ALS by qform): placed by the {form} (reading.trust)")
     assert read_header(path, ReadingRules(trust=form)).notes == volume.notes
 
 
@@ -74,45 +71,32 @@ def test_of_two_positions_one_that_cannot_be_used_may_be_left_out(
     path = file_in(tmp_path, nifti(**fields))
     other = "qform" if form == "sform" else "sform"
     for rules in (ReadingRules(), ReadingRules(trust=other)):
-        with pytest.raises(DataError, match=f"Export the scan again, or set reading.trust: {form} if that places"):
+        with pytest.raises(DataError, match=f"set reading.trust: {form}"):
             read(path, rules)
     volume = read(path, ReadingRules(trust=form))
     np.testing.assert_allclose(volume.affine, AFFINE if form == "sform" else BY_QFORM, atol=1e-5)
-    (note,) = volume.notes
-    assert note.startswith(f"the {other} cannot be used (")
-    assert note.endswith(f"): placed by the {form} (reading.trust)")
+    assert [note.endswith(f"): placed by the {form} (reading.trust)") for note in volume.notes] == [True]
 
 
 @pytest.mark.parametrize("form", ["sform", "qform"])
-def test_trust_places_no_file_that_has_no_sound_position(form: Any, tmp_path: Path) -> None:
+def test_trust_places_no_file_without_a_sound_position_and_changes_nothing_without_doubt(
+    form: Any, tmp_path: Path
+) -> None:
     path = file_in(tmp_path, nifti(**{**DISAGREEING, "srow": [NAN] * 12, "quatern": (1, 1, 1)}))
     with pytest.raises(DataError) as refusal:
         read(path, ReadingRules(trust=form))
     assert len(refusal.value.faults) == 2
     assert "reading.trust" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("form", ["sform", "qform"])
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {**BOTH_FORMS, "sform_code": 3},
-        {"sform_code": 3},
-        {"sform_code": 0, "qform_code": 3, **TURNED},
-    ],
-    ids=["both alike", "sform alone", "qform alone"],
-)
-def test_trust_changes_nothing_where_there_is_no_doubt(form: Any, fields: dict[str, Any], tmp_path: Path) -> None:
-    path = file_in(tmp_path, nifti(**fields))
-    volume, trusting = read(path), read(path, ReadingRules(trust=form))
-    np.testing.assert_array_equal(volume.affine, trusting.affine)
-    assert volume.space_code == trusting.space_code == 3
-    assert trusting.notes == ()
+    for fields in ({**BOTH_FORMS, "sform_code": 3}, {"sform_code": 3}, {"sform_code": 0, "qform_code": 3, **TURNED}):
+        path = file_in(tmp_path, nifti(**fields))
+        volume, trusting = read(path), read(path, ReadingRules(trust=form))
+        np.testing.assert_array_equal(volume.affine, trusting.affine)
+        assert (volume.space_code, trusting.space_code, trusting.notes) == (3, 3, ())
 
 
 def test_an_unknown_space_is_nifti_s_method_1_from_pixdim_alone(tmp_path: Path) -> None:
     path = file_in(tmp_path, nifti(**UNPLACED))
-    with pytest.raises(DataError, match=r"or set reading\.accept_unknown_space: true to have it placed by pixdim"):
+    with pytest.raises(DataError, match=r"set reading\.accept_unknown_space: true"):
         read(path)
     volume = read(path, ReadingRules(accept_unknown_space=True))
     np.testing.assert_array_equal(volume.affine, np.diag([2, 2.5, 1.5, 1]))
@@ -123,9 +107,9 @@ def test_an_unknown_space_is_nifti_s_method_1_from_pixdim_alone(tmp_path: Path) 
 
 
 def test_an_unknown_space_needs_a_spacing(tmp_path: Path) -> None:
-    for pixdim in ((1, 0, 2.5, 1.5), (1, -2, 2.5, 1.5), (1, NAN, 2.5, 1.5), (1, 1e9, 2.5, 1.5)):
-        path = file_in(tmp_path, nifti(**UNPLACED, pixdim=(*pixdim, 0, 0, 0, 0)))
-        with pytest.raises(DataError, match=r"pixdim: found spacing .* expected lengths above 0 in mm\. Export"):
+    for spacing in (0, -2, NAN, 1e9):
+        path = file_in(tmp_path, nifti(**UNPLACED, pixdim=(1, spacing, 2.5, 1.5, 0, 0, 0, 0)))
+        with pytest.raises(DataError, match="pixdim: found spacing"):
             read(path, ReadingRules(accept_unknown_space=True))
 
 
@@ -134,7 +118,7 @@ def test_voxels_that_are_not_finite_are_filled(kind: str, tmp_path: Path) -> Non
     voxels = VOXELS.astype(kind)
     voxels.flat[[3, 60, 119]] = NAN, INF, -INF
     path = file_in(tmp_path, squeeze(nifti(voxels)), "scan.nii.gz")
-    with pytest.raises(DataError, match=r"or set reading\.fill_not_finite to a value that takes their place"):
+    with pytest.raises(DataError, match=r"reading\.fill_not_finite"):
         read(path)
     volume = read(path, ReadingRules(fill_not_finite=-1024.5))
     assert volume.data.flat[[3, 60, 119]].tolist() == [-1024.5] * 3
@@ -156,35 +140,18 @@ def test_the_fill_is_a_physical_value_and_0_is_one(tmp_path: Path) -> None:
 def test_values_beyond_float32_are_refused_whatever_the_rules(tmp_path: Path) -> None:
     voxels = VOXELS.astype("f8")
     voxels.flat[3], voxels.flat[4] = 1e300, NAN
-    path = file_in(tmp_path, nifti(voxels))
-    with pytest.raises(
-        DataError, match=r"1 of 120 voxels lie beyond float32, expected finite numbers\. Fix or exclude"
-    ):
-        read(path, ReadingRules(fill_not_finite=0.0))
-
-
-def test_all_rules_together_are_all_noted(tmp_path: Path) -> None:
-    voxels = VOXELS.astype("f4")
-    voxels.flat[3] = NAN
-    volume = read(file_in(tmp_path, nifti(voxels, **UNPLACED)), ReadingRules("qform", True, 1.0))
-    assert [note.rpartition("(")[2] for note in volume.notes] == [
-        "reading.accept_unknown_space)",
-        "reading.fill_not_finite)",
-    ]
+    with pytest.raises(DataError, match="1 of 120 voxels lie beyond float32"):
+        read(file_in(tmp_path, nifti(voxels)), ReadingRules(fill_not_finite=0.0))
 
 
 @pytest.mark.parametrize(
-    ("rules", "says"),
-    [
-        ({"trust": "both"}, "reading.trust: found 'both', expected sform, qform or nothing"),
-        ({"accept_unknown_space": 1}, "reading.accept_unknown_space: found 1, expected true or false"),
-        ({"fill_not_finite": NAN}, "reading.fill_not_finite: found nan, expected a finite number"),
-        ({"fill_not_finite": 1e39}, r"reading.fill_not_finite: found 1e\+39, expected a finite number within float32"),
-    ],
+    "rules", [{"trust": "both"}, {"accept_unknown_space": 1}, {"fill_not_finite": NAN}, {"fill_not_finite": 1e39}]
 )
-def test_an_impossible_rule_is_refused(rules: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_an_impossible_rule_is_refused(rules: dict[str, Any]) -> None:
+    ((name, value),) = rules.items()
+    with pytest.raises(ConfigError) as refusal:
         ReadingRules(**rules)
+    assert str(refusal.value).startswith(f"reading.{name}: found {value!r}, expected")
 
 
 # Where they come from and what they reach

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -9,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +51,10 @@ def ended(process: subprocess.Popen[str]) -> None:
 
 
 def lock_of(folder: Path, **said: Any) -> Path:
-    """A lock as this very process writes it, but for what is given."""
+    """A lock that was left there by a process that is gone."""
     lock = folder / "run.lock"
-    runlock.take(lock)
-    lock.write_text(json.dumps(json.loads(lock.read_text()) | said))
+    left = {"host": socket.gethostname(), "process": 1, "since": "2026-01-01T00:00:00+00:00"}
+    lock.write_text(json.dumps(left | said))
     return lock
 
 
@@ -79,6 +82,41 @@ def test_a_process_does_not_take_a_folder_twice(tmp_path: Path) -> None:
     folder.release()
 
 
+def test_a_forked_worker_does_not_go_on_holding_the_folder_of_a_killed_run(tmp_path: Path) -> None:
+    fork = "import os, time; pid = os.fork(); time.sleep(60) if not pid else print(pid, flush=True); "
+    process = started(HOLD + fork + "sys.stdin.read()", tmp_path / "run.lock")
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    try:
+        process.kill()
+        process.wait()
+        os.kill(worker, 0)  # it lives
+        assert runlock.take(tmp_path / "run.lock") is None
+        runlock.release(tmp_path / "run.lock")
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_fork_of_the_holder_has_nothing_and_gives_nothing_up(tmp_path: Path) -> None:
+    code = (
+        "p = Path(sys.argv[1]); import os; child = not os.fork(); child or os.wait(); child and runlock.release(p); "
+        "print(p.exists(), flush=True); child or sys.stdin.read()"
+    )
+    process = started(HOLD + code, tmp_path / "run.lock")
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["True\n"] * 2
+    assert f"process {process.pid} " in str(runlock.take(tmp_path / "run.lock"))
+    ended(process)
+
+
+def test_of_threads_that_come_at_once_one_gets_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        got = list(threads.map(runlock.take, [tmp_path / "run.lock"] * 8))
+    assert got.count(None) == 1
+    runlock.release(tmp_path / "run.lock")
+
+
 def test_of_processes_that_come_at_once_to_a_stale_lock_one_gets_it(tmp_path: Path) -> None:
     lock = lock_of(tmp_path, process=2**22 + 1)
     racers = [started(RACE, lock) for _ in range(6)]
@@ -94,30 +132,27 @@ def test_of_processes_that_come_at_once_to_a_stale_lock_one_gets_it(tmp_path: Pa
     assert sorted(got) == ["False\n"] * 5 + ["True\n"]
 
 
-def test_a_number_given_to_another_process_since_is_no_holder(tmp_path: Path) -> None:
-    assert runlock.holder_of(lock_of(tmp_path)) is not None
-    assert runlock.holder_of(lock_of(tmp_path, birth="some boot 17")) is None
-
-
-@pytest.mark.parametrize("said", [{"host": "node7"}, {"space": "pid:[1]", "process": 2**22 + 1}])
-def test_of_processes_that_cannot_be_seen_from_here_nothing_is_assumed(tmp_path: Path, said: dict[str, Any]) -> None:
-    lock = lock_of(tmp_path, **said)
-    with pytest.raises(SetupError, match="used by process"):
+def test_of_processes_that_cannot_be_seen_from_here_nothing_is_assumed(tmp_path: Path) -> None:
+    lock = lock_of(tmp_path, host="node7")
+    with pytest.raises(SetupError, match="used by process 1 on node7 since 2026"):
         RunFolder.claim(tmp_path, resume=False, overwrite=False)
     runlock.release(lock)
     assert lock.exists()
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", unknown)
+    with pytest.raises(SetupError, match="its file system has no file locks"):
+        RunFolder.claim(tmp_path / "run", resume=False, overwrite=False)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"host": "here"}', '{"host": "here", "process": "x"}'])
 def test_a_lock_that_was_never_written_whole_holds_nobody_off(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.lock").write_text(text)
     RunFolder.claim(tmp_path, resume=False, overwrite=False).release()
-
-
-def test_a_lock_that_another_took_meanwhile_is_left_to_it(tmp_path: Path) -> None:
-    lock = lock_of(tmp_path, process=os.getppid())
-    runlock.release(lock)
-    assert lock.exists()
 
 
 def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:

@@ -20,14 +20,20 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 -- its usual name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.linalg import expm
 
-from medtrans import nifti_guard
+from medtrans import nifti_guard, nifti_writer
 from medtrans import volume as volume_module
 from medtrans._version import __version__
 from medtrans.errors import DataError, SetupError
 from medtrans.volume import Grid, Volume, read, read_header, write
 
-from .nifti_corpus import AFFINE, BAD, BOTH_FORMS, ODD, VOXELS, Bad, Odd, flip, header_fields, nifti, squeeze
+from .nifti_corpus import AFFINE, BAD, ODD, VOXELS, Bad, Odd, flip, nifti, squeeze
+
+try:
+    from isal import igzip
+except ImportError:
+    igzip = None
 
 SOUND = Volume(VOXELS, AFFINE)
 ENDINGS = ["scan.nii", "scan.nii.gz"]
@@ -51,50 +57,49 @@ def label(case: Bad | Odd) -> str:
 # Reading
 
 
-def test_the_corpus_is_large_enough_and_its_labels_differ() -> None:
-    assert len({case.label for case in BAD}) == len(BAD) >= 40
-    assert len({case.label for case in ODD}) == len(ODD) >= 20
-
-
-@pytest.mark.parametrize("case", BAD, ids=label)
-def test_a_bad_file_is_refused_with_every_fault_named(case: Bad, tmp_path: Path) -> None:
-    path = placed(case, tmp_path)
+def check_refused(case: Bad, folder: Path) -> None:
+    """Every fault is named, and by the header alone where it does not lie in the voxels."""
+    path = placed(case, folder)
     with pytest.raises(DataError) as refusal:
         read(path)
     faults = refusal.value.faults
     assert len(faults) == len(case.says), faults
     for fault, says in zip(faults, case.says, strict=True):
-        assert fault.startswith(f"{path}: ")
+        assert fault.startswith((str(path), str(path.with_name("scan.raw"))))
         assert says in fault
         assert fault.endswith(".")
-
-
-@pytest.mark.parametrize("case", BAD, ids=label)
-def test_the_header_alone_shows_all_but_what_lies_in_the_voxels(case: Bad, tmp_path: Path) -> None:
-    path = placed(case, tmp_path)
+        assert len(fault) < 1000
     if case.late:
         assert read_header(path).grid.shape == VOXELS.shape
-        return
-    with pytest.raises(DataError) as refusal:
-        read_header(path)
-    with pytest.raises(DataError) as refusal_with_voxels:
-        read(path)
-    assert refusal.value.faults == refusal_with_voxels.value.faults
+    else:
+        with pytest.raises(DataError) as refusal_of_header:
+            read_header(path)
+        assert refusal_of_header.value.faults == faults
 
 
-@pytest.mark.parametrize("case", ODD, ids=label)
-def test_an_odd_but_legal_file_gives_the_documented_volume(case: Odd, tmp_path: Path) -> None:
-    path = placed(case, tmp_path)
+def check_odd(case: Odd, folder: Path) -> None:
+    """Volume and header are what the corpus says."""
+    path = placed(case, folder)
     volume, header = read(path), read_header(path)
-    assert volume.data.dtype == case.data.dtype
+    assert volume.data.dtype == header.dtype == case.data.dtype
     assert volume.data.dtype.isnative
     assert volume.data.flags.c_contiguous
     np.testing.assert_array_equal(volume.data, case.data)
     np.testing.assert_allclose(volume.affine, case.affine, atol=1e-5)
     assert volume.affine.dtype == np.float64
-    assert volume.space_code == case.space_code
-    assert (header.path, header.space_code, header.dtype) == (path, case.space_code, case.data.dtype)
+    assert (volume.space_code, header.space_code, volume.notes) == (case.space_code, case.space_code, ())
+    assert header.path == path
     assert header.grid.distance_mm(volume.grid) == 0
+
+
+@pytest.mark.parametrize("case", BAD, ids=label)
+def test_a_bad_file_is_refused_with_every_fault_named(case: Bad, tmp_path: Path) -> None:
+    check_refused(case, tmp_path)
+
+
+@pytest.mark.parametrize("case", ODD, ids=label)
+def test_an_odd_but_legal_file_gives_the_documented_volume(case: Odd, tmp_path: Path) -> None:
+    check_odd(case, tmp_path)
 
 
 @pytest.mark.parametrize("name", ENDINGS)
@@ -102,7 +107,7 @@ def test_an_odd_but_legal_file_gives_the_documented_volume(case: Odd, tmp_path: 
 def test_a_file_cut_anywhere_is_refused(name: str, version: int, tmp_path: Path) -> None:
     path, whole = tmp_path / name, nifti(version=version)
     whole = squeeze(whole) if name.endswith("gz") else whole
-    for length in range(0, len(whole), 3):
+    for length in range(0, len(whole), 11):
         path.write_bytes(whole[:length])
         with pytest.raises(DataError, match=r"(ends after|is empty|stops before|can hold|found plain data)"):
             read(path)
@@ -155,45 +160,6 @@ def test_too_little_memory_is_an_error_that_names_the_file(tmp_path: Path, monke
         read(tmp_path / "scan.nii")
 
 
-def mutated(rng: np.random.Generator) -> tuple[str, bytes]:
-    """A name and a sound file with a few words of its header, bytes of its stream or its length changed."""
-    version = int(rng.integers(1, 3))
-    content = bytearray(nifti(version=version, **BOTH_FORMS))
-    fields = list(header_fields(version).values())
-    for _ in range(rng.integers(1, 4)):
-        offset, form = fields[rng.integers(len(fields))]
-        width = struct.calcsize(form.lstrip("0123456789") if "s" not in form else "B")
-        place = offset + width * int(rng.integers(struct.calcsize("<" + form) // width))
-        extreme = rng.choice([0, 1, 2, 127, 128, 255], width).astype(np.uint8).tobytes()
-        content[place : place + width] = extreme if rng.random() < 0.5 else rng.bytes(width)
-    if rng.random() < 0.5:
-        return "scan.nii", bytes(content[: rng.integers(len(content))] if rng.random() < 0.2 else content)
-    packed = bytearray(squeeze(bytes(content)))
-    for _ in range(rng.integers(0, 3)):
-        packed[rng.integers(len(packed))] = rng.integers(256)
-    return "scan.nii.gz", bytes(packed)
-
-
-def test_a_mutated_file_gives_a_volume_or_a_data_error_and_nothing_else(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    read_whole, unnamed = 0, []
-    for _ in range(1000):
-        name, content = mutated(rng)
-        path = tmp_path / name
-        path.write_bytes(content)
-        try:
-            volume = read(path)
-        except DataError as error:
-            unnamed += [fault for fault in error.faults if not fault.startswith(f"{path}: ")]
-        else:
-            read_whole += 1
-            assert np.isfinite(volume.data).all()
-            assert len(volume.orientation) == 3
-        path.unlink()
-    assert not unnamed
-    assert 50 < read_whole < 950  # neither trivially bad nor untouched
-
-
 # Writing
 
 PERMUTATIONS = [
@@ -204,19 +170,8 @@ PERMUTATIONS = [
 
 
 def rotation(x: float, y: float, z: float) -> np.ndarray:
-    """A turn by three angles in radians."""
-    turns = []
-    for axis, angle in enumerate((x, y, z)):
-        first, second = [other for other in range(3) if other != axis]
-        turn = np.eye(3)
-        turn[[first, first, second, second], [first, second, first, second]] = (
-            np.cos(angle),
-            -np.sin(angle),
-            np.sin(angle),
-            np.cos(angle),
-        )
-        turns.append(turn)
-    return turns[0] @ turns[1] @ turns[2]
+    """A turn by the length of the vector, in radians, about it."""
+    return np.asarray(expm(np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])))
 
 
 def affine_of(axes: np.ndarray, origin: tuple[float, ...] = (-91.3, 126.7, -72.1)) -> np.ndarray:
@@ -232,7 +187,7 @@ length = st.floats(0.2, 6)
 position = st.floats(-300, 300)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     axes=st.sampled_from(PERMUTATIONS),
     angles=st.tuples(angle, angle, angle),
@@ -286,6 +241,7 @@ def test_both_forms_carry_the_code_and_a_sheared_affine_has_no_qform(tmp_path: P
     write(Volume(VOXELS, AFFINE, 4), tmp_path / "scan.nii")
     header = nibabel.load(tmp_path / "scan.nii").header
     assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 4)
+    assert header.get_xyzt_units()[0] == "mm"
 
     sheared = AFFINE.copy()
     sheared[0, 0] = 0.75
@@ -296,43 +252,16 @@ def test_both_forms_carry_the_code_and_a_sheared_affine_has_no_qform(tmp_path: P
     assert read(tmp_path / "sheared.nii").grid.distance_mm(Grid(VOXELS.shape, sheared)) < 1e-5
 
 
-def test_the_header_says_mm_and_no_scaling(tmp_path: Path) -> None:
-    write(SOUND, tmp_path / "scan.nii")
-    header = nibabel.load(tmp_path / "scan.nii").header
-    block = (tmp_path / "scan.nii").read_bytes()
-    assert struct.unpack_from("<2f", block, header_fields()["scl_slope"][0]) == (1, 0)
-    assert header.get_xyzt_units()[0] == "mm"
-    assert bytes(header["magic"]) == b"n+1\0"
-    assert struct.unpack_from("<f", block, header_fields()["vox_offset"][0]) == (352,)
-
-
-@pytest.mark.parametrize(
-    ("given_type", "stored_type"),
-    [
-        ("bool", "uint8"),
-        ("int8", "int8"),
-        ("uint8", "uint8"),
-        ("int16", "int16"),
-        (">i2", "int16"),
-        ("uint16", "uint16"),
-        ("int32", "int32"),
-        ("uint32", "uint32"),
-        ("int64", "int32"),
-        ("uint64", "int32"),
-        ("float16", "float32"),
-        ("float32", "float32"),
-        (">f4", "float32"),
-        ("float64", "float32"),
-    ],
-)
 @pytest.mark.parametrize("name", ENDINGS)
-def test_the_type_on_disk(given_type: str, stored_type: str, name: str, tmp_path: Path) -> None:
-    data = (np.abs(VOXELS) % 100).astype(given_type)
-    write(Volume(data, AFFINE), tmp_path / name)
-    back = read(tmp_path / name)
-    assert back.data.dtype == np.dtype(stored_type)
-    assert nibabel.load(tmp_path / name).get_data_dtype() == np.dtype(stored_type)
-    np.testing.assert_array_equal(back.data, data)
+def test_the_type_on_disk(name: str, tmp_path: Path) -> None:
+    wider = {"bool": "uint8", "int64": "int32", "uint64": "int32", "float16": "float32", "float64": "float32"}
+    for given_type in (*wider, "int8", "uint8", "int16", ">i2", "uint16", "int32", "uint32", "float32", ">f4"):
+        stored_type = np.dtype(wider.get(given_type, given_type)).newbyteorder("=")
+        data = (np.abs(VOXELS) % 100).astype(given_type)
+        write(Volume(data, AFFINE), tmp_path / name)
+        back = read(tmp_path / name)
+        assert back.data.dtype == nibabel.load(tmp_path / name).get_data_dtype() == stored_type
+        np.testing.assert_array_equal(back.data, data)
 
 
 def test_the_order_of_the_array_in_memory_does_not_matter(tmp_path: Path) -> None:
@@ -351,6 +280,24 @@ def test_the_same_volume_gives_the_same_bytes_whatever_the_name_and_the_time(
     assert (tmp_path / name).read_bytes() == (tmp_path / f"another{name}").read_bytes()
 
 
+@pytest.mark.parametrize("packer", [gzip.GzipFile, igzip and igzip.IGzipFile], ids=["gzip", "isal"])
+def test_any_program_unpacks_what_either_packer_wrote(
+    packer: type[gzip.GzipFile] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packer is None:
+        pytest.skip("isal is not installed")
+    monkeypatch.setattr(nifti_writer, "_GzipFile", packer)
+    noise = np.random.default_rng(0).normal(100, 20, (40, 64, 64)).astype("<f4")
+    for data in (noise, np.where(noise > 110, noise, 0).astype("<f4"), (noise > 110).astype("u1")):
+        write(Volume(data, AFFINE), tmp_path / "scan.nii")
+        write(Volume(data, AFFINE), tmp_path / "packed.nii.gz")
+        content = (tmp_path / "packed.nii.gz").read_bytes()
+        assert gzip.decompress(content) == (tmp_path / "scan.nii").read_bytes()
+        assert content[3:8] == bytes(5)  # no name and no time
+        assert len(content) <= 1.1 * len(gzip.compress(data.tobytes(order="F"), 1)) + 400
+        np.testing.assert_array_equal(nibabel.load(tmp_path / "packed.nii.gz").get_fdata(), data)
+
+
 def test_nothing_of_a_source_header_reaches_the_written_file(tmp_path: Path) -> None:
     canaries = {name: f"CANARY{name}"[:10].encode() for name in ("descrip", "db_name", "aux_file", "intent_name")}
     extension = struct.pack("<ii", 32, 6) + b"CANARY^PATIENT^NAME ..."
@@ -365,14 +312,11 @@ def test_nothing_of_a_source_header_reaches_the_written_file(tmp_path: Path) -> 
     assert gzip.decompress(source).count(b"CANARY") == 5
 
 
-@pytest.mark.parametrize(
-    ("description", "found"),
-    [("", f"medtrans {__version__}"), ("x" * 79, "x" * 79), ("synthetic, research use only",) * 2],
-)
-def test_the_description_is_the_only_text(description: str, found: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("description", ["", "x" * 79])
+def test_the_description_is_the_only_text(description: str, tmp_path: Path) -> None:
     write(SOUND, tmp_path / "scan.nii", description=description)
     header = (tmp_path / "scan.nii").read_bytes()[:348]
-    assert header[148:228].rstrip(b"\0").decode() == found
+    assert header[148:228].rstrip(b"\0").decode() == (description or f"medtrans {__version__}")
     assert not any(header[4:39] + header[228:252] + header[328:344])
 
 
@@ -392,40 +336,32 @@ def test_the_numbers_of_a_written_file_are_finished_before_its_name_appears(
     assert [entry.name for entry in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 
-def far_away() -> Volume:
-    """A volume whose place float32 cannot hold: 999,999.97 mm become 1,000,000."""
-    return Volume(VOXELS, affine_of(np.eye(3) * 0.1, (999_999.97, 0, 0)))
+FAR_AWAY = affine_of(np.eye(3) * 0.1, (999_999.97, 0, 0))  # float32 makes 1,000,000 of it
 
 
 @pytest.mark.parametrize(
-    ("volume", "name", "description", "says"),
+    ("data", "affine", "name", "description", "says"),
     [
-        (Volume(np.full((2, 2, 2), np.nan), AFFINE), "scan.nii", "", "8 of 8 voxels are NaN, expected finite"),
-        (Volume(np.full((2, 2, 2), np.inf), AFFINE), "scan.nii", "", "8 of 8 voxels are infinite"),
-        (Volume(np.full((2, 2, 2), 1e300), AFFINE), "scan.nii", "", "8 of 8 voxels lie beyond float32"),
-        (Volume(VOXELS + np.int64(2**31), AFFINE), "scan.nii", "", "found int64 from 2,147,483,548"),
-        (Volume(VOXELS - np.int64(2**31), AFFINE), "scan.nii", "", "found int64 from -2,147,483,748"),
-        (Volume(np.full((2, 2, 2), 2**63, np.uint64), AFFINE), "scan.nii", "", "found uint64 from 9,223,372"),
-        (Volume(VOXELS[:1], AFFINE), "scan.nii", "", r"found a volume of \(1, 5, 6\) voxels, expected 2 to 32,767"),
-        (
-            Volume(np.zeros((2, 2, 32768), "u1"), AFFINE),
-            "scan.nii",
-            "",
-            "found a volume of .* expected 2 to 32,767 a side",
-        ),
-        (far_away(), "scan.nii", "", "affine: a NIfTI header .float32. moves it by more than 0.01 voxel"),
-        (SOUND, "scan.nrrd", "", "found the ending '.nrrd', expected .nii or .nii.gz;"),
-        (SOUND, "other.nii.gz", "", "other.nii lies beside it"),
-        (SOUND, "scan.nii", "x" * 80, "description: found 'x+', expected at most 79 ASCII characters"),
-        (SOUND, "scan.nii", "Schädel", "description: found 'Schädel', expected at most 79 ASCII"),
+        (np.full((2, 2, 2), np.nan), AFFINE, "scan.nii", "", "8 of 8 voxels are NaN"),
+        (np.full((2, 2, 2), 1e300), AFFINE, "scan.nii", "", "8 of 8 voxels lie beyond float32"),
+        (VOXELS + np.int64(2**31), AFFINE, "scan.nii", "", "found int64 from 2,147,483,548"),
+        (VOXELS - np.int64(2**31), AFFINE, "scan.nii", "", "found int64 from -2,147,483,748"),
+        (np.full((2, 2, 2), 2**63, np.uint64), AFFINE, "scan.nii", "", "found uint64 from 9,223,372"),
+        (VOXELS[:1], AFFINE, "scan.nii", "", r"found a volume of \(1, 5, 6\) voxels"),
+        (np.zeros((2, 2, 32768), "u1"), AFFINE, "scan.nii", "", "found a volume of .* expected 2 to 32,767 a side"),
+        (VOXELS, FAR_AWAY, "scan.nii", "", "affine: .* moves it by more than 0.01 voxel"),
+        (VOXELS, AFFINE, "scan.nrrd", "", "found the ending '.nrrd', expected .nii.gz or .nii;"),
+        (VOXELS, AFFINE, "other.nii.gz", "", "other.nii lies beside it"),
+        (VOXELS, AFFINE, "scan.nii", "x" * 80, "description: .* at most 79 ASCII characters"),
+        (VOXELS, AFFINE, "scan.nii", "Schädel", "description: .* at most 79 ASCII"),
     ],
 )
 def test_what_could_not_be_read_again_is_not_written(
-    volume: Volume, name: str, description: str, says: str, tmp_path: Path
+    data: np.ndarray, affine: np.ndarray, name: str, description: str, says: str, tmp_path: Path
 ) -> None:
     (tmp_path / "other.nii").write_bytes(b"")
     with pytest.raises(DataError, match=f"{name}: {says}"):
-        write(volume, tmp_path / name, description=description)
+        write(Volume(data, affine), tmp_path / name, description=description)
     assert [entry.name for entry in tmp_path.iterdir()] == ["other.nii"]
 
 
@@ -441,7 +377,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-@pytest.mark.parametrize("size", [0, 100, 352, 5000])
+@pytest.mark.parametrize("size", [0, 352, 5000])
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(name: str, size: int, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
     write(SOUND, tmp_path / name)
@@ -510,6 +446,8 @@ def test_a_volume_knows_its_spacing_orientation_and_corners() -> None:
     assert SOUND.spacing_mm == (2.0, 2.5, 1.5)
     assert SOUND.orientation == "PSR"
     assert SOUND.grid.spacing_mm == SOUND.spacing_mm
+    assert SOUND.affine is not AFFINE
+    assert SOUND.affine.dtype == np.float64
     corners = SOUND.grid.corners_mm()
     assert corners.shape == (8, 3)
     np.testing.assert_allclose(corners.min(axis=0), [-40.25, 31.5 - 3 * 2, 12])
@@ -522,14 +460,6 @@ def test_the_distance_of_grids_is_that_of_the_corners_furthest_apart() -> None:
     assert grid.distance_mm(Grid((11, 5, 5), np.diag([1.1, 1, 1, 1]))) == pytest.approx(1.0)
     assert grid.distance_mm(Grid((11, 5, 5), np.diag([-1.0, 1, 1, 1]))) == pytest.approx(20)
     assert grid.distance_mm(Grid((11, 5, 6), np.eye(4))) == np.inf
-
-
-def test_an_affine_is_a_copy_in_float64() -> None:
-    affine = AFFINE.astype(np.float32)
-    volume = Volume(VOXELS, affine)
-    affine[:] = 0
-    assert volume.affine.dtype == np.float64
-    np.testing.assert_array_equal(volume.affine, AFFINE)
 
 
 @pytest.mark.parametrize(

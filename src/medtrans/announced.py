@@ -1,14 +1,12 @@
-"""Owns what installed packages announce in the entry-point group: plugins by name, none of them imported."""
+"""What installed packages announce in the entry-point group: plugins by name, none of them imported."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from medtrans.containment import load_file
 
@@ -75,33 +73,15 @@ def discover() -> tuple[Origin, ...]:
 
 
 def announced() -> list[Source]:
-    """The plugins that installed packages announce, sorted; a package with unreadable metadata announces none."""
-    sources = []
-    seen = set()
-    for distribution in distributions():
-        name, version = _identity(distribution)
-        if name != "unknown" and normalised(name) in seen:
-            continue  # the first on the path is the one that is imported
-        seen.add(normalised(name))
-        sources += [
-            Source(Origin(point.name, name, version, point.value), point) for point in _entry_points(distribution)
-        ]
+    """The plugins that installed packages announce, sorted."""
+    sources = [
+        Source(Origin(point.name, point.dist.name, point.dist.version, point.value), point)
+        for point in entry_points(group=GROUP)
+        if point.dist is not None
+    ]
     return sorted(sources, key=lambda source: (source.origin.prefix, source.origin.distribution or ""))
 
 
 def normalised(distribution: str | None) -> str:
     """A package's name as registries compare it."""
     return re.sub(r"[-_.]+", "-", distribution or "").lower()
-
-
-def _identity(distribution: Distribution) -> tuple[str, str]:
-    metadata: Any = distribution.metadata  # None in some versions of Python where the file is missing
-    stated = {} if metadata is None else dict(metadata.items())
-    return str(stated.get("Name") or "unknown"), str(stated.get("Version") or "unknown")
-
-
-def _entry_points(distribution: Distribution) -> Iterator[EntryPoint]:
-    try:
-        yield from (point for point in distribution.entry_points if point.group == GROUP)
-    except (ValueError, TypeError):
-        return  # another tool's broken package must not break this one

@@ -1,4 +1,4 @@
-"""Owns whether a plugin that was written for another version of the interface can be used."""
+"""Whether a plugin that was written for another version of the interface can be used."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from medtrans.layers import SLOT_MAPPINGS, Tree, TreePath, dotted, merge_layers
 from medtrans.optimizers import OPTIMIZERS
 from medtrans.options import build, check_options
 from medtrans.plugins import Found, Origin, Registry
-from medtrans.probing import probe_all
+from medtrans.probe import probe_all
 from medtrans.protocols import PROTOCOLS
 from medtrans.schedules import SCHEDULES
 from medtrans.schema_paths import data_path, known_keys

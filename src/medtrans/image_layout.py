@@ -1,4 +1,4 @@
-"""Owns what a sound header says of an image, whatever its format."""
+"""What a sound header says of an image, whatever its format."""
 
 from __future__ import annotations
 

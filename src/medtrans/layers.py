@@ -1,4 +1,4 @@
-"""Owns the layering of config files and overrides into one tree that knows where each value came from.
+"""The layering of config files and overrides into one tree that knows where each value came from.
 
 The only file that knows OmegaConf and YAML input.
 """

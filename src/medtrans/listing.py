@@ -14,7 +14,7 @@ from medtrans.hookspecs import KINDS, PLUGIN_API
 from medtrans.layers import shipped_configs
 from medtrans.options import summary_of
 from medtrans.plugins import BUILTIN, Registry, discover
-from medtrans.probing import Probe, offered_by, probe_all, run_in_child
+from medtrans.probe import Probe, offered_by, probe_all, run_in_child
 from medtrans.show import component_yaml
 
 __all__ = ["plugins", "shown", "versions"]

@@ -1,4 +1,4 @@
-"""Owns the look-up of one component by name, for those who use medtrans from Python."""
+"""The look-up of one component by name, for those who use medtrans from Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what a sound MetaImage header (.mha, .mhd) says; every other one is refused by field."""
+"""What a sound MetaImage header (.mha, .mhd) says; every other one is refused by field."""
 
 from __future__ import annotations
 
@@ -10,27 +10,22 @@ from typing import Any
 import numpy as np
 
 from medtrans.errors import DataError
-from medtrans.image_layout import Layout
 from medtrans.reading_rules import ReadingRules
-from medtrans.text_header import RAS_OF_LPS, Described, Fields, own_name
+from medtrans.text_header import RAS_OF_LPS, Described, Fields
 
 __all__ = ["described"]
 
 _TYPES = {
-    "met_char": "i1",
-    "met_uchar": "u1",
-    "met_short": "i2",
-    "met_ushort": "u2",
-    "met_int": "i4",
-    "met_uint": "u4",
-    "met_long_long": "i8",
-    "met_ulong_long": "u8",
-    "met_float": "f4",
-    "met_double": "f8",
-}
+    f"met_{name}": code
+    for name, code in {
+        "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4",
+        "long_long": "i8", "ulong_long": "u8", "float": "f4", "double": "f8",
+    }.items()
+}  # fmt: skip
 _TRUTH = {"true": True, "false": False}
 _LINE = re.compile(r"\s*([^\s=:][^=:]*?)\s*[=:]\s*(.*?)\s*")
 _LAST = "ElementDataFile"  # the voxels follow it
+_NO_META = "It is no MetaImage file, or a damaged one: convert or copy it again."
 _MATRIX = ("TransformMatrix", "Rotation", "Orientation")  # names in the order in which MetaImage looks for them
 _OFFSET = ("Offset", "Position", "Origin")
 _SPACING = ("ElementSpacing", "ElementSize")
@@ -48,17 +43,14 @@ def described(path: Path, block: bytes, rules: ReadingRules) -> Described:
     fields = _fields(path, block)
     shape = fields.shape("DimSize", "NDims")
     stored = _stored(fields)
-    data = _data(path, fields)
-    packed = _truth(fields, "CompressedData", "False")
+    local = fields.values[_LAST] in ("LOCAL", "Local", "local")
+    data = path if local else fields.beside(_LAST, "LOCAL, or ")
+    packed = "CompressedData" in fields.values and _truth(fields, "CompressedData")
     if packed:
         _check_packed_size(fields, data)
     _check_meaning(fields)
-    affine, notes = _placement(fields, rules)
-    if fields.faults or shape is None or stored is None or data is None:
-        raise DataError(*(f"{path}: {fault}" for fault in fields.faults))
-    offset = fields.begin if data == path else 0
-    layout = Layout(shape, stored, offset, affine, notes=notes)
-    return Described(layout, data, "zlib" if packed else None, "DimSize and ElementType", "MetaImageIO")
+    placement = _placement(fields, rules)
+    return fields.described(shape, stored, data, placement, "zlib" if packed else None, "DimSize and ElementType")
 
 
 def _fields(path: Path, block: bytes) -> Fields:
@@ -71,35 +63,25 @@ def _fields(path: Path, block: bytes) -> Fields:
             continue
         found = _LINE.fullmatch(text)
         if found is None or not (text.endswith("\n") or at == len(block)):
-            raise DataError(
-                f"{path}, line {number}: found {text[:40]!r}, expected a line 'key = value' of a MetaImage header, "
-                f"which ends with {_LAST}. It is no MetaImage file, or a damaged one: convert or copy it again."
-            )
+            raise DataError(f"{path}, line {number}: found {text[:40]!r}, expected a line 'key = value'. {_NO_META}")
         if found[1] in values:
             raise DataError(f"{path}, line {number}: {found[1]} stands there twice. Remove one, or export it again.")
         values[found[1]] = found[2]
         if found[1] == _LAST:
-            return Fields(values, at)
+            return Fields(path, values, at)
     raise DataError(
-        f"{path}: {_LAST}: found none in the first {len(block):,} bytes, expected it at the header's end. It is no "
-        "MetaImage file, or a damaged one: convert or copy it again."
+        f"{path}: {_LAST}: found none in the first {len(block):,} bytes, expected it at the header's end. {_NO_META}"
     )
 
 
-def _truth(fields: Fields, name: str, default: str | None = None) -> bool | None:
-    if name not in fields.values and default is not None:
-        return _TRUTH[default.lower()]
+def _truth(fields: Fields, name: str) -> bool | None:
     truth: bool | None = fields.one_of(name, _TRUTH, "True or False", "Export the scan again")
     return truth
 
 
 def _stored(fields: Fields) -> np.dtype[Any] | None:
-    code: str | None = fields.one_of(
-        "ElementType",
-        _TYPES,
-        "integers of 8 to 64 bits whose size is the same everywhere, float or double",
-        "Convert it",
-    )
+    known = "integers of 8 to 64 bits whose size is the same everywhere, float or double"
+    code: str | None = fields.one_of("ElementType", _TYPES, known, "Convert it")
     if code is None:
         return None
     order = "BinaryDataByteOrderMSB" if "BinaryDataByteOrderMSB" in fields.values else "ElementByteOrderMSB"
@@ -111,22 +93,12 @@ def _stored(fields: Fields) -> np.dtype[Any] | None:
     return np.dtype((">" if _truth(fields, order) else "<") + code)
 
 
-def _data(path: Path, fields: Fields) -> Path | None:
-    name = fields.values[_LAST]
-    if name in ("LOCAL", "Local", "local"):
-        return path
-    if expected := own_name(path, name):
-        fields.fault(_LAST, f"LOCAL, or {expected}", "Convert it to one file")
-        return None
-    return path.with_name(name)
-
-
 def _check_packed_size(fields: Fields, data: Path | None) -> None:
-    """SimpleITK gives rubbish without a word where this size is missing or wrong."""
+    """Other programs read rubbish without a word where this size is missing or wrong."""
     size = fields.values.get("CompressedDataSize", "")
     if data is None or not data.is_file():
         return
-    found = data.stat().st_size - (0 if data.name == fields.values[_LAST] else fields.begin)
+    found = data.stat().st_size - (fields.begin if data == fields.path else 0)
     if size != str(found):
         fields.fault("CompressedDataSize", f"{found}, the bytes that there are", "Copy it again")
 

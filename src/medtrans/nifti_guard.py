@@ -1,4 +1,4 @@
-"""Owns what a sound NIfTI file is: every other one is refused by file and field, before memory is taken for it."""
+"""What a sound NIfTI file is: every other one is refused by file and field, before memory is taken for it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,14 @@ from medtrans.image_stream import is_compressed, length_faults, opened, packed_f
 from medtrans.nifti_placement import NiftiHeader, placement_of
 from medtrans.reading_rules import ReadingRules
 
-__all__ = ["ENDINGS", "layout_of", "voxels_of"]
-
-ENDINGS = (".nii", ".nii.gz")
+__all__ = ["layout_of", "voxels_of"]
 
 _DATATYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _UNREADABLE = {
-    1: "1 bit a voxel",
-    32: "complex64",
-    128: "RGB",
-    1536: "float128",
-    1792: "complex128",
-    2048: "complex256",
+    1: "1 bit a voxel", 32: "complex64", 128: "RGB", 1536: "float128", 1792: "complex128", 2048: "complex256",
     2304: "RGBA",
-}
+}  # fmt: skip
+_DAMAGED = "The header is damaged; export the scan again."
 
 
 def layout_of(path: Path, rules: ReadingRules) -> Layout:
@@ -103,19 +97,17 @@ def _header(path: Path, stream: BinaryIO) -> NiftiHeader:
 def _shape(header: NiftiHeader, faults: list[str]) -> tuple[int, int, int] | None:
     axes, *sides = (int(side) for side in header["dim"])
     if not 1 <= axes <= 7:
-        faults.append(f"dim[0]: found {axes} axes, expected 3. The header is damaged; export the scan again.")
+        faults.append(f"dim[0]: found {axes} axes, expected 3. {_DAMAGED}")
         return None
     sides = sides[:axes]
     empty = [f"dim[{axis}]: found {side}, expected at least 1" for axis, side in enumerate(sides, 1) if side <= 0]
     i, j, k, *others = *sides, *[1] * (3 - axes)
     if empty:
-        faults.extend(f"{fault}. The header is damaged; export the scan again." for fault in empty)
+        faults += [f"{fault}. {_DAMAGED}" for fault in empty]
     elif math.prod(others) > 1:
         faults.append(f"dim: found {math.prod(others)} volumes ({axes}-D), expected one. Extract one volume.")
     elif min(i, j, k) < 2:
-        faults.append(
-            f"dim: found {i} × {j} × {k}, expected at least 2 voxels a side: medtrans is for 3-D. Exclude it."
-        )
+        faults.append(f"dim: found {i} × {j} × {k}, expected at least 2 voxels a side: it is not 3-D. Exclude it.")
     else:
         return i, j, k
     return None
@@ -129,10 +121,8 @@ def _stored(header: NiftiHeader, faults: list[str]) -> np.dtype[Any] | None:
         return None
     stored = np.dtype(_DATATYPES[code]).newbyteorder(header.endianness)
     if bits not in (0, 8 * stored.itemsize):
-        faults.append(
-            f"bitpix: found {bits}, expected {8 * stored.itemsize} as for datatype {code} ({stored.name}). "
-            "The header is damaged; export the scan again."
-        )
+        expected = f"{8 * stored.itemsize} as for datatype {code} ({stored.name})"
+        faults.append(f"bitpix: found {bits}, expected {expected}. {_DAMAGED}")
     return stored
 
 
@@ -140,10 +130,7 @@ def _offset(header: NiftiHeader, faults: list[str]) -> int | None:
     offset, least = float(header["vox_offset"]), int(header["sizeof_hdr"]) + 4
     if math.isfinite(offset) and offset >= least and offset == int(offset):
         return int(header["vox_offset"])
-    faults.append(
-        f"vox_offset: found {offset:g}, expected a whole number from {least} on. The header is damaged; export "
-        "the scan again."
-    )
+    faults.append(f"vox_offset: found {offset:g}, expected a whole number from {least} on. {_DAMAGED}")
     return None
 
 

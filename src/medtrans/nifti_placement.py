@@ -1,4 +1,4 @@
-"""Owns where a NIfTI header places its volume: by sform, by qform, or by a rule the user chose."""
+"""Where a NIfTI header places its volume: by sform, by qform, or by a rule the user chose."""
 
 from __future__ import annotations
 
@@ -46,20 +46,17 @@ def placement_of(
         The affine, its code, and the rules that were needed.
     """
     codes = {form: int(header[f"{form}_code"]) for form in ("sform", "qform")}
-    unknown = {form: code for form, code in codes.items() if code not in (0, *XFORM_CODES)}
-    faults += [
-        f"{form}_code: found {code}, expected 0 to {XFORM_CODES[-1]}. Export the scan again."
-        for form, code in unknown.items()
-    ]
     affines: dict[str, np.ndarray] = {}
     unusable: dict[str, str] = {}
     for form, code in codes.items():
-        if code and form not in unknown:
+        if code in XFORM_CODES:
             affine, fault = _sform(header) if form == "sform" else _qform(header)
             if fault is None:
                 affines[form] = affine
             else:
                 unusable[form] = fault
+        elif code:
+            faults.append(f"{form}_code: found {code}, expected 0 to {XFORM_CODES[-1]}. Export the scan again.")
     if not any(codes.values()):
         return _unplaced(header, rules, faults)
     if unusable:

@@ -1,4 +1,4 @@
-"""Owns what a sound NRRD header (.nrrd) says; every other one is refused by field."""
+"""What a sound NRRD header (.nrrd) says; every other one is refused by field."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from medtrans.errors import DataError
-from medtrans.image_layout import Layout
 from medtrans.reading_rules import ReadingRules
-from medtrans.text_header import RAS_OF_LPS, Described, Fields, own_name
+from medtrans.text_header import RAS_OF_LPS, Described, Fields
 
 __all__ = ["described"]
 
@@ -60,14 +59,10 @@ def described(path: Path, block: bytes, rules: ReadingRules) -> Described:
     shape = fields.shape("sizes", "dimension")
     stored = _stored(fields)
     packing = fields.one_of("encoding", {"raw": "raw", "gzip": "gzip", "gz": "gzip"}, "raw or gzip", "Convert it")
-    data = _data(path, fields)
+    data = fields.beside("data file") if "data file" in fields.values else path
     _check_meaning(fields)
-    affine, notes = _placement(fields, rules)
-    if fields.faults or shape is None or stored is None or data is None:
-        raise DataError(*(f"{path}: {fault}" for fault in fields.faults))
-    offset = fields.begin if data == path else 0
-    layout = Layout(shape, stored, offset, affine, notes=notes)
-    return Described(layout, data, "gzip" if packing == "gzip" else None, "sizes and type", "NrrdImageIO")
+    placement = _placement(fields, rules)
+    return fields.described(shape, stored, data, placement, "gzip" if packing == "gzip" else None, "sizes and type")
 
 
 def _fields(path: Path, block: bytes) -> Fields:
@@ -97,7 +92,7 @@ def _fields(path: Path, block: bytes) -> Fields:
             f"{path}: found no blank line in the first {len(block):,} bytes, expected one at the header's end. The "
             "copy is incomplete or damaged. Copy it again."
         )
-    return Fields(values, end.end() if end else len(block))
+    return Fields(path, values, end.end() if end else len(block))
 
 
 def _spelt(name: str) -> str:
@@ -115,16 +110,6 @@ def _stored(fields: Fields) -> np.dtype[Any] | None:
         return None if code is None else np.dtype(code)
     order: str | None = fields.one_of("endian", {"little": "<", "big": ">"}, "little or big", "Export the scan again")
     return None if order is None else np.dtype(order + code)
-
-
-def _data(path: Path, fields: Fields) -> Path | None:
-    if "data file" not in fields.values:
-        return path
-    name = fields.values["data file"]
-    if expected := own_name(path, name):
-        fields.fault("data file", expected, "Convert it to one file")
-        return None
-    return path.with_name(name)
 
 
 def _check_meaning(fields: Fields) -> None:

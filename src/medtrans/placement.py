@@ -1,4 +1,4 @@
-"""Owns the geometry of affines: spacing, corners, directions, and what makes an affine place no volume."""
+"""The geometry of affines: spacing, corners, directions, and what makes an affine place no volume."""
 
 from __future__ import annotations
 

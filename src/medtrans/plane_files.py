@@ -1,4 +1,4 @@
-"""Owns NIfTI files read and written a few planes at a time, so that a volume need not fit into memory."""
+"""NIfTI files read and written a few planes at a time, so that a volume need not fit into memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from medtrans import nifti_guard
 from medtrans._version import __version__
 from medtrans.atomic import complete_file
 from medtrans.errors import DataError, SetupError
-from medtrans.gzip_writer import GzipWriter
 from medtrans.image_layout import Layout
 from medtrans.image_stream import CHUNK, PADDING, check_alone, check_ending, cut, damage_named, filled, opened, surplus
 from medtrans.nifti_writer import HEADER_BYTES, header_bytes, opened_sink, storable
 from medtrans.reading_rules import NO_RULES, ReadingRules
-from medtrans.volume import Grid, unwritable_image
+from medtrans.volume import NIFTI_ENDINGS, Grid, unwritable_image
 from medtrans.voxel_values import physical
 
 __all__ = ["PlaneReader", "PlaneWriter", "written_planes"]
@@ -89,7 +88,7 @@ class PlaneReader:
 class PlaneWriter:
     """Takes the planes k of a float32 volume in order."""
 
-    def __init__(self, path: Path, stream: BinaryIO | GzipWriter, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, shape: tuple[int, int, int]) -> None:
         self._path, self._stream, self._shape = path, stream, shape
         self._state = blake2b()
         self._left = shape[2]
@@ -130,7 +129,7 @@ def written_planes(path: Path, grid: Grid, space_code: int = 1, *, description: 
         DataError: the name, the size or a plane is none that can be stored, or planes are lacking.
         SetupError: the disk is full, the folder is missing or not writable, or what was written differs.
     """
-    check_ending(path, nifti_guard.ENDINGS)
+    check_ending(path, NIFTI_ENDINGS)
     whole = storable(path, np.broadcast_to(np.float32(0), grid.shape))  # takes the memory of one voxel
     header = header_bytes(path, whole, grid.affine, space_code, description or f"medtrans {__version__}")
     try:

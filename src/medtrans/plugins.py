@@ -1,4 +1,4 @@
-"""Owns plugins: finding them, importing those that are named, containing the broken ones, resolving names."""
+"""Plugins: finding them, importing those that are named, containing the broken ones, resolving names."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ class Registry:
     def _load(self, source: Source) -> Plugin:
         origin = source.origin
         try:
-            with _told(origin), contained(origin.location.partition(":")[0]) as remarks:
+            with _told(origin), contained() as remarks:
                 module = source.load()
                 plugin = self._register(origin, module)
         except PluginError as fault:
@@ -194,7 +194,7 @@ class Registry:
     def _import_factory(self, origin: Origin, kind: str, component: Component) -> None:
         """Import what a component names, with the same care as its plugin."""
         try:
-            with _told(origin), contained(origin.location.partition(":")[0]):
+            with _told(origin), contained():
                 component.load()
         except PluginError as fault:
             raise SetupError(

@@ -1,4 +1,4 @@
-"""Owns the rules by which a user lets an image be read that would otherwise be refused."""
+"""The rules by which a user lets an image be read that would otherwise be refused."""
 
 from __future__ import annotations
 

@@ -145,7 +145,8 @@ class RunFolder:
             SetupError: it cannot be written, or another process is using it.
         """
         folder = cls(Path(path))
-        folder._refuse_what_is_there(resume=resume, overwrite=overwrite)
+        if not folder.lock.is_file():  # nobody has it: what is not to be replaced is told without a trace
+            folder._refuse_what_is_there(resume=resume, overwrite=overwrite)
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -153,7 +154,7 @@ class RunFolder:
         folder._lock()
         try:
             # Once more: another run may have come and gone before the lock was had.
-            folder._refuse_what_is_there(resume=resume, overwrite=overwrite, locked=True)
+            folder._refuse_what_is_there(resume=resume, overwrite=overwrite)
             if overwrite and not resume:
                 folder._clear()
             for inner in (folder.checkpoints, folder.predictions):
@@ -213,14 +214,14 @@ class RunFolder:
         strangers = [inner for inner in self.cache.iterdir() if not _is_cached(inner)]
         if strangers:
             raise ConfigError(f"{self.cache}: holds {strangers[0].name}, which no run left; it is not removed")
-        holder = runlock.holder_of(self.lock)
-        if holder is not None:
-            raise SetupError(f"{self.path}: is used by {holder}; wait for it")
+        self._lock()
         size = sum(file.stat().st_size for file in self.cache.rglob("*") if file.is_file())
         try:
             shutil.rmtree(self.cache)
         except OSError as error:
             raise SetupError(f"{self.cache}: cannot be removed ({error.strerror}); remove it by hand") from error
+        finally:
+            self.release()
         return size
 
     def read_json(self, path: Path) -> dict[str, Any]:
@@ -237,10 +238,7 @@ class RunFolder:
             raise ConfigError(f"{path}: expected a mapping, found {type(value).__name__}")
         return value
 
-    def _refuse_what_is_there(self, *, resume: bool, overwrite: bool, locked: bool = False) -> None:
-        holder = None if locked else runlock.holder_of(self.lock)
-        if holder is not None:
-            raise self._used_by(holder)
+    def _refuse_what_is_there(self, *, resume: bool, overwrite: bool) -> None:
         begun = self.path.is_dir() and any(inner != self.lock for inner in self.path.iterdir())
         if resume and not self.config.is_file():
             raise ConfigError(f"{self.path}: nothing to resume, config.yaml is missing; leave out --resume")
@@ -280,13 +278,10 @@ class RunFolder:
         except OSError as error:
             raise self._unwritable(error) from error
         if holder is not None:
-            raise self._used_by(holder)
-
-    def _used_by(self, holder: runlock.Holder) -> SetupError:
-        return SetupError(
-            f"{self.path}: is used by {holder}; wait for it, choose another output_dir, or, if that process is "
-            f"gone from its machine, delete {self.lock}"
-        )
+            raise SetupError(
+                f"{self.path}: is used by {holder}; wait for it, choose another output_dir, or, if that process is "
+                f"gone from its machine, delete {self.lock}"
+            )
 
     def _clear(self) -> None:
         for inner in self.path.iterdir():

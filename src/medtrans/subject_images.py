@@ -1,4 +1,4 @@
-"""Owns the images of a TorchIO subject as a case has them: files where they are files, else functions."""
+"""The images of a TorchIO subject as a case has them: files where they are files, else functions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from medtrans.volume import Volume
 
 __all__ = ["images_of", "text_of"]
-
-_ENDINGS = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,8 +53,15 @@ def text_of(subject: torchio.Subject, *keys: str) -> str | None:
 def _is_file(image: Any) -> bool:
     from torchio.data.io import read_image
 
+    from medtrans.image_stream import NIFTI_ENDINGS
+
     path = image.path
-    return isinstance(path, Path) and path.name.endswith(_ENDINGS) and image.reader is read_image and not _loaded(image)
+    return (
+        isinstance(path, Path)
+        and path.name.endswith(NIFTI_ENDINGS)
+        and image.reader is read_image
+        and not _loaded(image)
+    )
 
 
 def _loaded(image: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Owns text headers of images: fields by name, whole numbers and numbers in them, and the file their voxels are in."""
+"""Text headers of images: fields by name, whole numbers and numbers in them, and the file their voxels are in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medtrans.errors import DataError
 from medtrans.image_layout import Layout
 from medtrans.placement import affine_fault
 
-__all__ = ["LARGEST_HEADER", "RAS_OF_LPS", "Described", "Fields", "own_name"]
+__all__ = ["LARGEST_HEADER", "RAS_OF_LPS", "Described", "Fields"]
 
 LARGEST_HEADER = 2**18
 """Bytes in which a header must end; what writers put into comments and keys of their own fits many times."""
@@ -34,32 +35,33 @@ class Described:
         data: the file with the voxels: the header's own, or one beside it.
         packing: how its voxels are compressed, all to the end of the file.
         fields: which fields say how many bytes the voxels take.
-        reader: SimpleITK's name of the format.
     """
 
     layout: Layout
     data: Path
     packing: Literal["zlib", "gzip"] | None
     fields: str
-    reader: Literal["MetaImageIO", "NrrdImageIO"]
 
 
 class Fields:
     """The fields of a header, and what is found wrong with them.
 
     Args:
+        path: of the file.
         values: by name.
         begin: bytes before the voxels, where they follow the header.
     """
 
-    def __init__(self, values: Mapping[str, str], begin: int) -> None:
+    def __init__(self, path: Path, values: Mapping[str, str], begin: int) -> None:
+        self.path = path
         self.values = values
         self.begin = begin
         self.faults: list[str] = []
 
     def fault(self, name: str, expected: str, advice: str = "Export the scan again") -> None:
         """Say what was found in a field, what was expected and what to do."""
-        found = repr(_short(self.values[name])) if name in self.values else "none"
+        text = self.values.get(name, "")
+        found = repr(text if len(text) <= 60 else f"{text[:57]}...") if name in self.values else "none"
         self.faults.append(f"{name}: found {found}, expected {expected}. {advice}.")
 
     def one_of(self, name: str, known: Mapping[str, Any], expected: str, advice: str) -> Any:
@@ -99,21 +101,39 @@ class Fields:
         if name in self.values and self.values[name].lower() not in harmless:
             self.fault(name, harmless[0], advice)
 
+    def beside(self, name: str, otherwise: str = "") -> Path | None:
+        """The file in the header's own folder that the field names; None and a fault where it names another."""
+        text = self.values[name]
+        if not text or text.startswith((".", "LIST")) or re.search(r"[/\\:*?%<>|\"\x00-\x1f\x7f\ud800-\udfff]", text):
+            self.fault(name, f"{otherwise}the plain name of one file in the same folder", "Convert it to one file")
+        elif text == self.path.name:
+            self.fault(name, f"{otherwise}another file than the header", "Convert it to one file")
+        else:
+            return self.path.with_name(text)
+        return None
+
     def affine(self, name: str, affine: np.ndarray) -> np.ndarray:
         """The affine, with a fault where it places nothing."""
         if fault := affine_fault(affine):
             self.faults.append(f"{name}: {fault}. Export the scan again.")
         return affine
 
+    def described(
+        self,
+        shape: tuple[int, int, int] | None,
+        stored: np.dtype[Any] | None,
+        data: Path | None,
+        placement: tuple[np.ndarray, tuple[str, ...]],
+        packing: Literal["zlib", "gzip"] | None,
+        said_by: str,
+    ) -> Described:
+        """All that was found together.
 
-def own_name(path: Path, name: str) -> str | None:
-    """Why a data file's name is none of a file in the header's own folder, or None where it is."""
-    if not name or name.startswith((".", "LIST")) or re.search(r"[/\\:*?%<>|\"\x00-\x1f\x7f]", name):
-        return "the plain name of one file in the same folder"
-    if name == path.name:
-        return "another file than the header"
-    return None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        Raises:
+            DataError: the faults.
+        """
+        if self.faults or shape is None or stored is None or data is None:
+            raise DataError(*(f"{self.path}: {fault}" for fault in self.faults))
+        affine, notes = placement
+        layout = Layout(shape, stored, self.begin if data == self.path else 0, affine, notes=notes)
+        return Described(layout, data, packing, said_by)

@@ -1,4 +1,4 @@
-"""Owns the way from stored numbers to finite physical values."""
+"""The way from stored numbers to finite physical values."""
 
 from __future__ import annotations
 
