@@ -6,12 +6,12 @@ from medtrans.testing.callback import check_callback
 from medtrans.testing.dataset import check_dataset
 from medtrans.testing.discriminator import check_discriminator
 from medtrans.testing.generator import check_generator
-from medtrans.testing.kinds import verdicts
+from medtrans.testing.kits import verdicts
 from medtrans.testing.loss import check_loss
 from medtrans.testing.method import check_method
 from medtrans.testing.metric import check_metric
+from medtrans.testing.rules import ConformanceError, Verdict
 from medtrans.testing.transform import check_transform
-from medtrans.testing.verdict import ConformanceError, Verdict
 
 __all__ = [
     "ConformanceError",

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medtrans.testing.patterns import PATTERNS, Sides, pattern
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.transform_trial import TransformTrial
+from medtrans.testing.rules import Broken, NotTried, Rule, changed_states, states
+from medtrans.testing.samples import PATTERNS, Sides, pattern
+from medtrans.testing.transform_setup import TransformTrial
 from medtrans.testing.trial import SHARED_RULES
-from medtrans.testing.verdict import Broken, NotTried, Rule
 
 __all__ = ["AUGMENTATION_RULES"]
 

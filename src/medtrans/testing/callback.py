@@ -16,9 +16,8 @@ import torch
 
 from medtrans.components import Callback, RunInfo, Scored
 from medtrans.faults import did_you_mean
-from medtrans.testing.randomness import changed_states, states
+from medtrans.testing.rules import Broken, Rule, Verdict, changed_states, enforce, judge, states
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
 
 __all__ = ["CALLBACK_RULES", "CallbackTrial", "check_callback"]
 

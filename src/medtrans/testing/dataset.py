@@ -14,10 +14,9 @@ import numpy as np
 
 from medtrans.components import Case
 from medtrans.splits import folded
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.ranks import on_two_ranks
+from medtrans.testing.rules import Broken, Rule, Verdict, changed_states, enforce, judge, states
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.two_ranks import on_two_ranks
 from medtrans.volume import Volume, read
 
 __all__ = ["DATASET_RULES", "DatasetTrial", "check_dataset"]

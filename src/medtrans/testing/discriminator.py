@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from medtrans.testing.network_trial import Channels, NetworkTrial, total
-from medtrans.testing.networks import NETWORK_RULES
-from medtrans.testing.patterns import Sides, pattern
+from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
+from medtrans.testing.rules import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.samples import Sides, pattern
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
 from medtrans.types import DiscriminatorOutput, pyramid
 
 __all__ = ["DISCRIMINATOR_RULES", "DiscriminatorTrial", "check_discriminator"]

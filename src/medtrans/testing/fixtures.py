@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from medtrans.testing.kinds import kit_of
+from medtrans.testing.kits import kit_of
+from medtrans.testing.rules import Verdict
 from medtrans.testing.trial import ComponentLike
-from medtrans.testing.verdict import Verdict
 
 __all__ = ["Conforms", "conforms"]
 

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from medtrans.network_sides import multiple_of, padded_sides
 from medtrans.sliding_window import sliding_window
-from medtrans.testing.network_trial import Channels, NetworkTrial, total
-from medtrans.testing.networks import NETWORK_RULES
-from medtrans.testing.patterns import Sides, pattern
-from medtrans.testing.randomness import undisturbed
+from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
+from medtrans.testing.rules import Broken, Rule, Verdict, enforce, judge, undisturbed
+from medtrans.testing.samples import Sides, pattern
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
 from medtrans.types import as_pyramid
 
 __all__ = ["GENERATOR_RULES", "GeneratorTrial", "check_generator"]

@@ -10,12 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from medtrans.testing.loss_on_ranks import means_the_same_on_two_ranks
-from medtrans.testing.loss_trial import LossTrial, judged, undecided
-from medtrans.testing.patterns import PATTERNS, Sides
-from medtrans.testing.randomness import changed_states, states
+from medtrans.testing.loss_setup import LossTrial, judged, means_the_same_on_two_ranks, undecided
+from medtrans.testing.rules import Broken, NotTried, Rule, Verdict, changed_states, enforce, judge, states
+from medtrans.testing.samples import PATTERNS, Sides
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, NotTried, Rule, Verdict, enforce, judge
 
 __all__ = ["LOSS_RULES", "check_loss"]
 

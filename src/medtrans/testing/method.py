@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from medtrans import checkpoint
 from medtrans.errors import MedtransError
-from medtrans.testing.method_trial import MethodTrial, launched, parameters_of, ready, steps, weights_of
-from medtrans.testing.patterns import Sides, pattern
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.ranks import on_two_ranks
+from medtrans.testing.method_setup import MethodTrial, launched, parameters_of, ready, steps, weights_of
+from medtrans.testing.rules import Broken, Rule, Verdict, changed_states, enforce, judge, states
+from medtrans.testing.samples import Sides, pattern
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.two_ranks import on_two_ranks
 
 __all__ = ["METHOD_RULES", "check_method"]
 

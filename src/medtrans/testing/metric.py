@@ -11,9 +11,8 @@ import numpy as np
 
 from medtrans.components import Metric
 from medtrans.errors import MedtransError
-from medtrans.testing.randomness import changed_states, states
+from medtrans.testing.rules import Broken, NotTried, Rule, Verdict, changed_states, enforce, judge, states
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, make_trial
-from medtrans.testing.verdict import Broken, NotTried, Rule, Verdict, enforce, judge
 
 __all__ = ["METRIC_RULES", "MetricTrial", "check_metric"]
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from medtrans.components import Preprocess
 from medtrans.errors import MedtransError
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.transform_trial import TransformTrial
+from medtrans.testing.rules import Broken, NotTried, Rule, changed_states, states
+from medtrans.testing.transform_setup import TransformTrial
 from medtrans.testing.trial import SHARED_RULES
-from medtrans.testing.verdict import Broken, NotTried, Rule
 
 __all__ = ["SCALING_RULES"]
 

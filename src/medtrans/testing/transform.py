@@ -7,10 +7,10 @@ from typing import Any
 
 from medtrans.components import Augmentation
 from medtrans.testing.augmentation import AUGMENTATION_RULES
+from medtrans.testing.rules import Rule, Verdict, enforce, judge
 from medtrans.testing.scaling import SCALING_RULES
-from medtrans.testing.transform_trial import TransformTrial
+from medtrans.testing.transform_setup import TransformTrial
 from medtrans.testing.trial import ComponentLike, make_trial
-from medtrans.testing.verdict import Rule, Verdict, enforce, judge
 
 __all__ = ["check_transform", "transform_rules"]
 

@@ -11,7 +11,7 @@ from medtrans.components import Component
 from medtrans.errors import ConfigError
 from medtrans.options import build, check_options, options_of, summary_of
 from medtrans.plugins import Registry
-from medtrans.testing.verdict import Broken, Rule
+from medtrans.testing.rules import Broken, Rule
 
 __all__ = ["SHARED_RULES", "ComponentLike", "Trial", "component_of", "make_trial"]
 

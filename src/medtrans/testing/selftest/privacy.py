@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Extension
 
 from medtrans.prediction import write_translation
-from medtrans.selftest.identity import identity_translator
+from medtrans.testing.selftest.identity import identity_translator
 from medtrans.volume import Volume
 
 __all__ = ["check"]

@@ -14,8 +14,8 @@ from medtrans.builtin.losses.voxel import L1
 from medtrans.cli import app
 from medtrans.errors import ConfigError
 from medtrans.testing import ConformanceError, check_loss, verdicts
-from medtrans.testing.kinds import KITS
-from medtrans.testing.whole_plugin import plugin_verdicts
+from medtrans.testing.kits import KITS
+from medtrans.testing.plugin import plugin_verdicts
 
 pytest_plugins = ["pytester"]
 

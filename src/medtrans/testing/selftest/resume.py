@@ -17,7 +17,7 @@ import torch
 from medtrans import checkpoint
 from medtrans.errors import SetupError
 from medtrans.pipeline import run
-from medtrans.selftest.quiet import quiet
+from medtrans.testing.selftest.outcome import quiet
 
 __all__ = ["check_kill", "check_resume"]
 

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 from nibabel import affines, orientations
 
-from medtrans.selftest.identity import identity_translator
+from medtrans.testing.selftest.identity import identity_translator
 from medtrans.volume import Volume, write
 
 __all__ = ["check"]

@@ -9,19 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from medtrans.selftest import (
-    bad_files,
-    damage,
-    folder_lock,
-    headers,
-    hostile,
-    intensities,
-    leaks,
-    training,
-    world_space,
-)
-from medtrans.selftest.outcome import Outcome
-from medtrans.selftest.quiet import quiet
+from medtrans.testing.selftest import checkpoint, intensities, lock, orientation, privacy, resume
+from medtrans.testing.selftest.outcome import Outcome, quiet
 
 __all__ = ["CHECKS", "Check", "run_checks"]
 
@@ -29,16 +18,13 @@ Check: TypeAlias = tuple[str, str, Callable[[Path], tuple[bool, str]]]
 """Name, promise, and a function that works in a folder and gives verdict and figure."""
 
 CHECKS: tuple[Check, ...] = (
-    ("world space", "a prediction lies where its source lay, to 1e-4 mm", world_space.check),
+    ("orientation", "a prediction lies where its source lay, to 1e-4 mm", orientation.check),
     ("intensities", "Hounsfield units come back within 0.5", intensities.check),
-    ("bad files", "no wrong image is read in silence", bad_files.check),
-    ("leaks", "a patient in two splits stops the run", leaks.check),
-    ("headers", "no text of a scan's header travels", headers.check),
-    ("hostile files", "no file runs code or writes elsewhere", hostile.check),
-    ("damage", "a damaged checkpoint is found and passed over", damage.check),
-    ("lock", "one run writes in a folder", folder_lock.check),
-    ("resume", "a resumed run ends as an uninterrupted one", training.check_resume),
-    ("kill", "so does a killed one (-9)", training.check_kill),
+    ("headers", "no text of a scan's header travels", privacy.check),
+    ("checkpoint", "a damaged checkpoint is found and passed over", checkpoint.check),
+    ("lock", "one run writes in a folder", lock.check),
+    ("resume", "a resumed run ends as an uninterrupted one", resume.check_resume),
+    ("kill", "so does a killed one (-9)", resume.check_kill),
 )
 
 

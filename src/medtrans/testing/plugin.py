@@ -13,8 +13,8 @@ from medtrans.errors import ConfigError
 from medtrans.faults import did_you_mean
 from medtrans.options import options_of
 from medtrans.plugins import Registry
-from medtrans.testing.kinds import verdicts
-from medtrans.testing.verdict import Verdict
+from medtrans.testing.kits import verdicts
+from medtrans.testing.rules import Verdict
 
 __all__ = ["ComponentVerdicts", "plugin_text", "plugin_verdicts"]
 

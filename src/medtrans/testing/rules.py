@@ -1,8 +1,9 @@
-"""Owns verdicts: a rule of a contract, what trying it gave, and the error that lists every rule that is broken."""
+"""Rules of a contract, what trying one gave, and the error that lists every rule that is broken."""
 
 from __future__ import annotations
 
 import logging
+import random
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,11 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+import numpy as np
+import torch
+
 from medtrans.errors import ConfigError, MedtransError
 from medtrans.faults import did_you_mean
-from medtrans.testing.randomness import undisturbed
 
-__all__ = ["Broken", "ConformanceError", "NotTried", "Rule", "Verdict", "enforce", "judge"]
+__all__ = [
+    "Broken",
+    "ConformanceError",
+    "NotTried",
+    "Rule",
+    "Verdict",
+    "changed_states",
+    "enforce",
+    "judge",
+    "states",
+    "undisturbed",
+]
 
 Subject = TypeVar("Subject", contravariant=True)
 
@@ -152,3 +166,34 @@ def raised(error: BaseException) -> str:
 
 def _is_machinery(filename: str) -> bool:
     return filename.startswith((_OURS, "<frozen")) or "/torch/" in filename or "/contextlib.py" in filename
+
+
+_NAMES = ("random", "numpy.random", "torch")
+
+
+def states() -> tuple[object, ...]:
+    """The global random states of Python, NumPy and torch, to be compared."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 -- the global state is what is watched
+    return random.getstate(), (name, np.asarray(keys).tobytes(), *rest), torch.random.get_rng_state().numpy().tobytes()
+
+
+def changed_states(before: tuple[object, ...], *, but: tuple[str, ...] = ()) -> list[str]:
+    """The names of the states that are no longer as they were.
+
+    Args:
+        before: from `states`.
+        but: names that may change: torch's where a component draws from it, as its weights do.
+    """
+    return [name for name, old, new in zip(_NAMES, before, states(), strict=True) if old != new and name not in but]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put the global random states back afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 -- as above
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002 -- as above

@@ -8,7 +8,7 @@ from typing import Any, cast
 import nibabel
 import numpy as np
 
-from medtrans.selftest.identity import identity_translator
+from medtrans.testing.selftest.identity import identity_translator
 from medtrans.volume import Volume, write
 
 __all__ = ["check"]

@@ -1,17 +1,61 @@
-"""Owns how outcomes are shown: a table on a terminal, a line each where there is none, or JSON."""
+"""What a check found, and how that is shown: a table on a terminal, a line each where there is none, or JSON."""
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from medtrans._version import __version__
-from medtrans.selftest.outcome import Outcome
 
-__all__ = ["as_json", "show"]
+__all__ = ["Outcome", "as_json", "quiet", "show"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found.
+
+    Args:
+        name: of the check.
+        promise: what it holds medtrans to.
+        figure: what was found, in numbers.
+        passed: whether the promise is kept.
+        seconds: it took.
+    """
+
+    name: str
+    promise: str
+    figure: str
+    passed: bool
+    seconds: float
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No log, no progress, no output."""
+    log = logging.getLogger("medtrans")
+    before, passed_on = log.level, log.propagate
+    log.propagate = False
+    silent = logging.NullHandler()
+    log.addHandler(silent)
+    try:
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        log.removeHandler(silent)
+        log.propagate = passed_on
+        log.setLevel(before)
 
 
 def show(outcomes: Iterable[Outcome], console: Console) -> bool:

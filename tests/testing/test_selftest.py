@@ -22,29 +22,17 @@ from medtrans.builtin.transforms.window import Window
 from medtrans.cli import main
 from medtrans.preprocess import Preprocessing
 from medtrans.runfolder import RunFolder
-from medtrans.selftest import (
-    bad_files,
-    damage,
-    folder_lock,
-    headers,
-    intensities,
-    leaks,
-    suite,
-    training,
-    world_space,
-)
-from medtrans.selftest.outcome import Outcome
-from medtrans.selftest.shown import show
+from medtrans.testing.selftest import checkpoint as checkpoint_check
+from medtrans.testing.selftest import intensities, lock, orientation, privacy, resume, suite
+from medtrans.testing.selftest.outcome import Outcome, show
 
 Break = Callable[[pytest.MonkeyPatch], None]
 CHECKS = {
-    "world space": world_space.check,
+    "orientation": orientation.check,
     "intensities": intensities.check,
-    "bad files": bad_files.check,
-    "leaks": leaks.check,
-    "headers": headers.check,
-    "damage": damage.check,
-    "lock": folder_lock.check,
+    "headers": privacy.check,
+    "checkpoint": checkpoint_check.check,
+    "lock": lock.check,
 }
 
 
@@ -68,23 +56,15 @@ def quantise(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Window, "apply", lambda self, volume, numbers: np.round(right(self, volume, numbers) * 255) / 255)
 
 
-def accept_twins(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("medtrans.image_stream.check_alone", lambda _: None)
-
-
-def ignore_copies(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("medtrans.study.refuse_twins", lambda *_: None)
-
-
 def keep_description(patch: pytest.MonkeyPatch) -> None:
-    right = headers.write_translation
+    right = privacy.write_translation
 
     def leak(translator: Any, target: str, volume: Any, path: Path) -> Path:
         written = right(translator, target, volume, path)
         (written.parent / "notes.json").write_text('{"from": "CanaryPatient"}')
         return written
 
-    patch.setattr(headers, "write_translation", leak)
+    patch.setattr(privacy, "write_translation", leak)
 
 
 def trust_files(patch: pytest.MonkeyPatch) -> None:
@@ -100,13 +80,11 @@ def follow_links(patch: pytest.MonkeyPatch) -> None:
 
 
 BROKEN: list[tuple[str, Break]] = [
-    ("world space", flip),
-    ("world space", shift),
+    ("orientation", flip),
+    ("orientation", shift),
     ("intensities", quantise),
-    ("bad files", accept_twins),
-    ("leaks", ignore_copies),
     ("headers", keep_description),
-    ("damage", trust_files),
+    ("checkpoint", trust_files),
     ("lock", share_folders),
     ("lock", follow_links),
 ]
@@ -138,7 +116,7 @@ def test_a_resume_that_differs_is_found(tmp_path: Path, monkeypatch: pytest.Monk
         right(self, {**state, "average_updates": 0})
 
     monkeypatch.setattr(PairedMethod, "load_state_dict", forget)
-    passed, figure = training.check_resume(home)
+    passed, figure = resume.check_resume(home)
     assert not passed
     assert "tensors bit-identical" in figure
 
@@ -192,7 +170,7 @@ def test_a_check_that_stops_is_a_broken_promise_and_the_next_is_run() -> None:
 
 
 def test_it_looks_at_what_it_should() -> None:
-    assert {name for name, _, _ in suite.CHECKS} == {*CHECKS, "hostile files", "resume", "kill"}
+    assert {name for name, _, _ in suite.CHECKS} == {*CHECKS, "resume", "kill"}
 
 
 @pytest.mark.slow

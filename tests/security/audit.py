@@ -1,4 +1,4 @@
-"""Owns the ear on the interpreter: what ran code, started a process, opened a socket or wrote outside a folder."""
+"""An ear on the interpreter: what ran code, started a process, opened a socket or wrote outside a folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
-
-__all__ = ["Audit"]
 
 _PROCESSES = frozenset(
     {
@@ -60,7 +58,7 @@ class Audit:
             return
         self._busy = True
         try:
-            fault = self._fault(event, args, sys._getframe(1))  # noqa: SLF001 -- who ran code is told by its frame alone
+            fault = self._fault(event, args, sys._getframe(1))
             if fault:
                 self.heard.append(f"{self._subject}: {fault}")
         finally:

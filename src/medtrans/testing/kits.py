@@ -13,14 +13,14 @@ from medtrans.testing.dataset import DATASET_RULES, DatasetTrial, check_dataset
 from medtrans.testing.discriminator import DISCRIMINATOR_RULES, DiscriminatorTrial, check_discriminator
 from medtrans.testing.generator import GENERATOR_RULES, GeneratorTrial, check_generator
 from medtrans.testing.loss import LOSS_RULES, check_loss
-from medtrans.testing.loss_trial import LossTrial
+from medtrans.testing.loss_setup import LossTrial
 from medtrans.testing.method import METHOD_RULES, check_method
-from medtrans.testing.method_trial import MethodTrial
+from medtrans.testing.method_setup import MethodTrial
 from medtrans.testing.metric import METRIC_RULES, MetricTrial, check_metric
+from medtrans.testing.rules import Rule, Verdict, judge
 from medtrans.testing.transform import check_transform, transform_rules
-from medtrans.testing.transform_trial import TransformTrial
+from medtrans.testing.transform_setup import TransformTrial
 from medtrans.testing.trial import ComponentLike, Trial, make_trial
-from medtrans.testing.verdict import Rule, Verdict, judge
 
 __all__ = ["KITS", "Kit", "kit_of", "verdicts"]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, TypeVar
 
-from medtrans.testing.verdict import Broken, NotTried
+from medtrans.testing.rules import Broken, NotTried
 
 __all__ = ["on_two_ranks"]
 

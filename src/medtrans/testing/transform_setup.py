@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from medtrans.components import Augmentation, Preprocess
+from medtrans.testing.rules import Broken
 from medtrans.testing.trial import Trial
-from medtrans.testing.verdict import Broken
 
 __all__ = ["TransformTrial"]
 
