@@ -11,8 +11,8 @@ from medtrans.hookspecs import KINDS
 from medtrans.options import FACT_MEANINGS, FACTS
 from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.kits import KITS
-from medtrans.testing.scaling import SCALING_RULES
 from medtrans.testing.rules import Rule
+from medtrans.testing.scaling import SCALING_RULES
 
 CONTRACTS = {
     "loss": ("medtrans.Loss",),

@@ -11,7 +11,7 @@ from medtrans import Callback
 from medtrans.testing.callback import CALLBACK_RULES
 from medtrans.testing.trial import SHARED_RULES
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, broken_rules, contract
 
 
 @pytest.fixture(autouse=True)
@@ -100,21 +100,9 @@ BREAKING = [
 ]
 
 
-def test_a_sound_callback_breaks_no_rule() -> None:
-    assert broken_rules("callback", Sound) == {}
-
-
-@pytest.mark.parametrize("case", BREAKING, ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("callback", case.factory, **case.settings)
-
-    assert list(found) == [case.rule]
-    assert case.saying in found[case.rule]
-
-
-def test_every_rule_has_a_callback_that_breaks_it() -> None:
-    shared = {rule.sentence for rule in SHARED_RULES}
-    assert {case.rule for case in BREAKING} == {rule.sentence for rule in CALLBACK_RULES} - shared
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "callback", [Sound], BREAKING, CALLBACK_RULES, but=SHARED_RULES
+)
 
 
 def test_a_fake_service_can_be_put_in_place() -> None:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from medtrans import Case, Dataset, Volume
 from medtrans.testing.dataset import DATASET_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.volume import write
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, broken_rules, contract
 
 NAMES = ("delta", "alpha", "charlie", "bravo", "echo", "golf", "foxtrot", "hotel")
 
@@ -114,7 +113,7 @@ class Drawing(Sound):
 
 
 BREAKING = [
-    Breaks("lists cases", Arrays, "neither a pathlib.Path nor a function"),
+    Breaks("lists cases", Arrays, "neither a pathlib.Path nor a function", alone=False),
     Breaks("names each case once", SameName, "'Case' and 'case'"),
     Breaks("keeps subjects in one split", SplitSubject, "stands in two splits, train and test"),
     Breaks("keeps its order", Unordered, "another process lists the cases in another order"),
@@ -125,18 +124,9 @@ BREAKING = [
 ]
 
 
-def test_a_sound_dataset_breaks_no_rule() -> None:
-    assert broken_rules("dataset", Sound) == {}
-
-
-@pytest.mark.parametrize("case", BREAKING, ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("dataset", case.factory, **case.settings)
-
-    # What is no volume cannot be looked at either.
-    assert next(iter(found)) == case.rule
-    assert case.factory is Arrays or list(found) == [case.rule]
-    assert case.saying in found[case.rule]
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "dataset", [Sound], BREAKING, DATASET_RULES, but=SHARED_RULES
+)
 
 
 def test_a_dataset_that_opens_files_to_list_them_is_found(tmp_path: Path) -> None:
@@ -147,8 +137,3 @@ def test_a_dataset_that_opens_files_to_list_them_is_found(tmp_path: Path) -> Non
 
     assert list(found) == ["reads nothing to list"]
     assert "listing the cases opens a.nii and 1 more" in found["reads nothing to list"]
-
-
-def test_every_rule_has_a_dataset_that_breaks_it() -> None:
-    shared = {rule.sentence for rule in SHARED_RULES}
-    assert {case.rule for case in BREAKING} == {rule.sentence for rule in DATASET_RULES} - shared

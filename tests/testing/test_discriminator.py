@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,7 +11,7 @@ from medtrans.testing.networks import NETWORK_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import DiscriminatorOutput, Pyramid, pyramid
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 
@@ -105,20 +104,11 @@ BREAKING = [
 ]
 
 
-@pytest.mark.parametrize("network", [Sound, Unconditional])
-def test_a_sound_discriminator_breaks_no_rule(network: type[nn.Module]) -> None:
-    assert broken_rules("discriminator", network, **SMALL) == {}
-
-
-@pytest.mark.parametrize("case", BREAKING, ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("discriminator", case.factory, **SMALL, **case.settings)
-
-    assert list(found) == [case.rule]
-    assert case.saying in found[case.rule]
-
-
-def test_every_rule_of_its_own_has_a_discriminator_that_breaks_it() -> None:
-    # The rules that it shares with generators are broken by generators, in their own tests.
-    shared = {rule.sentence for rule in (*NETWORK_RULES, *SHARED_RULES)}
-    assert {case.rule for case in BREAKING} == {rule.sentence for rule in DISCRIMINATOR_RULES} - shared
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "discriminator",
+    [Sound, Unconditional],
+    BREAKING,
+    DISCRIMINATOR_RULES,
+    but=(*NETWORK_RULES, *SHARED_RULES),
+    patch_size=(8, 8, 8),
+)

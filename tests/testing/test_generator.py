@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medtrans.testing import ConformanceError, check_generator
 from medtrans.testing.generator import GENERATOR_RULES
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, broken_rules, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 
@@ -229,83 +229,6 @@ class Moody(Sound):
         return image + 0.01 * self.extra if self.training and torch.rand(()) < 0.5 else image
 
 
-BREAKING = [
-    Breaks("options are documented and annotated", Undocumented, "depth: no text in the docstring"),
-    Breaks("defaults fit their annotations", UnfitDefault, "its default None does not fit"),
-    Breaks("says what sides it takes", OddWindow, "expected three sides in voxels"),
-    Breaks("gives an image as large as its source", Doubled, "expected torch.float32"),
-    Breaks("works with several channels", OneChannel, "expected (2, 3, 8, 8, 8)"),
-    Breaks("takes patches that are no cubes", Cubic, "must match the size"),
-    Breaks("translates volumes of any size", PatchOnly, "must match the size"),
-    Breaks("keeps the cases of a batch apart", Mixing, "depends on the other cases"),
-    Breaks("depends on its source", Deaf, "does not depend on the source"),
-    Breaks("works with a batch of one", NotAlone, "expected more than 1 value"),
-    Breaks("a gradient reaches every trainable parameter", DeadWeight, "no gradient reaches idle; remove"),
-    Breaks("is finite on constant and extreme input", Ratio, "not finite on an image of zeros"),
-    Breaks("works under bfloat16 autocast", Scattering, "raised RuntimeError"),
-    Breaks("is made alike under one seed", ElsewhereDrawn, "head.bias differs"),
-    Breaks("computes alike under one seed", ElsewhereNoisy, "in training mode differ under one seed"),
-    Breaks("leaves global random states alone", Seeding, "seeds torch's global generator"),
-    Breaks("leaves global random states alone", Drawing, "the global state of random"),
-    Breaks("leaves its input as it was", InPlace, "changes its input in place"),
-    Breaks("survives a checkpoint", Forgetful, "computes something else"),
-    Breaks("can be copied", SelfReferring, "computes with the weights it was copied from"),
-    Breaks("trains on two ranks", Moody, "two ranks"),
-]
-
-
-def test_a_sound_generator_breaks_no_rule() -> None:
-    assert broken_rules("generator", Sound, **SMALL) == {}
-
-
-@pytest.mark.parametrize("case", BREAKING, ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("generator", case.factory, **SMALL, **case.settings)
-
-    assert list(found) == [case.rule]
-    assert case.saying in found[case.rule]
-
-
-def test_every_rule_has_a_generator_that_breaks_it() -> None:
-    assert {case.rule for case in BREAKING} == {rule.sentence for rule in GENERATOR_RULES}
-
-
-def test_what_is_broken_is_an_assertion_error_that_lists_every_rule() -> None:
-    class Bad(Seeding):
-        """Seeds, and keeps cases together."""
-
-        def forward(self, source: Tensor) -> Tensor:
-            return super().forward(source) + source.mean()
-
-    with pytest.raises(ConformanceError) as error:
-        check_generator(Bad, **SMALL)
-
-    assert isinstance(error.value, AssertionError)
-    assert {verdict.rule for verdict in error.value.broken} == {
-        "leaves global random states alone",
-        "keeps the cases of a batch apart",
-    }
-    assert "generator 'Bad' breaks 2 of" in str(error.value)
-
-
-def test_weights_without_gradient_are_named_by_their_author_and_no_others() -> None:
-    rule = "a gradient reaches every trainable parameter"
-    assert broken_rules("generator", DeadWeight, unused=["idle"], **SMALL) == {}
-    found = broken_rules("generator", Sound, unused=["head.*"], **SMALL)
-    assert found[rule] == "`unused` names head.*, but no such parameter is without gradient; take it out"
-
-
-def test_frozen_weights_need_no_gradient() -> None:
-    class Frozen(DeadWeight):
-        """Freezes what it does not use."""
-
-        def __init__(self, in_channels: int, out_channels: int) -> None:
-            super().__init__(in_channels, out_channels)
-            self.idle.requires_grad_(requires_grad=False)
-
-    assert broken_rules("generator", Frozen, **SMALL) == {}
-
-
 class Slices(nn.Module):
     """A 2D network that works slice by slice.
 
@@ -355,6 +278,67 @@ class Normed(Sound):
         return image, image[..., ::2, ::2, ::2]
 
 
-@pytest.mark.parametrize("network", [Slices, Tied, Normed])
-def test_slices_tied_weights_batch_norm_dropout_and_pyramids_are_within_the_contract(network: type[nn.Module]) -> None:
-    assert broken_rules("generator", network, **SMALL) == {}
+BREAKING = [
+    Breaks("options are documented and annotated", Undocumented, "depth: no text in the docstring"),
+    Breaks("defaults fit their annotations", UnfitDefault, "its default None does not fit"),
+    Breaks("says what sides it takes", OddWindow, "expected three sides in voxels"),
+    Breaks("gives an image as large as its source", Doubled, "expected torch.float32"),
+    Breaks("works with several channels", OneChannel, "expected (2, 3, 8, 8, 8)"),
+    Breaks("takes patches that are no cubes", Cubic, "must match the size"),
+    Breaks("translates volumes of any size", PatchOnly, "must match the size"),
+    Breaks("keeps the cases of a batch apart", Mixing, "depends on the other cases"),
+    Breaks("depends on its source", Deaf, "does not depend on the source"),
+    Breaks("works with a batch of one", NotAlone, "expected more than 1 value"),
+    Breaks("a gradient reaches every trainable parameter", DeadWeight, "no gradient reaches idle; remove"),
+    Breaks("is finite on constant and extreme input", Ratio, "not finite on an image of zeros"),
+    Breaks("works under bfloat16 autocast", Scattering, "raised RuntimeError"),
+    Breaks("is made alike under one seed", ElsewhereDrawn, "head.bias differs"),
+    Breaks("computes alike under one seed", ElsewhereNoisy, "in training mode differ under one seed"),
+    Breaks("leaves global random states alone", Seeding, "seeds torch's global generator"),
+    Breaks("leaves global random states alone", Drawing, "the global state of random"),
+    Breaks("leaves its input as it was", InPlace, "changes its input in place"),
+    Breaks("survives a checkpoint", Forgetful, "computes something else"),
+    Breaks("can be copied", SelfReferring, "computes with the weights it was copied from"),
+    Breaks("trains on two ranks", Moody, "two ranks"),
+]
+
+
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "generator", [Sound, Slices, Tied, Normed], BREAKING, GENERATOR_RULES, **SMALL
+)
+
+
+def test_what_is_broken_is_an_assertion_error_that_lists_every_rule() -> None:
+    class Bad(Seeding):
+        """Seeds, and keeps cases together."""
+
+        def forward(self, source: Tensor) -> Tensor:
+            return super().forward(source) + source.mean()
+
+    with pytest.raises(ConformanceError) as error:
+        check_generator(Bad, **SMALL)
+
+    assert isinstance(error.value, AssertionError)
+    assert {verdict.rule for verdict in error.value.broken} == {
+        "leaves global random states alone",
+        "keeps the cases of a batch apart",
+    }
+    assert "generator 'Bad' breaks 2 of" in str(error.value)
+
+
+def test_weights_without_gradient_are_named_by_their_author_and_no_others() -> None:
+    rule = "a gradient reaches every trainable parameter"
+    assert broken_rules("generator", DeadWeight, unused=["idle"], **SMALL) == {}
+    found = broken_rules("generator", Sound, unused=["head.*"], **SMALL)
+    assert found[rule] == "`unused` names head.*, but no such parameter is without gradient; take it out"
+
+
+def test_frozen_weights_need_no_gradient() -> None:
+    class Frozen(DeadWeight):
+        """Freezes what it does not use."""
+
+        def __init__(self, in_channels: int, out_channels: int) -> None:
+            super().__init__(in_channels, out_channels)
+            self.idle.requires_grad_(requires_grad=False)
+
+    assert broken_rules("generator", Frozen, **SMALL) == {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from medtrans.testing.loss import LOSS_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import Loss, LossInputs, batch_mean
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 
@@ -187,22 +186,11 @@ BREAKING = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("loss", "settings"), [(Sound, {"symmetric": True}), (Adversarial, {"at_identity": 1.0}), (FeaturesOnly, {})]
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "loss",
+    [(Sound, {"symmetric": True}), (Adversarial, {"at_identity": 1.0}), FeaturesOnly],
+    BREAKING,
+    LOSS_RULES,
+    but=SHARED_RULES,
+    patch_size=(8, 8, 8),
 )
-def test_a_sound_loss_breaks_no_rule(loss: type[Loss], settings: dict[str, object]) -> None:
-    assert broken_rules("loss", loss, **SMALL, **settings) == {}
-
-
-@pytest.mark.parametrize("case", BREAKING, ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("loss", case.factory, **SMALL, **case.settings)
-
-    assert list(found) == [case.rule]
-    assert case.saying in found[case.rule]
-
-
-def test_every_rule_has_a_loss_that_breaks_it() -> None:
-    # The rules on options are broken by generators, in their own tests.
-    shared = {rule.sentence for rule in SHARED_RULES}
-    assert {case.rule for case in BREAKING} == {rule.sentence for rule in LOSS_RULES} - shared

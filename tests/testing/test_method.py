@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from medtrans.testing.method import METHOD_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import Batch, LossInputs, as_pyramid
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, contract
 
 
 class Sound(Method):
@@ -180,18 +179,6 @@ BREAKING = [
 ]
 
 
-def test_a_sound_method_breaks_no_rule() -> None:
-    assert broken_rules("method", Sound) == {}
-
-
-@pytest.mark.parametrize("case", BREAKING, ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("method", case.factory, **case.settings)
-
-    assert list(found) == [case.rule]
-    assert case.saying in found[case.rule]
-
-
-def test_every_rule_has_a_method_that_breaks_it() -> None:
-    shared = {rule.sentence for rule in SHARED_RULES}
-    assert {case.rule for case in BREAKING} == {rule.sentence for rule in METHOD_RULES} - shared
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "method", [Sound], BREAKING, METHOD_RULES, but=SHARED_RULES
+)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from medtrans import DataError, Metric
 from medtrans.testing.metric import METRIC_RULES
 from medtrans.testing.trial import SHARED_RULES
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, contract
 
 KNOWN = (np.zeros((4, 4, 4), np.float32), np.full((4, 4, 4), 0.25, np.float32), 0.25)
 
@@ -125,18 +124,6 @@ BREAKING = [
 ]
 
 
-def test_a_sound_metric_breaks_no_rule() -> None:
-    assert broken_rules("metric", Sound, identical=0.0, known=[KNOWN]) == {}
-
-
-@pytest.mark.parametrize("case", BREAKING, ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("metric", case.factory, **case.settings)
-
-    assert list(found) == [case.rule]
-    assert case.saying in found[case.rule]
-
-
-def test_every_rule_has_a_metric_that_breaks_it() -> None:
-    shared = {rule.sentence for rule in SHARED_RULES}
-    assert {case.rule for case in BREAKING} == {rule.sentence for rule in METRIC_RULES} - shared
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "metric", [(Sound, {"identical": 0.0, "known": [KNOWN]})], BREAKING, METRIC_RULES, but=SHARED_RULES
+)

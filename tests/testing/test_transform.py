@@ -6,7 +6,6 @@ import random
 from typing import ClassVar
 
 import numpy as np
-import pytest
 import torch
 
 from medtrans import Augmentation, Preprocess
@@ -14,7 +13,7 @@ from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.scaling import SCALING_RULES
 from medtrans.testing.trial import SHARED_RULES
 
-from .broken import Breaks, broken_rules
+from .broken import Breaks, contract
 
 
 class Sound(Preprocess):
@@ -186,20 +185,10 @@ AUGMENTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("transform", [Sound, Shifting, Brightening])
-def test_a_sound_transform_breaks_no_rule(transform: type) -> None:
-    assert broken_rules("transform", transform) == {}
-
-
-@pytest.mark.parametrize("case", [*SCALINGS, *AUGMENTATIONS], ids=str)
-def test_the_broken_rule_is_named_and_no_other(case: Breaks) -> None:
-    found = broken_rules("transform", case.factory, **case.settings)
-
-    assert list(found) == [case.rule]
-    assert case.saying in found[case.rule]
-
-
-@pytest.mark.parametrize(("cases", "rules"), [(SCALINGS, SCALING_RULES), (AUGMENTATIONS, AUGMENTATION_RULES)])
-def test_every_rule_has_a_transform_that_breaks_it(cases, rules) -> None:
-    shared = {rule.sentence for rule in SHARED_RULES}
-    assert {case.rule for case in cases} == {rule.sentence for rule in rules} - shared
+test_what_is_sound_breaks_no_rule, test_the_broken_rule_is_named_and_no_other, test_every_rule_is_broken = contract(
+    "transform",
+    [Sound, Shifting, Brightening],
+    [*SCALINGS, *AUGMENTATIONS],
+    (*SCALING_RULES, *AUGMENTATION_RULES),
+    but=SHARED_RULES,
+)

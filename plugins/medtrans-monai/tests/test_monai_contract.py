@@ -12,7 +12,7 @@ def test_the_generators_conform(name: str) -> None:
     check_generator(f"monai:{name}")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_swin_unetr_conforms_on_the_smallest_patch_it_takes() -> None:
     check_generator("monai:swin_unetr")
