@@ -1,4 +1,4 @@
-"""Owns the pytest fixture of the kit; a test module asks for it by `pytest_plugins = ["medtrans.testing.fixtures"]`."""
+"""The pytest fixture of the kit; a test module asks for it by `pytest_plugins = ["medtrans.testing.fixtures"]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the eight kinds of trial in one table, and the verdicts on a component of any kind."""
+"""The eight kinds of trial in one table, and the verdicts on a component of any kind."""
 
 from __future__ import annotations
 

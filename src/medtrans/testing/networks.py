@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medtrans import checkpoint
-from medtrans.testing.rules import Broken, Rule, changed_states, states
+from medtrans.testing.rules import Broken, Rule, expect_no_seeding, leaving_states
 from medtrans.testing.samples import PATTERNS, Sides
 from medtrans.testing.trial import Trial
 from medtrans.testing.two_ranks import on_two_ranks
@@ -123,25 +123,10 @@ def computes_alike_under_a_seed(trial: NetworkTrial) -> None:
 
 def leaves_random_states_alone(trial: NetworkTrial) -> None:
     """Nobody seeds, and nothing but torch's generator is drawn from."""
-    ends = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        before = states()
-        network = trial.network(None, trial.sides).train()
+    expect_no_seeding(lambda: trial.output(trial.network(None, trial.sides).train(), trial.sides))
+    network = trial.seeded().eval()
+    with torch.no_grad(), leaving_states("calling it in evaluation mode"):
         trial.output(network, trial.sides)
-        if found := changed_states(before, but=("torch",)):
-            raise Broken(
-                f"making or calling it changes the global state of {', '.join(found)}; use a generator of its own"
-            )
-        ends.append(states()[2])
-    if ends[0] == ends[1]:
-        raise Broken("making or calling it seeds torch's global generator; use `torch.Generator` of its own")
-    network.eval()
-    before = states()
-    with torch.no_grad():
-        trial.output(network, trial.sides)
-    if found := changed_states(before):
-        raise Broken(f"calling it in evaluation mode changes the global state of {', '.join(found)}")
 
 
 def takes_a_batch_of_one(trial: NetworkTrial) -> None:

@@ -1,4 +1,4 @@
-"""Owns the trial of a whole plugin: `medtrans plugins test NAME`."""
+"""The trial of a whole plugin: `medtrans plugins test NAME`."""
 
 from __future__ import annotations
 

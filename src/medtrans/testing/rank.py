@@ -1,4 +1,4 @@
-"""Owns one of the two processes that try components as ranks: reads questions on stdin, answers on stdout."""
+"""One of the two processes that try components as ranks: reads questions on stdin, answers on stdout."""
 
 from __future__ import annotations
 

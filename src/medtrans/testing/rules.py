@@ -188,6 +188,35 @@ def changed_states(before: tuple[object, ...], *, but: tuple[str, ...] = ()) -> 
 
 
 @contextmanager
+def leaving_states(
+    doing: str = "it", advice: str = "use a generator of its own", *, but: tuple[str, ...] = ()
+) -> Iterator[None]:
+    """Break a rule where the block draws from a global generator or seeds it.
+
+    Args:
+        doing: what changes the state, as the subject of a sentence.
+        advice: what to do instead.
+        but: as `changed_states` takes it.
+    """
+    before = states()
+    yield
+    if found := changed_states(before, but=but):
+        raise Broken(f"{doing} changes the global state of {', '.join(found)}; {advice}")
+
+
+def expect_no_seeding(act: Callable[[], object]) -> None:
+    """Break a rule where making or calling something seeds torch, or draws from any other global generator."""
+    ends = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        with leaving_states("making or calling it", but=("torch",)):
+            act()
+        ends.append(states()[2])
+    if ends[0] == ends[1]:
+        raise Broken("making or calling it seeds torch's global generator; use `torch.Generator` of its own")
+
+
+@contextmanager
 def undisturbed() -> Iterator[None]:
     """Put the global random states back afterwards."""
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 -- as above

@@ -1,4 +1,4 @@
-"""Owns the images that networks are tried on: noise, constants, and the extremes of [0, 1]."""
+"""The images that networks are tried on: noise, constants, and the extremes of [0, 1]."""
 
 from __future__ import annotations
 

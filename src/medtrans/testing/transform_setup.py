@@ -1,4 +1,4 @@
-"""Owns what is tried of transforms."""
+"""What is tried of transforms."""
 
 from __future__ import annotations
 

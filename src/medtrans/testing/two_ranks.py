@@ -1,4 +1,4 @@
-"""Owns the two processes in which components are tried as two ranks: started once, asked again and again."""
+"""The two processes in which components are tried as two ranks: started once, asked again and again."""
 
 from __future__ import annotations
 

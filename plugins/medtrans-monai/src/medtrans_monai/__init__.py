@@ -1,4 +1,4 @@
-"""Owns the list of what MONAI gives to medtrans; MONAI itself is imported when a component of it is first used."""
+"""The list of what MONAI gives to medtrans; MONAI itself is imported when a component of it is first used."""
 
 from __future__ import annotations
 

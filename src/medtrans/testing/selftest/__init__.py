@@ -1,1 +1,1 @@
-"""Owns `medtrans selftest`: whether this installation on this machine keeps what medtrans promises."""
+"""`medtrans selftest`: whether this installation on this machine keeps what medtrans promises."""

@@ -1,4 +1,4 @@
-"""Owns the check that a damaged checkpoint is found and the one before it used."""
+"""The check that a damaged checkpoint is found and the one before it used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a translation that changes nothing, so that all that surrounds a network can be held to account."""
+"""A translation that changes nothing, so that all that surrounds a network can be held to account."""
 
 from __future__ import annotations
 

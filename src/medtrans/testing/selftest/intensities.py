@@ -1,4 +1,4 @@
-"""Owns the check that Hounsfield units come back as they were."""
+"""The check that Hounsfield units come back as they were."""
 
 from __future__ import annotations
 

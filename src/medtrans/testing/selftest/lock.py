@@ -1,4 +1,4 @@
-"""Owns the check that two runs do not write in one folder."""
+"""The check that two runs do not write in one folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the check that a prediction lies where its source lay, read back by a library that is not medtrans."""
+"""The check that a prediction lies where its source lay, read back by a library that is not medtrans."""
 
 from __future__ import annotations
 

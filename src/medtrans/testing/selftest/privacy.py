@@ -1,4 +1,4 @@
-"""Owns the check that what a scanner wrote about a patient does not travel into a prediction."""
+"""The check that what a scanner wrote about a patient does not travel into a prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks that a run which was interrupted, or killed, ends as one that was not."""
+"""The checks that a run which was interrupted, or killed, ends as one that was not."""
 
 from __future__ import annotations
 

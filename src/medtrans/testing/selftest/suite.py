@@ -1,4 +1,4 @@
-"""Owns the list of checks and their running, one after another, in a folder that is removed."""
+"""The list of checks and their running, one after another, in a folder that is removed."""
 
 from __future__ import annotations
 
