@@ -32,7 +32,12 @@ class Breaks:
     alone: bool = True
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.factory.__name__}"
+        return f"{self.rule}: {self.saying}"
+
+
+def altered(sound: type, **members: Any) -> type:
+    """A sound component with other methods or attributes; as no module has it, it is not tried on two ranks."""
+    return type("Altered", (sound,), members)
 
 
 def broken_rules(kind: str, factory: Any, **settings: Any) -> dict[str, str]:

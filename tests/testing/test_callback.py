@@ -11,7 +11,7 @@ from medtrans import Callback
 from medtrans.testing.callback import CALLBACK_RULES
 from medtrans.testing.trial import SHARED_RULES
 
-from .broken import Breaks, broken_rules, contract
+from .broken import Breaks, altered, broken_rules, contract
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +34,6 @@ class Sound(Callback):
         self.file.write_text("\n".join(self.lines))
 
 
-class Misspelt(Sound):
-    """Has a hook that nobody calls."""
-
-    def on_steps(self, step, values):
-        raise NotImplementedError
-
-
 class NoEndWithoutValidation(Sound):
     """Relies on a validation."""
 
@@ -61,42 +54,34 @@ class NeedsAStep(Sound):
         self.file.write_text(f"{self.last}")
 
 
-class Meddling(Sound):
-    """Changes the values it is shown."""
-
-    def on_step(self, step, values):
-        values["generator"].mul_(2)
-
-
-class Drawing(Sound):
-    """Draws from Python's global generator."""
-
-    def on_step(self, step, values):
-        random.random()
-
-
-class Chatty(Sound):
-    """Prints."""
-
-    def on_step(self, step, values):
-        print("step", step)  # noqa: T201 -- the fault
-
-
-class Littering(Sound):
-    """Writes where the command was called."""
-
-    def on_checkpoint(self, step, folder):
-        Path(f"{id(self)}.txt").touch()
-
-
 BREAKING = [
-    Breaks("names hooks that exist", Misspelt, "on_steps is never called; did you mean 'on_step'?"),
+    Breaks(
+        "names hooks that exist",
+        altered(Sound, on_steps=lambda *given: None),
+        "on_steps is never called; did you mean 'on_step'?",
+    ),
     Breaks("watches a whole run", NoEndWithoutValidation, "raised AttributeError"),
     Breaks("ends without a step", NeedsAStep, "raised AttributeError"),
-    Breaks("changes nothing", Meddling, "the values of a step"),
-    Breaks("leaves global random states alone", Drawing, "the global state of random"),
-    Breaks("keeps stdout clean", Chatty, "prints 'step 1' on stdout"),
-    Breaks("writes inside the run", Littering, "in the working directory"),
+    Breaks(
+        "changes nothing",
+        altered(Sound, on_step=lambda self, step, values: values["generator"].mul_(2)),
+        "the values of a step",
+    ),
+    Breaks(
+        "leaves global random states alone",
+        altered(Sound, on_step=lambda *given: random.random()),
+        "the global state of random",
+    ),
+    Breaks(
+        "keeps stdout clean",
+        altered(Sound, on_step=lambda self, step, values: print("step", step)),  # noqa: T201 -- the fault
+        "prints 'step 1' on stdout",
+    ),
+    Breaks(
+        "writes inside the run",
+        altered(Sound, on_checkpoint=lambda self, step, folder: Path(f"{id(self)}.txt").touch()),
+        "in the working directory",
+    ),
 ]
 
 

@@ -13,7 +13,7 @@ from medtrans.testing.dataset import DATASET_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.volume import write
 
-from .broken import Breaks, broken_rules, contract
+from .broken import Breaks, altered, broken_rules, contract
 
 NAMES = ("delta", "alpha", "charlie", "bravo", "echo", "golf", "foxtrot", "hotel")
 
@@ -32,27 +32,6 @@ class Sound(Dataset):
 
     def images(self, number: int) -> dict[str, object]:
         return {"t1": lambda: volume(number), "t2": lambda: volume(number + 100)}
-
-
-class Arrays(Sound):
-    """Gives volumes instead of functions."""
-
-    def images(self, number: int) -> dict[str, object]:
-        return {"t1": volume(number)}
-
-
-class SameName(Sound):
-    """Tells cases apart by capitals."""
-
-    def cases(self) -> Sequence[Case]:
-        return [Case("Case", "a", self.images(0)), Case("case", "b", self.images(1))]
-
-
-class SplitSubject(Sound):
-    """Tests on whom it trains on."""
-
-    def cases(self) -> Sequence[Case]:
-        return [Case("a1", "a", self.images(0), "train"), Case("a2", "a", self.images(1), "test")]
 
 
 class Unordered(Sound):
@@ -87,40 +66,48 @@ class Reading(Dataset):
         return [Case(path.stem, path.stem, {"t1": path}) for path in paths]
 
 
-class Apart(Sound):
-    """Puts the images of a case in two places."""
-
-    def images(self, number: int) -> dict[str, object]:
-        return {"t1": lambda: volume(number), "t2": lambda: volume(number, shift=500.0)}
-
-
-class Restless(Sound):
-    """Draws another image each time."""
-
-    def images(self, number: int) -> dict[str, object]:
-        return {"t1": lambda: Volume(np.random.default_rng().random((8, 8, 8)), np.eye(4))}
-
-
-class Drawing(Sound):
-    """Draws from Python's global generator."""
-
-    def images(self, number: int) -> dict[str, object]:
-        def made() -> Volume:
-            random.random()
-            return volume(number)
-
-        return {"t1": made}
-
-
 BREAKING = [
-    Breaks("lists cases", Arrays, "neither a pathlib.Path nor a function", alone=False),
-    Breaks("names each case once", SameName, "'Case' and 'case'"),
-    Breaks("keeps subjects in one split", SplitSubject, "stands in two splits, train and test"),
+    Breaks(
+        "lists cases",
+        altered(Sound, images=lambda self, number: {"t1": volume(number)}),
+        "neither a pathlib.Path nor a function",
+        alone=False,
+    ),
+    Breaks(
+        "names each case once",
+        altered(Sound, cases=lambda self: [Case("Case", "a", self.images(0)), Case("case", "b", self.images(1))]),
+        "'Case' and 'case'",
+    ),
+    Breaks(
+        "keeps subjects in one split",
+        altered(
+            Sound,
+            cases=lambda self: [Case("a1", "a", self.images(0), "train"), Case("a2", "a", self.images(1), "test")],
+        ),
+        "stands in two splits, train and test",
+    ),
     Breaks("keeps its order", Unordered, "another process lists the cases in another order"),
     Breaks("reads nothing to list", Eager, "give functions that make volumes when asked"),
-    Breaks("gives volumes that lie together", Apart, "t2 and t1 do not overlap"),
-    Breaks("gives the same volumes again", Restless, "differs when it is asked for again"),
-    Breaks("leaves global random states alone", Drawing, "the global state of random"),
+    Breaks(
+        "gives volumes that lie together",
+        altered(
+            Sound, images=lambda self, number: {"t1": lambda: volume(number), "t2": lambda: volume(number, shift=500.0)}
+        ),
+        "t2 and t1 do not overlap",
+    ),
+    Breaks(
+        "gives the same volumes again",
+        altered(
+            Sound,
+            images=lambda self, number: {"t1": lambda: Volume(np.random.default_rng().random((8, 8, 8)), np.eye(4))},
+        ),
+        "differs when it is asked for again",
+    ),
+    Breaks(
+        "leaves global random states alone",
+        altered(Sound, images=lambda self, number: {"t1": lambda: (random.random(), volume(number))[1]}),
+        "the global state of random",
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ from medtrans.testing.networks import NETWORK_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import DiscriminatorOutput, Pyramid, pyramid
 
-from .broken import Breaks, contract
+from .broken import Breaks, altered, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 
@@ -42,13 +42,6 @@ class Wordy(Sound):
         return DiscriminatorOutput(output.logits, output.features * 2)
 
 
-class OneChannel(Sound):
-    """Takes one channel of each."""
-
-    def __init__(self, source_channels: int, target_channels: int) -> None:
-        super().__init__(1, 1)
-
-
 class Demanding(Sound):
     """Wants two levels, whatever the generator writes."""
 
@@ -65,13 +58,6 @@ class Halving(Sound):
         features = self.body(torch.cat((candidate[0], source[0]), dim=1))
         coarse = functional.interpolate(functional.avg_pool3d(features, 2), scale_factor=2.0)
         return DiscriminatorOutput((self.head(features + coarse),))
-
-
-class Coarse(Sound):
-    """Looks at the coarsest level only."""
-
-    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
-        return super().forward(candidate[-1:], source[-1:])
 
 
 class Unconditional(Sound):
@@ -97,10 +83,18 @@ class BatchOfLogits(Sound):
 BREAKING = [
     Breaks("judges in the form that losses read", Wordy, "features has 2 entries for 1 logits"),
     Breaks("judges in the form that losses read", BatchOfLogits, "torch.float64"),
-    Breaks("works with several channels", OneChannel, "raised RuntimeError"),
+    Breaks(
+        "works with several channels",
+        altered(Sound, __init__=lambda self, source_channels, target_channels: Sound.__init__(self, 1, 1)),
+        "raised RuntimeError",
+    ),
     Breaks("takes any number of levels", Demanding, "cannot judge a pyramid of 1 levels"),
     Breaks("takes sides that are odd and no cubes", Halving, "must match the size"),
-    Breaks("leads a gradient to the candidate", Coarse, "to level 0 of the candidate"),
+    Breaks(
+        "leads a gradient to the candidate",
+        altered(Sound, forward=lambda self, candidate, source: Sound.forward(self, candidate[-1:], source[-1:])),
+        "to level 0 of the candidate",
+    ),
 ]
 
 

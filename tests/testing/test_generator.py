@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medtrans.testing import ConformanceError, check_generator
 from medtrans.testing.generator import GENERATOR_RULES
 
-from .broken import Breaks, broken_rules, contract
+from .broken import Breaks, altered, broken_rules, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 
@@ -53,26 +53,6 @@ class UnfitDefault(Sound):
         super().__init__(in_channels, out_channels)
 
 
-class OddWindow(Sound):
-    """Asks for a window without voxels."""
-
-    window = (0, None, None)
-
-
-class Doubled(Sound):
-    """Gives float64."""
-
-    def forward(self, source: Tensor) -> Tensor:
-        return super().forward(source).double()
-
-
-class OneChannel(Sound):
-    """Always writes one channel."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, 1)
-
-
 class Cubic(Sound):
     """Knows where a voxel is in a cube only."""
 
@@ -95,13 +75,6 @@ class PatchOnly(Sound):
 
     def forward(self, source: Tensor) -> Tensor:
         return super().forward(source) + self.place
-
-
-class Mixing(Sound):
-    """Looks at the other cases of the batch."""
-
-    def forward(self, source: Tensor) -> Tensor:
-        return super().forward(source) + source.mean()
 
 
 class Deaf(nn.Module):
@@ -140,13 +113,6 @@ class DeadWeight(Sound):
         return super().forward(source) + 0 * self.idle
 
 
-class Ratio(Sound):
-    """Divides by the brightest voxel."""
-
-    def forward(self, source: Tensor) -> Tensor:
-        return super().forward(source / source.amax(dim=(1, 2, 3, 4), keepdim=True))
-
-
 class Scattering(Sound):
     """Scatters features into an image of float32, whatever they are."""
 
@@ -178,21 +144,6 @@ class Seeding(Sound):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         torch.manual_seed(0)
         super().__init__(in_channels, out_channels)
-
-
-class Drawing(Sound):
-    """Draws from Python's global generator."""
-
-    def forward(self, source: Tensor) -> Tensor:
-        random.random()
-        return super().forward(source)
-
-
-class InPlace(Sound):
-    """Changes the source it is given."""
-
-    def forward(self, source: Tensor) -> Tensor:
-        return super().forward(source if source.requires_grad else source.clamp_(min=0.2))
 
 
 class Forgetful(Sound):
@@ -281,22 +232,51 @@ class Normed(Sound):
 BREAKING = [
     Breaks("options are documented and annotated", Undocumented, "depth: no text in the docstring"),
     Breaks("defaults fit their annotations", UnfitDefault, "its default None does not fit"),
-    Breaks("says what sides it takes", OddWindow, "expected three sides in voxels"),
-    Breaks("gives an image as large as its source", Doubled, "expected torch.float32"),
-    Breaks("works with several channels", OneChannel, "expected (2, 3, 8, 8, 8)"),
+    Breaks("says what sides it takes", altered(Sound, window=(0, None, None)), "expected three sides in voxels"),
+    Breaks(
+        "gives an image as large as its source",
+        altered(Sound, forward=lambda self, x: Sound.forward(self, x).double()),
+        "expected torch.float32",
+    ),
+    Breaks(
+        "works with several channels",
+        altered(Sound, __init__=lambda self, in_channels, out_channels: Sound.__init__(self, in_channels, 1)),
+        "expected (2, 3, 8, 8, 8)",
+    ),
     Breaks("takes patches that are no cubes", Cubic, "must match the size"),
     Breaks("translates volumes of any size", PatchOnly, "must match the size"),
-    Breaks("keeps the cases of a batch apart", Mixing, "depends on the other cases"),
+    Breaks(
+        "keeps the cases of a batch apart",
+        altered(Sound, forward=lambda self, x: Sound.forward(self, x) + x.mean()),
+        "depends on the other cases",
+    ),
     Breaks("depends on its source", Deaf, "does not depend on the source"),
     Breaks("works with a batch of one", NotAlone, "expected more than 1 value"),
     Breaks("a gradient reaches every trainable parameter", DeadWeight, "no gradient reaches idle; remove"),
-    Breaks("is finite on constant and extreme input", Ratio, "not finite on an image of zeros"),
+    Breaks(
+        "is finite on constant and extreme input",
+        altered(Sound, forward=lambda self, x: Sound.forward(self, x / x.amax((1, 2, 3, 4), keepdim=True))),
+        "not finite on an image of zeros",
+    ),
     Breaks("works under bfloat16 autocast", Scattering, "raised RuntimeError"),
     Breaks("is made alike under one seed", ElsewhereDrawn, "head.bias differs"),
     Breaks("computes alike under one seed", ElsewhereNoisy, "in training mode differ under one seed"),
     Breaks("leaves global random states alone", Seeding, "seeds torch's global generator"),
-    Breaks("leaves global random states alone", Drawing, "the global state of random"),
-    Breaks("leaves its input as it was", InPlace, "changes its input in place"),
+    Breaks(
+        "leaves global random states alone",
+        altered(Sound, forward=lambda self, x: Sound.forward(self, x) + 0 * random.random()),
+        "the global state of random",
+    ),
+    Breaks(
+        "leaves its input as it was",
+        altered(
+            Sound,
+            forward=lambda self, source: Sound.forward(
+                self, source if source.requires_grad else source.clamp_(min=0.2)
+            ),
+        ),
+        "changes its input in place",
+    ),
     Breaks("survives a checkpoint", Forgetful, "computes something else"),
     Breaks("can be copied", SelfReferring, "computes with the weights it was copied from"),
     Breaks("trains on two ranks", Moody, "two ranks"),

@@ -15,7 +15,7 @@ from medtrans.testing.method import METHOD_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import Batch, LossInputs, as_pyramid
 
-from .broken import Breaks, contract
+from .broken import Breaks, altered, contract
 
 
 class Sound(Method):
@@ -58,19 +58,6 @@ class Sound(Method):
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-class NeitherNor(Sound):
-    """Wants pairs of a third sort."""
-
-    pairing = "triplets"
-
-
-class Spaced(Sound):
-    """Names a network as no file is named."""
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"the generator": self.bare}
-
-
 class WithGraph(Sound):
     """Keeps the graph of what it tells."""
 
@@ -96,20 +83,6 @@ class OwnRate(Sound):
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         self.parts = replace(self.parts, learning_rate_factor=lambda step, role: 1.0)
         return super().training_step(batch, step)
-
-
-class Unclipped(Sound):
-    """Leaves [0, 1]."""
-
-    def translate(self, source: Tensor) -> Tensor:
-        return super().translate(source) + 1
-
-
-class Forgetful(Sound):
-    """Forgets its momentum."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""
 
 
 class Drawing(Sound):
@@ -163,13 +136,21 @@ class RankBlind(Sound):
 
 
 BREAKING = [
-    Breaks("says what pairs it wants", NeitherNor, "found 'triplets'"),
-    Breaks("names its networks", Spaced, "since it names a file"),
+    Breaks("says what pairs it wants", altered(Sound, pairing="triplets"), "found 'triplets'"),
+    Breaks(
+        "names its networks",
+        altered(Sound, networks=lambda self: {"the generator": self.bare}),
+        "since it names a file",
+    ),
     Breaks("tells finite scalars", WithGraph, "carries its graph"),
     Breaks("trains its networks", Idle, "do not change the network 'second'"),
     Breaks("follows the schedule", OwnRate, "moves although"),
-    Breaks("translates", Unclipped, "expected [0, 1]"),
-    Breaks("resumes exactly", Forgetful, "a resumed run differs"),
+    Breaks(
+        "translates",
+        altered(Sound, translate=lambda self, source: Sound.translate(self, source) + 1),
+        "expected [0, 1]",
+    ),
+    Breaks("resumes exactly", altered(Sound, load_state_dict=lambda self, state: None), "a resumed run differs"),
     Breaks("trains alike under one seed", Drawing, "the global state of random"),
     Breaks("leaves its batch as it was", Overwriting, "changes its batch"),
     Breaks("accumulates", NoAccumulation, "trains nothing"),

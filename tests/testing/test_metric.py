@@ -8,7 +8,7 @@ from medtrans import DataError, Metric
 from medtrans.testing.metric import METRIC_RULES
 from medtrans.testing.trial import SHARED_RULES
 
-from .broken import Breaks, contract
+from .broken import Breaks, altered, contract
 
 KNOWN = (np.zeros((4, 4, 4), np.float32), np.full((4, 4, 4), 0.25, np.float32), 0.25)
 
@@ -31,19 +31,6 @@ class Sound(Metric):
         return float(difference.mean() / self.data_range)
 
 
-class Wordless(Sound):
-    """Says no formula."""
-
-    definition = ""
-
-
-class NumpyScalar(Sound):
-    """Gives an array."""
-
-    def __call__(self, prediction, target, mask, spacing_mm):
-        return np.asarray(super().__call__(prediction, target, mask, spacing_mm))
-
-
 class Offset(Sound):
     """Is not 0 for what is identical."""
 
@@ -51,19 +38,6 @@ class Offset(Sound):
         return super().__call__(prediction, target, mask, spacing_mm) + (
             0.1 if np.array_equal(prediction, target) else 0
         )
-
-
-class Halved(Sound):
-    """Is half of what it says."""
-
-    def __call__(self, prediction, target, mask, spacing_mm):
-        return super().__call__(prediction, target, mask, spacing_mm) / 2
-
-
-class WrongWay(Sound):
-    """Says that more error is better."""
-
-    higher_is_better = True
 
 
 class Maskless(Sound):
@@ -82,13 +56,6 @@ class ScoresNothing(Sound):
         if mask is not None and not mask.any():
             return 0.0
         return super().__call__(prediction, target, mask, spacing_mm)
-
-
-class RangeBlind(Sound):
-    """Ignores the range it is told."""
-
-    def __init__(self, data_range: float) -> None:
-        super().__init__(1.0)
 
 
 class DividesByContrast(Sound):
@@ -111,14 +78,29 @@ class InPlace(Sound):
 
 
 BREAKING = [
-    Breaks("says what it is", Wordless, "definition: expected the formula"),
-    Breaks("gives a number", NumpyScalar, "ndarray, expected a float"),
+    Breaks("says what it is", altered(Sound, definition=""), "definition: expected the formula"),
+    Breaks(
+        "gives a number",
+        altered(Sound, __call__=lambda *given: np.asarray(Sound.__call__(*given))),
+        "ndarray, expected a float",
+    ),
     Breaks("knows identical volumes", Offset, "identical volumes score 0.1, expected 0", {"identical": 0.0}),
-    Breaks("gives known scores", Halved, "known[0] scores 0.125, expected 0.25", {"known": [KNOWN]}),
-    Breaks("prefers the better prediction", WrongWay, "although higher is said to be better"),
+    Breaks(
+        "gives known scores",
+        altered(Sound, __call__=lambda *given: Sound.__call__(*given) / 2),
+        "known[0] scores 0.125, expected 0.25",
+        {"known": [KNOWN]},
+    ),
+    Breaks(
+        "prefers the better prediction", altered(Sound, higher_is_better=True), "although higher is said to be better"
+    ),
     Breaks("looks inside the mask only", Maskless, "outside the mask change its score"),
     Breaks("scores no empty mask", ScoresNothing, "an empty mask scores 0.0"),
-    Breaks("means the same in native units", RangeBlind, "take the `data_range`"),
+    Breaks(
+        "means the same in native units",
+        altered(Sound, __init__=lambda self, data_range: Sound.__init__(self, 1.0)),
+        "take the `data_range`",
+    ),
     Breaks("stands constant volumes", DividesByContrast, "ZeroDivisionError"),
     Breaks("leaves all as it was", InPlace, "the second time"),
 ]

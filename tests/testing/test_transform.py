@@ -13,7 +13,7 @@ from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.scaling import SCALING_RULES
 from medtrans.testing.trial import SHARED_RULES
 
-from .broken import Breaks, contract
+from .broken import Breaks, altered, contract
 
 
 class Sound(Preprocess):
@@ -33,55 +33,12 @@ class Sound(Preprocess):
         return (volume.astype(np.float64) * numbers["width"] + numbers["low"]).astype(np.float32)
 
 
-class NoRange(Sound):
-    """States a range without width."""
-
-    data_range = 0.0
-
-
-class Doubled(Sound):
-    """Gives float64."""
-
-    def apply(self, volume, numbers):
-        return super().apply(volume, numbers).astype(np.float64)
-
-
-class NumpyNumbers(Sound):
-    """Gives numbers that JSON does not know."""
-
-    def fit(self, volume, mask):
-        return {name: np.float32(value) for name, value in super().fit(volume, mask).items()}
-
-
 class Peeking(Sound):
     """Learns from the first image alone."""
 
     def learn(self, samples):
         volume, _ = next(iter(samples))
         return {"mean": [float(volume.mean())]}
-
-
-class Clipping(Sound):
-    """Clips the brighter half and says nothing."""
-
-    def apply(self, volume, numbers):
-        return np.minimum(super().apply(volume, numbers), 0.5)
-
-
-class Inverted(Sound):
-    """Makes a negative."""
-
-    def apply(self, volume, numbers):
-        return 1 - super().apply(volume, numbers)
-
-    def invert(self, volume, numbers):
-        return super().invert(1 - volume, numbers)
-
-
-class FixedInName(Sound):
-    """Says that it is fixed, and fits."""
-
-    fitted: ClassVar[bool] = False
 
 
 class NotConstant(Sound):
@@ -118,28 +75,6 @@ class Brightening(Augmentation):
         return {"source": (patches["source"] * float(rng.uniform(0.8, 1.2))).clamp(0, 1)}
 
 
-class Overshooting(Brightening):
-    """Leaves [0, 1]."""
-
-    def __call__(self, patches, rng):
-        return {"source": patches["source"] * float(rng.uniform(1.1, 1.2))}
-
-
-class Alone(Brightening):
-    """Follows a generator of its own."""
-
-    def __call__(self, patches, rng):
-        return super().__call__(patches, np.random.default_rng())
-
-
-class Drawing(Brightening):
-    """Draws from Python's global generator."""
-
-    def __call__(self, patches, rng):
-        random.random()
-        return super().__call__(patches, rng)
-
-
 class Overwriting(Brightening):
     """Writes into the patch it is given."""
 
@@ -165,20 +100,58 @@ class SoftMask(Shifting):
 
 
 SCALINGS = [
-    Breaks("says what its numbers mean", NoRange, "data_range: found 0.0"),
-    Breaks("gives float32 in [0, 1]", Doubled, "float64"),
-    Breaks("fits plain numbers", NumpyNumbers, "write float(...)"),
+    Breaks("says what its numbers mean", altered(Sound, data_range=0.0), "data_range: found 0.0"),
+    Breaks(
+        "gives float32 in [0, 1]",
+        altered(Sound, apply=lambda *given: Sound.apply(*given).astype(np.float64)),
+        "float64",
+    ),
+    Breaks(
+        "fits plain numbers",
+        altered(Sound, fit=lambda *given: {name: np.float32(value) for name, value in Sound.fit(*given).items()}),
+        "write float(...)",
+    ),
     Breaks("learns in one pass", Peeking, "training images [0] of 3"),
-    Breaks("can be undone", Clipping, "do not come back, and `clips` says 0.00%"),
-    Breaks("keeps the order of intensities", Inverted, "becomes darker"),
-    Breaks("treats all images alike if fixed", FixedInName, "is not `fitted` but gives"),
+    Breaks(
+        "can be undone",
+        altered(Sound, apply=lambda *given: np.minimum(Sound.apply(*given), 0.5)),
+        "do not come back, and `clips` says 0.00%",
+    ),
+    Breaks(
+        "keeps the order of intensities",
+        altered(
+            Sound,
+            apply=lambda *given: 1 - Sound.apply(*given),
+            invert=lambda self, volume, numbers: Sound.invert(self, 1 - volume, numbers),
+        ),
+        "becomes darker",
+    ),
+    Breaks("treats all images alike if fixed", altered(Sound, fitted=False), "is not `fitted` but gives"),
     Breaks("stands constant images", NotConstant, "becomes not finite"),
     Breaks("leaves all as it was", InPlace, "changes the volume it is given"),
 ]
 AUGMENTATIONS = [
-    Breaks("keeps the form of patches", Overshooting, "leaves [0, 1]"),
-    Breaks("follows its generator", Alone, "one `rng` gives two results"),
-    Breaks("leaves global random states alone", Drawing, "the global state of random"),
+    Breaks(
+        "keeps the form of patches",
+        altered(
+            Brightening,
+            __call__=lambda self, patches, rng: {"source": patches["source"] * float(rng.uniform(1.1, 1.2))},
+        ),
+        "leaves [0, 1]",
+    ),
+    Breaks(
+        "follows its generator",
+        altered(
+            Brightening,
+            __call__=lambda self, patches, rng: Brightening.__call__(self, patches, np.random.default_rng()),
+        ),
+        "one `rng` gives two results",
+    ),
+    Breaks(
+        "leaves global random states alone",
+        altered(Brightening, __call__=lambda *given: (random.random(), Brightening.__call__(*given))[1]),
+        "the global state of random",
+    ),
     Breaks("leaves its input as it was", Overwriting, "in place"),
     Breaks("keeps source and target together", Parting, "come back different"),
     Breaks("keeps the mask a mask", SoftMask, "other values than 0 and 1"),
