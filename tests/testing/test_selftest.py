@@ -169,10 +169,6 @@ def test_a_check_that_stops_is_a_broken_promise_and_the_next_is_run() -> None:
     assert not Path(second.figure).exists()
 
 
-def test_it_looks_at_what_it_should() -> None:
-    assert {name for name, _, _ in suite.CHECKS} == {*CHECKS, "resume", "kill"}
-
-
 @pytest.mark.slow
 def test_all_promises_are_kept_here_within_a_minute() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
