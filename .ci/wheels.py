@@ -1,7 +1,7 @@
 """Builds the wheels of the core and of every package under plugins/ and installs them together in a fresh environment.
 
-Nothing may be broken, the packages' tests pass, a shortened quickstart runs, and each package may go without the others
-missing it.
+Nothing may be broken, each package keeps its contract as installed (its other tests run in a checkout), a shortened
+quickstart runs, and each package may go without the others missing it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ def main(work: Path) -> None:
     empty.mkdir()
     expect_plugins(python, set(built), empty)
     for package in packages:
-        if (package / "tests").is_dir():
-            own = ["-c", str(package / "pyproject.toml"), "--rootdir", str(package), "-p", "no:cacheprovider"]
-            two = ["-n", "2", "--dist", "worksteal"]
-            run(python, "-m", "pytest", "-q", *own, *two, str(package / "tests"), cwd=empty, OMP_NUM_THREADS="1")
+        own = ["-c", str(package / "pyproject.toml"), "--rootdir", str(package), "-p", "no:cacheprovider"]
+        contract = map(str, (package / "tests").glob("test_*contract.py"))
+        run(python, "-m", "pytest", "-q", *own, *contract, cwd=empty, OMP_NUM_THREADS="1")
     medtrans = str(work / "fresh" / "bin" / "medtrans")
     run(medtrans, "run", "quickstart", "train.steps=4", "dataset.options.subjects=6", cwd=empty)
     if not (empty / "runs" / "quickstart" / "report.html").is_file():

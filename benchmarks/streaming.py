@@ -25,7 +25,7 @@ from anonymous_memory import AnonymousPeak, anonymous_bytes
 from medtrans.inference import Translator
 from medtrans.large_volumes import translate_file
 from medtrans.plane_files import PlaneReader, written_planes
-from medtrans.selftest.identity import identity_translator
+from medtrans.testing.selftest.identity import identity_translator
 from medtrans.volume import Grid, Volume, write
 
 HIGH = 1000.0

@@ -12,7 +12,7 @@ import torch
 
 from medtrans.builtin.losses.vgg import VGG16
 from medtrans.plugins import BUILTIN, Registry, discover
-from medtrans.testing.kinds import KITS
+from medtrans.testing.kits import KITS
 from medtrans.volume import Volume, write
 
 QUARTER = np.full((8, 8, 8), 0.25, np.float32)

@@ -20,10 +20,17 @@ from .processes import Mishap, config_of, fingerprint, trained
 KILLED = -9
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_run_killed_at_any_moment_is_resumed_to_the_same_end(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    kills, cache = request.config.getoption("--kills"), tmp_path / "cache"
+@pytest.mark.parametrize(
+    "many",
+    [
+        pytest.param(False, marks=pytest.mark.slow, id="a few times"),
+        pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(3600)], id="many times"),
+    ],
+)
+def test_a_run_killed_at_any_moment_is_resumed_to_the_same_end(
+    tmp_path: Path, request: pytest.FixtureRequest, many: bool
+) -> None:
+    kills, cache = request.config.getoption("--kills") if many else 4, tmp_path / "cache"
     codes, said = trained(config_of(tmp_path / "alone"), cache)
     assert codes == [0], said
     expected = fingerprint(tmp_path / "alone")

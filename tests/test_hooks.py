@@ -22,7 +22,7 @@ from medtrans.options import FACT_MEANINGS, FACTS, options_of, summary_of
 from medtrans.plugins import BUILTIN, Registry, discover
 from medtrans.schedules import SCHEDULES
 from medtrans.testing.augmentation import AUGMENTATION_RULES
-from medtrans.testing.kinds import KITS
+from medtrans.testing.kits import KITS
 from medtrans.testing.scaling import SCALING_RULES
 
 ROOT = Path(__file__).parents[1]

@@ -56,8 +56,7 @@ def soak(config: dict[str, Any], cache: str, out: str, minutes: float) -> None:
         return
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.timeout(0)
 def test_memory_and_open_files_stay_as_they_are(tmp_path: Path, workers: int, request: pytest.FixtureRequest) -> None:
     minutes = request.config.getoption("--soak-minutes")

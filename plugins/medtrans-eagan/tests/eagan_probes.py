@@ -1,4 +1,4 @@
-"""Owns weights and images that do not depend on names or on a random generator, so that networks can be compared."""
+"""Weights and images that do not depend on names or on a random generator, so that networks can be compared."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import medtrans
 from medtrans import ConfigError, PairedMethod, Parts
-from medtrans.components import WeightedLoss
+from medtrans.testing import WeightedLoss
 from medtrans.types import Batch
 from medtrans_eagan.adversarial_loss import SoftLabelLSGAN
 from medtrans_eagan.discriminator import EaGANDiscriminator

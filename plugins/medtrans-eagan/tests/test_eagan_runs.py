@@ -38,12 +38,11 @@ def weights(folder: RunFolder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in newest.folder.glob("*.safetensors")}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(AS_INTENDED, id="as intended"),
-        pytest.param(AS_RELEASED, id="as released"),
+        pytest.param(AS_INTENDED, id="as intended", marks=pytest.mark.slow),
+        pytest.param(AS_RELEASED, id="as released", marks=pytest.mark.soak),
     ],
 )
 def test_a_run_cut_short_and_resumed_ends_bit_for_bit_as_the_one_left_alone(tmp_path: Path, method: list[str]) -> None:
@@ -69,7 +68,7 @@ def test_the_readmes_lines_for_the_quickstart_make_a_run(tmp_path: Path) -> None
     assert "medtrans-eagan" in folder.config.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_the_small_config_beats_the_better_baseline_and_predicts_an_odd_volume(tmp_path: Path) -> None:
     folder = medtrans.run(CONFIG, [f"output_dir={tmp_path / 'run'}"])

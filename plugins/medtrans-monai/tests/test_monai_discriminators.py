@@ -8,9 +8,9 @@ import pytest
 import torch
 from monai.networks import nets
 
+import medtrans
 from medtrans import ConfigError, SetupError
-from medtrans.options import build, options_of
-from medtrans.plugins import Registry
+from medtrans.testing import build, options_of
 from medtrans.types import DiscriminatorOutput, LossInputs
 
 PATCH = {"channels": 2, "num_layers_d": 2}
@@ -20,7 +20,7 @@ SCALES = {"channels": 2, "num_layers_d": 1, "num_d": 3}
 def make(name: str, sources: int = 1, targets: int = 1, side: int = 16, **options: Any) -> Any:
     facts = {"source_channels": sources, "target_channels": targets, "patch_size": (side, 2 * side, side)}
     torch.manual_seed(0)
-    return build(Registry().find("discriminator", f"monai:{name}").component, "discriminator", options, facts)
+    return build(medtrans.component("discriminator", f"monai:{name}"), "discriminator", options, facts)
 
 
 def images(sources: int = 1, targets: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,8 +31,7 @@ def images(sources: int = 1, targets: int = 1) -> tuple[torch.Tensor, torch.Tens
 @pytest.mark.parametrize("name", ["patch", "multi_scale_patch"])
 def test_channels_and_dimensions_are_facts_and_all_else_of_monai_is_an_option(name: str) -> None:
     options = {
-        option.name
-        for option in options_of(Registry().find("discriminator", f"monai:{name}").component, "discriminator")
+        option.name for option in options_of(medtrans.component("discriminator", f"monai:{name}"), "discriminator")
     }
     assert {"conditional", "channels", "num_layers_d", "kernel_size", "norm", "activation"} <= options
     assert not options & {"spatial_dims", "in_channels", "out_channels", "minimum_size_im", "source_channels"}
@@ -78,7 +77,7 @@ def test_the_smallest_side_of_the_patch_decides_how_many_scales_there_may_be() -
 
 
 def test_least_squares_of_monai_are_those_of_medtrans_on_logits_above_zero() -> None:
-    loss = build(Registry().find("loss", "monai:patch_adversarial").component, "loss", {}, {"levels": 1})
+    loss = build(medtrans.component("loss", "monai:patch_adversarial"), "loss", {}, {"levels": 1})
     real, fake = (DiscriminatorOutput((torch.full((2, 1, 2, 2, 2), value),)) for value in (0.8, 0.3))
     inputs = LossInputs((), (), (), None, real, fake, step=0, phase="generator")
     assert loss(inputs).item() == pytest.approx((0.3 - 1) ** 2)

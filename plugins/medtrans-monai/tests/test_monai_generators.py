@@ -12,8 +12,7 @@ from torch import nn
 
 import medtrans
 from medtrans import SetupError
-from medtrans.options import build, options_of
-from medtrans.plugins import Registry
+from medtrans.testing import build, options_of
 
 META = torch.device("meta")
 
@@ -47,7 +46,7 @@ NOT_OFFERED = {
 def on_meta(name: str, sources: int = 1, targets: int = 1, **options: Any) -> Any:
     """A generator as a run makes it, told the facts that medtrans offers."""
     facts = {"in_channels": sources, "out_channels": targets, "patch_size": (64, 64, 64)}
-    component = Registry().find("generator", f"monai:{name}").component
+    component = medtrans.component("generator", f"monai:{name}")
     return build(component, "generator", {**SMALL[name], **options}, facts).to(META)
 
 
@@ -57,7 +56,7 @@ def parameters(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_of_monais_network_is_an_option_unless_it_is_set_here(name: str) -> None:
-    options = options_of(Registry().find("generator", f"monai:{name}").component, "generator")
+    options = options_of(medtrans.component("generator", f"monai:{name}"), "generator")
     theirs = inspect.signature(MONAI_CLASS[name]).parameters
     expected = set(theirs) - {"spatial_dims", "in_channels", "out_channels"} - NOT_OFFERED.get(name, set())
     assert {option.name for option in options} == expected

@@ -13,17 +13,16 @@ from monai import losses as monai_losses
 from skimage.metrics import structural_similarity
 
 import medtrans
+import medtrans_monai
 from medtrans import DataError
-from medtrans.evaluation import columns_of
-from medtrans.options import build, options_of
-from medtrans.plugins import Registry
+from medtrans.testing import build, options_of
 from medtrans.types import LossInputs, pyramid
 
 SPACING = (1.0, 1.0, 1.0)
 
 
 def made(kind: str, name: str, facts: dict[str, Any] | None = None, **options: Any) -> Any:
-    return build(Registry().find(kind, f"monai:{name}").component, kind, options, facts or {})
+    return build(medtrans.component(kind, f"monai:{name}"), kind, options, facts or {})
 
 
 def inputs(prediction: torch.Tensor, target: torch.Tensor) -> LossInputs:
@@ -85,10 +84,9 @@ def test_a_metric_keeps_nothing_of_an_earlier_volume() -> None:
 def test_metrics_have_a_unit_a_direction_and_a_definition_that_owns_up_to_ignoring_masks() -> None:
     for name in ("ssim", "ms_ssim", "rmse"):
         metric = made("metric", name)
-        (column,) = columns_of({"ct": {name: metric}}, {"ct": "HU"}).values()
-        assert column.unit == ("HU" if name == "rmse" else "")
-        assert column.higher_is_better == (name != "rmse")
-        assert "without regard to masks" in column.definition
+        assert metric.unit == ("native" if name == "rmse" else "")
+        assert metric.higher_is_better == (name != "rmse")
+        assert "without regard to masks" in metric.definition
 
 
 def test_a_volume_too_small_for_the_scales_is_an_error_that_says_what_is_needed() -> None:
@@ -106,18 +104,18 @@ def test_fewer_scales_score_smaller_volumes() -> None:
 
 @pytest.mark.parametrize("kind", ["loss", "metric"])
 def test_reductions_are_settled_here_and_all_else_is_monais_option(kind: str) -> None:
-    names = [component for one, component in Registry().plugin("monai").components if one == kind]
-    for name in names:
-        options = {option.name for option in options_of(Registry().find(kind, f"monai:{name}").component, kind)}
+    components = medtrans_monai.medtrans_losses() if kind == "loss" else medtrans_monai.medtrans_metrics()
+    for name in (one.name for one in components):
+        options = {option.name for option in options_of(medtrans.component(kind, f"monai:{name}"), kind)}
         assert not options & {"reduction", "get_not_nans", "spatial_dims"}
     assert {"win_size", "kernel_type", "k1"} <= {
-        option.name for option in options_of(Registry().find(kind, "monai:ssim").component, kind)
+        option.name for option in options_of(medtrans.component(kind, "monai:ssim"), kind)
     }
 
 
 def test_nothing_of_monai_is_imported_before_it_is_used() -> None:
     code = (
-        "import sys; from medtrans.plugins import Registry; Registry().plugin('monai'); "
+        "import sys, medtrans_monai as one; one.medtrans_generators(); one.medtrans_losses(); one.medtrans_metrics(); "
         "sys.exit('monai' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -55,7 +55,7 @@ DYNUNET = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_another_of_monais_networks_is_one_line(tmp_path: Path) -> None:
     given = [*TINY, f"output_dir={tmp_path / 'run'}", "train.steps=1", f"generator={DYNUNET}"]
     summary = json.loads(medtrans.run(CONFIG, given).summary.read_text())
@@ -80,7 +80,7 @@ def test_the_published_size_of_swin_unetr_is_that_of_its_config() -> None:
     assert all(side % network.multiple == 0 for side in experiment.config.patch.size)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_the_small_config_beats_the_better_baseline_and_predicts_an_odd_volume(tmp_path: Path) -> None:
     folder = medtrans.run(CONFIG, [f"output_dir={tmp_path / 'run'}"])

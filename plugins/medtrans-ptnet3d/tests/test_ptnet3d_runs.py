@@ -103,7 +103,7 @@ def test_the_weights_of_losses_are_the_authors_on_their_range() -> None:
     torch.testing.assert_close(losses["lsgan"].discriminator_loss(inputs), judged)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_an_earlier_form_without_adversary_is_a_few_words_away(tmp_path: Path) -> None:
     folder = short(
         tmp_path / "run",
@@ -135,7 +135,7 @@ def test_the_lines_of_the_readme_swap_it_into_the_quickstart(tmp_path: Path) -> 
     assert saved["losses"].keys() == yaml.safe_load(lines)["losses"].keys()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_the_small_config_beats_the_better_trivial_baseline(tmp_path: Path) -> None:
     folder = medtrans.run(CONFIGS / "small_ptnet3d.yaml", [f"output_dir={tmp_path / 'run'}"])

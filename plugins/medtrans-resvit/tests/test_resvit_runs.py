@@ -179,7 +179,7 @@ def test_the_lines_of_the_readme_swap_it_into_the_quickstart(tmp_path: Path) -> 
     assert report.parameters["generator"] > 900_000
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_the_small_configs_beat_the_better_trivial_baseline(tmp_path: Path) -> None:
     first = medtrans.run(CONFIGS / "small_res_cnn.yaml", [f"output_dir={tmp_path / 'first'}"])

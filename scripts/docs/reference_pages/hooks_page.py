@@ -9,9 +9,9 @@ from medtrans import hookspecs, types
 from medtrans.hookspecs import KINDS
 from medtrans.options import FACT_MEANINGS, FACTS
 from medtrans.testing.augmentation import AUGMENTATION_RULES
-from medtrans.testing.kinds import KITS
+from medtrans.testing.kits import KITS
+from medtrans.testing.rules import Rule
 from medtrans.testing.scaling import SCALING_RULES
-from medtrans.testing.verdict import Rule
 
 from .markdown import code, table
 

@@ -17,9 +17,9 @@ def selftest(
     """Check, within a minute, that medtrans keeps its promises on this machine; exit code 5 where it does not."""
     from rich.console import Console
 
-    from medtrans.selftest.shown import as_json as outcomes_as_json
-    from medtrans.selftest.shown import show as show_outcomes
-    from medtrans.selftest.suite import run_checks
+    from medtrans.testing.selftest.outcome import as_json as outcomes_as_json
+    from medtrans.testing.selftest.outcome import show as show_outcomes
+    from medtrans.testing.selftest.suite import run_checks
 
     if as_json:
         text, passed = outcomes_as_json(run_checks())

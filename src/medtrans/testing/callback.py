@@ -1,4 +1,4 @@
-"""Owns the contract of callbacks, rule by rule."""
+"""The contract of callbacks, rule by rule."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import torch
 
 from medtrans.components import Callback, RunInfo, Scored
 from medtrans.faults import did_you_mean
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.rules import Broken, Rule, Verdict, changed_states, states
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, check
 
 __all__ = ["CALLBACK_RULES", "CallbackTrial", "check_callback"]
 
@@ -191,10 +190,7 @@ def check_callback(
         ConformanceError: lists every rule that is broken, with what to do.
         ConfigError: there is no such component, setting or rule.
     """
-    trial = make_trial(CallbackTrial, component, {"options": options, "around": around, "excused": excused})
-    verdicts = judge(CALLBACK_RULES, trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    return check(CallbackTrial, CALLBACK_RULES, component, {"options": options, "around": around, "excused": excused})
 
 
 def _made(trial: CallbackTrial) -> Callback:

@@ -1,4 +1,4 @@
-"""Owns the contract of datasets, rule by rule."""
+"""The contract of datasets, rule by rule."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import numpy as np
 
 from medtrans.components import Case
 from medtrans.splits import folded
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.ranks import on_two_ranks
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.rules import Broken, Rule, Verdict, leaving_states
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, check
+from medtrans.testing.two_ranks import on_two_ranks
 from medtrans.volume import Volume, read
 
 __all__ = ["DATASET_RULES", "DatasetTrial", "check_dataset"]
@@ -153,13 +152,11 @@ def gives_the_same_volumes_again(trial: DatasetTrial) -> None:
 
 def leaves_random_states_alone(trial: DatasetTrial) -> None:
     """Not even drawing a phantom touches what others draw from."""
-    before = states()
-    for case in trial.cases()[:1]:
-        for image in case.images.values():
-            if not isinstance(image, Path):
-                image()
-    if found := changed_states(before):
-        raise Broken(f"it changes the global state of {', '.join(found)}; use numpy.random.default_rng of its own")
+    with leaving_states(advice="use numpy.random.default_rng of its own"):
+        for case in trial.cases()[:1]:
+            for image in case.images.values():
+                if not isinstance(image, Path):
+                    image()
 
 
 DATASET_RULES: tuple[Rule[DatasetTrial], ...] = (
@@ -195,10 +192,7 @@ def check_dataset(
         ConformanceError: lists every rule that is broken, with what to do.
         ConfigError: there is no such component, setting or rule.
     """
-    trial = make_trial(DatasetTrial, component, {"options": options, "excused": excused})
-    verdicts = judge(DATASET_RULES, trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    return check(DatasetTrial, DATASET_RULES, component, {"options": options, "excused": excused})
 
 
 _watching: list[set[Path]] = []

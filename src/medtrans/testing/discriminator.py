@@ -1,4 +1,4 @@
-"""Owns the contract of discriminators, rule by rule."""
+"""The contract of discriminators, rule by rule."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from medtrans.testing.network_trial import Channels, NetworkTrial, total
-from medtrans.testing.networks import NETWORK_RULES
-from medtrans.testing.patterns import Sides, pattern
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
+from medtrans.testing.rules import Broken, Rule, Verdict
+from medtrans.testing.samples import Sides, pattern
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
 from medtrans.types import DiscriminatorOutput, pyramid
 
 __all__ = ["DISCRIMINATOR_RULES", "DiscriminatorTrial", "check_discriminator"]
@@ -161,7 +160,4 @@ def check_discriminator(
         ConfigError: there is no such component, setting or rule.
     """
     given = {"options": options, "patch_size": patch_size, "channels": channels, "unused": unused, "excused": excused}
-    trial = make_trial(DiscriminatorTrial, component, given)
-    verdicts = judge(DISCRIMINATOR_RULES, trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    return check(DiscriminatorTrial, DISCRIMINATOR_RULES, component, given)

@@ -1,4 +1,4 @@
-"""Owns the pytest fixture of the kit; a test module asks for it by `pytest_plugins = ["medtrans.testing.fixtures"]`."""
+"""The pytest fixture of the kit; a test module asks for it by `pytest_plugins = ["medtrans.testing.fixtures"]`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from medtrans.testing.kinds import kit_of
+from medtrans.testing.kits import kit_of
+from medtrans.testing.rules import Verdict
 from medtrans.testing.trial import ComponentLike
-from medtrans.testing.verdict import Verdict
 
 __all__ = ["Conforms", "conforms"]
 

@@ -1,4 +1,4 @@
-"""Owns the contract of generators, rule by rule."""
+"""The contract of generators, rule by rule."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from medtrans.network_sides import multiple_of, padded_sides
 from medtrans.sliding_window import sliding_window
-from medtrans.testing.network_trial import Channels, NetworkTrial, total
-from medtrans.testing.networks import NETWORK_RULES
-from medtrans.testing.patterns import Sides, pattern
-from medtrans.testing.randomness import undisturbed
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
+from medtrans.testing.rules import Broken, Rule, Verdict, undisturbed
+from medtrans.testing.samples import Sides, pattern
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
 from medtrans.types import as_pyramid
 
 __all__ = ["GENERATOR_RULES", "GeneratorTrial", "check_generator"]
@@ -188,10 +186,7 @@ def check_generator(
         ConfigError: there is no such component, setting or rule.
     """
     given = {"options": options, "patch_size": patch_size, "channels": channels, "unused": unused, "excused": excused}
-    trial = make_trial(GeneratorTrial, component, given)
-    verdicts = judge(GENERATOR_RULES, trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    return check(GeneratorTrial, GENERATOR_RULES, component, given)
 
 
 def _expect_levels(trial: GeneratorTrial, network: nn.Module, sides: Sides, channels: Channels) -> None:

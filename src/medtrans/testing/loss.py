@@ -1,4 +1,4 @@
-"""Owns the contract of losses, rule by rule."""
+"""The contract of losses, rule by rule."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from medtrans.testing.loss_on_ranks import means_the_same_on_two_ranks
-from medtrans.testing.loss_trial import LossTrial, judged, undecided
-from medtrans.testing.patterns import PATTERNS, Sides
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, NotTried, Rule, Verdict, enforce, judge
+from medtrans.testing.loss_setup import LossTrial, judged, means_the_same_on_two_ranks, undecided
+from medtrans.testing.rules import Broken, NotTried, Rule, Verdict, expect_no_seeding
+from medtrans.testing.samples import PATTERNS, Sides
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
 
 __all__ = ["LOSS_RULES", "check_loss"]
 
@@ -96,9 +94,10 @@ def is_symmetric_where_claimed(trial: LossTrial) -> None:
 
 def is_finite_on_extremes(trial: LossTrial) -> None:
     """Constants and steps against each other, with their gradients."""
+    loss = trial.loss()
     for one, other in [(one, other) for one in PATTERNS for other in ("zeros", "ones", "step")]:
         inputs = trial.inputs(prediction=one, target=other)
-        value = trial.loss()(inputs)
+        value = loss(inputs)
         if not bool(torch.isfinite(value)):
             raise Broken(f"it is {float(value)} for {PATTERNS[one]} against {PATTERNS[other]}")
         reached = _gradients(value, inputs.prediction)
@@ -161,18 +160,7 @@ def computes_alike(trial: LossTrial) -> None:
 
 def leaves_random_states_alone(trial: LossTrial) -> None:
     """Nobody seeds, and nothing but torch's generator is drawn from."""
-    ends = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        before = states()
-        trial.loss()(trial.inputs())
-        if found := changed_states(before, but=("torch",)):
-            raise Broken(
-                f"making or calling it changes the global state of {', '.join(found)}; use a generator of its own"
-            )
-        ends.append(states()[2])
-    if ends[0] == ends[1]:
-        raise Broken("making or calling it seeds torch's global generator; use `torch.Generator` of its own")
+    expect_no_seeding(lambda: trial.loss()(trial.inputs()))
 
 
 def leaves_its_input_alone(trial: LossTrial) -> None:
@@ -259,10 +247,7 @@ def check_loss(
         "prediction_channels": prediction_channels,
         "excused": excused,
     }
-    trial = make_trial(LossTrial, component, given)
-    verdicts = judge(LOSS_RULES, trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    return check(LossTrial, LOSS_RULES, component, given)
 
 
 def _wants_mask(trial: LossTrial) -> bool:

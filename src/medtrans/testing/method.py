@@ -1,4 +1,4 @@
-"""Owns the contract of methods, rule by rule."""
+"""The contract of methods, rule by rule."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from medtrans import checkpoint
 from medtrans.errors import MedtransError
-from medtrans.testing.method_trial import MethodTrial, launched, parameters_of, ready, steps, weights_of
-from medtrans.testing.patterns import Sides, pattern
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.ranks import on_two_ranks
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, make_trial
-from medtrans.testing.verdict import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.method_setup import MethodTrial, launched, parameters_of, ready, steps, weights_of
+from medtrans.testing.rules import Broken, Rule, Verdict, changed_states, leaving_states, states
+from medtrans.testing.samples import Sides, pattern
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
+from medtrans.testing.two_ranks import on_two_ranks
 
 __all__ = ["METHOD_RULES", "check_method"]
 
@@ -144,11 +143,9 @@ def trains_alike_under_a_seed(trial: MethodTrial) -> None:
     """The same seed, the same weights, and nobody else's random state."""
     found = []
     for _ in range(2):
-        before = states()
-        method = ready(trial.method())
-        steps(trial, method, range(2))
-        if others := changed_states(before, but=("torch",)):
-            raise Broken(f"training changes the global state of {', '.join(others)}; use a generator of its own")
+        with leaving_states("training", but=("torch",)):
+            method = ready(trial.method())
+            steps(trial, method, range(2))
         found.append(weights_of(method))
     off = [name for name, tensor in found[0].items() if not torch.equal(tensor, found[1][name])]
     if off:
@@ -282,7 +279,4 @@ def check_method(
         "discriminator": discriminator,
         "excused": excused,
     }
-    trial = make_trial(MethodTrial, component, given)
-    verdicts = judge(METHOD_RULES, trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    return check(MethodTrial, METHOD_RULES, component, given)

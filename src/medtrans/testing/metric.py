@@ -1,4 +1,4 @@
-"""Owns the contract of metrics, rule by rule."""
+"""The contract of metrics, rule by rule."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 
 from medtrans.components import Metric
 from medtrans.errors import MedtransError
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, make_trial
-from medtrans.testing.verdict import Broken, NotTried, Rule, Verdict, enforce, judge
+from medtrans.testing.rules import Broken, NotTried, Rule, Verdict, leaving_states
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, check
 
 __all__ = ["METRIC_RULES", "MetricTrial", "check_metric"]
 
@@ -171,13 +170,11 @@ def stands_constant_volumes(trial: MetricTrial) -> None:
 def leaves_all_as_it_was(trial: MetricTrial) -> None:
     """Volumes, random states, and its own later answers."""
     prediction, target = pair()
-    before, kept = states(), (prediction.copy(), target.copy())
-    metric = trial.metric()
-    first = metric(prediction, target, None, _SPACING)
-    if metric(prediction, target, None, _SPACING) != first:
+    kept, metric = (prediction.copy(), target.copy()), trial.metric()
+    with leaving_states():
+        scores = [metric(prediction, target, None, _SPACING) for _ in range(2)]
+    if scores[0] != scores[1]:
         raise Broken("the same volumes score differently the second time")
-    if found := changed_states(before):
-        raise Broken(f"it changes the global state of {', '.join(found)}; use a generator of its own")
     if not (np.array_equal(prediction, kept[0]) and np.array_equal(target, kept[1])):
         raise Broken("it changes the volumes it is given, which other metrics still read")
 
@@ -221,7 +218,4 @@ def check_metric(
         ConfigError: there is no such component, setting or rule.
     """
     given = {"options": options, "identical": identical, "known": known, "excused": excused}
-    trial = make_trial(MetricTrial, component, given)
-    verdicts = judge(METRIC_RULES, trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    return check(MetricTrial, METRIC_RULES, component, given)

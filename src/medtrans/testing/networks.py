@@ -1,26 +1,92 @@
-"""Owns the rules that generators and discriminators share: seeds, gradients, precision, weights on disk, two ranks."""
+"""How networks of any kind are tried, and the rules that generators and discriminators share."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medtrans import checkpoint
-from medtrans.testing.network_trial import NetworkTrial, total
-from medtrans.testing.patterns import PATTERNS
-from medtrans.testing.randomness import changed_states, states
-from medtrans.testing.ranks import on_two_ranks
-from medtrans.testing.verdict import Broken, Rule
+from medtrans.testing.rules import Broken, Rule, expect_no_seeding, leaving_states
+from medtrans.testing.samples import PATTERNS, Sides
+from medtrans.testing.trial import Trial
+from medtrans.testing.two_ranks import on_two_ranks
 
-__all__ = ["NETWORK_RULES"]
+__all__ = ["NETWORK_RULES", "Channels", "NetworkTrial", "total"]
+
+Channels: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NetworkTrial(Trial, ABC):
+    """A network under trial.
+
+    Args:
+        patch_size: sides of the patch it is tried on; None takes about 16 voxels.
+        channels: numbers of source and target channels it must work with; the first pair is used for most rules.
+        unused: patterns (`heads.3.*`) of the trainable parameters that get no gradient, as its author knows.
+    """
+
+    patch_size: Sides | None = None
+    channels: Sequence[Channels] = ((1, 1), (2, 3))
+    unused: Sequence[str] = ()
+
+    @abstractmethod
+    def network(self, channels: Channels | None = None, sides: Sides | None = None) -> nn.Module:
+        """The network, made for these channels and this patch, from the global random state."""
+
+    @abstractmethod
+    def arguments(self, sides: Sides, channels: Channels | None = None, batch: int = 2, fill: str = "noise") -> Any:
+        """What `forward` takes, as a tuple; noise differs between the cases of a batch."""
+
+    @abstractmethod
+    def tensors(self, output: Any) -> tuple[Tensor, ...]:
+        """The tensors of an output that training compares with something, finest first.
+
+        Raises:
+            Broken: the output is none that the contract knows.
+        """
+
+    @abstractmethod
+    def ddp_loss(self, network: nn.Module) -> Tensor:
+        """What one rank minimises in a step on random images."""
+
+    @cached_property
+    def sides(self) -> Sides:
+        """Sides of the patch that the network is tried on."""
+        return self.patch_size or (16, 16, 16)
+
+    def seeded(self, seed: int = 0, channels: Channels | None = None, sides: Sides | None = None) -> nn.Module:
+        """The network made under a seed."""
+        torch.manual_seed(seed)
+        network = self.network(channels, sides or self.sides)
+        if not isinstance(network, nn.Module):
+            raise Broken(f"it makes {type(network).__name__}, expected a torch.nn.Module")
+        return network
+
+    def output(self, network: nn.Module, sides: Sides, **settings: Any) -> tuple[Tensor, ...]:
+        """What the network gives for `arguments`."""
+        return self.tensors(network(*self.arguments(sides, **settings)))
+
+
+def total(tensors: Sequence[Tensor]) -> Tensor:
+    """A scalar that depends on every voxel, and on none in the same way as on another."""
+    summed = tensors[0].new_zeros(())
+    for tensor in tensors:
+        wave = torch.linspace(0.5, 1.5, tensor.numel()).view_as(tensor)
+        summed = summed + ((tensor - 0.3).square() * wave).mean() + (tensor * wave).mean()
+    return summed
+
 
 _TOLERANCE = 1e-4
 
@@ -57,25 +123,10 @@ def computes_alike_under_a_seed(trial: NetworkTrial) -> None:
 
 def leaves_random_states_alone(trial: NetworkTrial) -> None:
     """Nobody seeds, and nothing but torch's generator is drawn from."""
-    ends = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        before = states()
-        network = trial.network(None, trial.sides).train()
+    expect_no_seeding(lambda: trial.output(trial.network(None, trial.sides).train(), trial.sides))
+    network = trial.seeded().eval()
+    with torch.no_grad(), leaving_states("calling it in evaluation mode"):
         trial.output(network, trial.sides)
-        if found := changed_states(before, but=("torch",)):
-            raise Broken(
-                f"making or calling it changes the global state of {', '.join(found)}; use a generator of its own"
-            )
-        ends.append(states()[2])
-    if ends[0] == ends[1]:
-        raise Broken("making or calling it seeds torch's global generator; use `torch.Generator` of its own")
-    network.eval()
-    before = states()
-    with torch.no_grad():
-        trial.output(network, trial.sides)
-    if found := changed_states(before):
-        raise Broken(f"calling it in evaluation mode changes the global state of {', '.join(found)}")
 
 
 def takes_a_batch_of_one(trial: NetworkTrial) -> None:

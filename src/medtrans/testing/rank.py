@@ -1,4 +1,4 @@
-"""Owns one of the two processes that try components as ranks: reads questions on stdin, answers on stdout."""
+"""One of the two processes that try components as ranks: reads questions on stdin, answers on stdout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 import torch
 from torch import distributed
 
-from medtrans.testing.verdict import Broken, NotTried, raised
+from medtrans.testing.rules import Broken, NotTried, raised
 
 __all__ = ["main"]
 

@@ -1,4 +1,4 @@
-"""Owns the check of transforms: an intensity scaling has one contract, an augmentation another."""
+"""The check of transforms: an intensity scaling has one contract, an augmentation another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 from medtrans.components import Augmentation
 from medtrans.testing.augmentation import AUGMENTATION_RULES
+from medtrans.testing.rules import Rule, Verdict
 from medtrans.testing.scaling import SCALING_RULES
-from medtrans.testing.transform_trial import TransformTrial
-from medtrans.testing.trial import ComponentLike, make_trial
-from medtrans.testing.verdict import Rule, Verdict, enforce, judge
+from medtrans.testing.transform_setup import TransformTrial
+from medtrans.testing.trial import ComponentLike, check
 
 __all__ = ["check_transform", "transform_rules"]
 
@@ -42,7 +42,5 @@ def check_transform(
         ConformanceError: lists every rule that is broken, with what to do.
         ConfigError: there is no such component, setting or rule.
     """
-    trial = make_trial(TransformTrial, component, {"options": options, "between": between, "excused": excused})
-    verdicts = judge(transform_rules(trial), trial, trial.excused)
-    enforce(str(trial), verdicts)
-    return verdicts
+    given = {"options": options, "between": between, "excused": excused}
+    return check(TransformTrial, transform_rules, component, given)

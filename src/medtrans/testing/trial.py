@@ -1,4 +1,4 @@
-"""Owns what is tried: a component with its options as a config would give them, and the rules that all kinds share."""
+"""What is tried: a component with its options as a config would give them, and the rules that all kinds share."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from medtrans.components import Component
 from medtrans.errors import ConfigError
 from medtrans.options import build, check_options, options_of, summary_of
 from medtrans.plugins import Registry
-from medtrans.testing.verdict import Broken, Rule
+from medtrans.testing.rules import Broken, Rule, Verdict, enforce, judge
 
-__all__ = ["SHARED_RULES", "ComponentLike", "Trial", "component_of", "make_trial"]
+__all__ = ["SHARED_RULES", "ComponentLike", "Trial", "check", "component_of", "make_trial"]
 
 ComponentLike: TypeAlias = Component | Callable[..., Any] | str
 """A component, a class or function that makes one, or a name as a config writes it."""
@@ -82,6 +82,24 @@ def make_trial(trial: type[SomeTrial], component: ComponentLike, settings: Mappi
             f"(known: {', '.join(sorted(known))})"
         )
     return trial(found, **merged)
+
+
+def check(
+    trial: type[SomeTrial],
+    rules: tuple[Rule[SomeTrial], ...] | Callable[[SomeTrial], tuple[Rule[SomeTrial], ...]],
+    component: ComponentLike,
+    settings: Mapping[str, Any],
+) -> tuple[Verdict, ...]:
+    """The verdict on each rule of a contract.
+
+    Raises:
+        ConformanceError: a rule is broken.
+        ConfigError: there is no such component, setting or rule.
+    """
+    made = make_trial(trial, component, settings)
+    found = judge(rules(made) if callable(rules) else rules, made, made.excused)
+    enforce(str(made), found)
+    return found
 
 
 def documented(trial: Trial) -> None:

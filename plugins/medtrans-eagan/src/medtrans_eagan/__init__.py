@@ -1,4 +1,4 @@
-"""Owns the list of what Ea-GAN offers (Yu et al., IEEE TMI 38(7), 2019, doi 10.1109/TMI.2019.2895894)."""
+"""The list of what Ea-GAN offers (Yu et al., IEEE TMI 38(7), 2019, doi 10.1109/TMI.2019.2895894)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the adversarial term of Ea-GAN: least squares to labels that may be soft."""
+"""The adversarial term of Ea-GAN: least squares to labels that may be soft."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns Ea-GAN's discriminators: a 3D PatchGAN that sees the source, the image and, for dEa-GAN, the image's edges."""
+"""Ea-GAN's discriminators: a 3D PatchGAN that sees the source, the image and, for dEa-GAN, the image's edges."""
 
 from __future__ import annotations
 

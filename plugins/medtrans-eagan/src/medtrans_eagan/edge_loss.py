@@ -1,4 +1,4 @@
-"""Owns the edge term of Ea-GAN: how far the prediction's edges are from the target's."""
+"""The edge term of Ea-GAN: how far the prediction's edges are from the target's."""
 
 from __future__ import annotations
 

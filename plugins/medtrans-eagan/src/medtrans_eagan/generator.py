@@ -1,4 +1,4 @@
-"""Owns Ea-GAN's generator: the U-Net of pix2pix in 3D."""
+"""Ea-GAN's generator: the U-Net of pix2pix in 3D."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the random start of Ea-GAN's networks, which is that of pix2pix."""
+"""The random start of Ea-GAN's networks, which is that of pix2pix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns training as the published code of Ea-GAN does it, where the image pool keeps the gradient from the generator."""
+"""Training as the published code of Ea-GAN does it, where the image pool keeps the gradient from the generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the edge layer: the strength of a 3D Sobel filter, squashed into [-1, 1)."""
+"""The edge layer: the strength of a 3D Sobel filter, squashed into [-1, 1)."""
 
 from __future__ import annotations
 

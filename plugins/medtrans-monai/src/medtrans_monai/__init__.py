@@ -1,4 +1,4 @@
-"""Owns the list of what MONAI gives to medtrans; MONAI itself is imported when a component of it is first used."""
+"""The list of what MONAI gives to medtrans; MONAI itself is imported when a component of it is first used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def medtrans_discriminators() -> list[Component]:
 def medtrans_losses() -> list[Component]:
     """Losses on the finest level, one of them by the features of a network, and one on logits."""
     home, mean, unbounded = "medtrans_monai.losses", {"reduction": "mean"}, {"at_identity": "unknown"}
-    untrained = {"options": {"weights": "random"}}
+    untrained = {"options": {"weights": "random"}, "patch_size": (8, 8, 8)}
     return [
         Component("ssim", f"{home}:SSIMLoss", fixed=_IN_3D | mean, trial={"symmetric": True}),
         Component("lncc", f"{home}:LocalNormalizedCrossCorrelationLoss", fixed=_IN_3D | mean, trial=unbounded),

@@ -1,4 +1,4 @@
-"""Owns MONAI's patch discriminators: what they are shown, and their answers in the form that losses read."""
+"""MONAI's patch discriminators: what they are shown, and their answers in the form that losses read."""
 
 from __future__ import annotations
 

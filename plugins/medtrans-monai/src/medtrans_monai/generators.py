@@ -1,4 +1,4 @@
-"""Owns MONAI's networks as generators: what the sides of a source must divide by, and one tensor as the output.
+"""MONAI's networks as generators: what the sides of a source must divide by, and one tensor as the output.
 
 Each class is MONAI's own with MONAI's own options. All work in 3D and write intensities without a bound, which medtrans
 clips to [0, 1] when it translates.

@@ -1,4 +1,4 @@
-"""Owns MONAI's losses as medtrans' losses: which images or logits each gets, always in full precision.
+"""MONAI's losses as medtrans' losses: which images or logits each gets, always in full precision.
 
 Each class is MONAI's own with MONAI's own options. Images are compared at the finest level of a prediction alone, and
 without regard to a mask. Means are over the batch of a rank; ranks with batches of one size agree with one that has

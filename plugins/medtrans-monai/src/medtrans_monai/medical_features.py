@@ -1,4 +1,4 @@
-"""Owns the frozen 3D network of medical images whose features the 3D perceptual loss compares."""
+"""The frozen 3D network of medical images whose features the 3D perceptual loss compares."""
 
 from __future__ import annotations
 

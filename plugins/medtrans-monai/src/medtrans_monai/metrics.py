@@ -1,4 +1,4 @@
-"""Owns MONAI's metrics as medtrans' metrics: one whole volume in, one number out.
+"""MONAI's metrics as medtrans' metrics: one whole volume in, one number out.
 
 Each class is MONAI's own with MONAI's own options. MONAI's metrics know no mask: the whole volume is scored, and each
 definition says so.

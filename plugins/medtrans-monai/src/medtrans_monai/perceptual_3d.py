@@ -1,4 +1,4 @@
-"""Owns the 3D perceptual loss: whole patches compared by features of a frozen network of medical scans."""
+"""The 3D perceptual loss: whole patches compared by features of a frozen network of medical scans."""
 
 from __future__ import annotations
 

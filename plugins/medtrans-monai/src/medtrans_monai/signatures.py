@@ -1,4 +1,4 @@
-"""Owns the signature of a constructor that hands most of its arguments on to another class."""
+"""The signature of a constructor that hands most of its arguments on to another class."""
 
 from __future__ import annotations
 

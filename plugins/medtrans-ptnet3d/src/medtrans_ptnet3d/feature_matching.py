@@ -1,4 +1,4 @@
-"""Owns the feature-matching loss: the discriminator's features of prediction and target shall be alike."""
+"""The feature-matching loss: the discriminator's features of prediction and target shall be alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the discriminator that PTNet3D is trained against: a PatchGAN at each of several scales."""
+"""The discriminator that PTNet3D is trained against: a PatchGAN at each of several scales."""
 
 from __future__ import annotations
 

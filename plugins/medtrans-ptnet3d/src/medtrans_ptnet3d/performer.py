@@ -1,4 +1,4 @@
-"""Owns the Performer layer: attention over all tokens at a cost that grows with their number, not its square."""
+"""The Performer layer: attention over all tokens at a cost that grows with their number, not its square."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the generator `ptnet3d`: a pyramid of Performer layers around a transformer, without any convolution."""
+"""The generator `ptnet3d`: a pyramid of Performer layers around a transformer, without any convolution."""
 
 from __future__ import annotations
 

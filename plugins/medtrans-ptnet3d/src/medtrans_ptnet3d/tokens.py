@@ -1,4 +1,4 @@
-"""Owns the tokens of PTNet3D: unfolding a volume into them, folding them back, and their position table."""
+"""The tokens of PTNet3D: unfolding a volume into them, folding them back, and their position table."""
 
 from __future__ import annotations
 

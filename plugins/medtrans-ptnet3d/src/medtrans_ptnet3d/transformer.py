@@ -1,4 +1,4 @@
-"""Owns the transformer blocks that run on PTNet3D's coarse tokens."""
+"""The transformer blocks that run on PTNet3D's coarse tokens."""
 
 from __future__ import annotations
 

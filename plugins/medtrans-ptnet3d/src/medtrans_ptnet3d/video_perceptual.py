@@ -1,4 +1,4 @@
-"""Owns the video-perceptual loss: prediction and target compared by features of a frozen video network."""
+"""The video-perceptual loss: prediction and target compared by features of a frozen video network."""
 
 from __future__ import annotations
 

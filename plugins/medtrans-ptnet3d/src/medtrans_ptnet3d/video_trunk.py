@@ -1,4 +1,4 @@
-"""Owns the frozen video network whose features the video-perceptual loss compares."""
+"""The frozen video network whose features the video-perceptual loss compares."""
 
 from __future__ import annotations
 

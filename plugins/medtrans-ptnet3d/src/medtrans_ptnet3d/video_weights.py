@@ -1,4 +1,4 @@
-"""Owns where the video network's weights come from: a local file, read without running code."""
+"""Where the video network's weights come from: a local file, read without running code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the list of what this package offers; the parts themselves are imported when a config names them."""
+"""The list of what this package offers; the parts themselves are imported when a config names them."""
 
 from __future__ import annotations
 

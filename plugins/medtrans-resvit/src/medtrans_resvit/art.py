@@ -1,4 +1,4 @@
-"""Owns the aggregated residual transformer (ART) blocks of ResViT's bottleneck, plain and with a transformer."""
+"""The aggregated residual transformer (ART) blocks of ResViT's bottleneck, plain and with a transformer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the building blocks that both networks share: normalisation, down and up steps, the residual block."""
+"""The building blocks that both networks share: normalisation, down and up steps, the residual block."""
 
 from __future__ import annotations
 

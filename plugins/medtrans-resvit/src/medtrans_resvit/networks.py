@@ -1,4 +1,4 @@
-"""Owns the two networks on slices: encoder, ART blocks and decoder, without transformers or with."""
+"""The two networks on slices: encoder, ART blocks and decoder, without transformers or with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the PatchGAN discriminator on slices that ResViT is trained against."""
+"""The PatchGAN discriminator on slices that ResViT is trained against."""
 
 from __future__ import annotations
 

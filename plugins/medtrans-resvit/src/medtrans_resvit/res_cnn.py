@@ -1,4 +1,4 @@
-"""Owns the generator `res_cnn`: ResViT without its transformers, which the original trains first."""
+"""The generator `res_cnn`: ResViT without its transformers, which the original trains first."""
 
 from __future__ import annotations
 

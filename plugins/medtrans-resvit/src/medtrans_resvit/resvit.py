@@ -1,4 +1,4 @@
-"""Owns the generator `resvit`: residual convolutions and a transformer shared by two blocks, on slices."""
+"""The generator `resvit`: residual convolutions and a transformer shared by two blocks, on slices."""
 
 from __future__ import annotations
 

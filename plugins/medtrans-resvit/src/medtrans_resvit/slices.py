@@ -1,4 +1,4 @@
-"""Owns the way from volumes to slices and back: along which axis, with which neighbours, fitted to which size."""
+"""The way from volumes to slices and back: along which axis, with which neighbours, fitted to which size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the translation of volumes by a network on slices: the base of this package's generators."""
+"""The translation of volumes by a network on slices: the base of this package's generators."""
 
 from __future__ import annotations
 

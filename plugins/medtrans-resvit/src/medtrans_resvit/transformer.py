@@ -1,4 +1,4 @@
-"""Owns the transformer encoder of ViT (Dosovitskiy et al. 2021) that ResViT's blocks share."""
+"""The transformer encoder of ViT (Dosovitskiy et al. 2021) that ResViT's blocks share."""
 
 from __future__ import annotations
 

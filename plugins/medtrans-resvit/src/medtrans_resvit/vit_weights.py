@@ -1,4 +1,4 @@
-"""Owns taking the transformer's first weights from a local file of ViT weights."""
+"""Taking the transformer's first weights from a local file of ViT weights."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""Owns `medtrans selftest`: whether this installation on this machine keeps what medtrans promises."""

@@ -1,0 +1,1 @@
+"""`medtrans selftest`: whether this installation on this machine keeps what medtrans promises."""

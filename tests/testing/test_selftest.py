@@ -1,0 +1,181 @@
+"""The self-test is made of real checks: each passes here, each fails when what it looks at is broken, and figures and
+exit code say so."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from medtrans import checkpoint, nifti_writer, runlock
+from medtrans.builtin.methods.paired import PairedMethod
+from medtrans.builtin.transforms.window import Window
+from medtrans.cli import main
+from medtrans.preprocess import Preprocessing
+from medtrans.runfolder import RunFolder
+from medtrans.testing.selftest import checkpoint as checkpoint_check
+from medtrans.testing.selftest import intensities, lock, orientation, privacy, resume, suite
+from medtrans.testing.selftest.outcome import Outcome, show
+
+Break = Callable[[pytest.MonkeyPatch], None]
+CHECKS = {
+    "orientation": orientation.check,
+    "intensities": intensities.check,
+    "headers": privacy.check,
+    "checkpoint": checkpoint_check.check,
+    "lock": lock.check,
+}
+
+
+def flip(patch: pytest.MonkeyPatch) -> None:
+    right = Preprocessing.to_native
+    patch.setattr(Preprocessing, "to_native", lambda self, scaled, prepared: right(self, scaled, prepared)[:, ::-1])
+
+
+def shift(patch: pytest.MonkeyPatch) -> None:
+    """Half a voxel."""
+    right = nifti_writer.header_bytes
+    patch.setattr(
+        "medtrans.volume.header_bytes",
+        lambda path, values, affine, *rest: right(path, values, affine + np.eye(4, k=3) * 0.45, *rest),
+    )
+    patch.setattr("medtrans.volume._compare", lambda *_: None)
+
+
+def quantise(patch: pytest.MonkeyPatch) -> None:
+    right = Window.apply
+    patch.setattr(Window, "apply", lambda self, volume, numbers: np.round(right(self, volume, numbers) * 255) / 255)
+
+
+def keep_description(patch: pytest.MonkeyPatch) -> None:
+    right = privacy.write_translation
+
+    def leak(translator: Any, target: str, volume: Any, path: Path) -> Path:
+        written = right(translator, target, volume, path)
+        (written.parent / "notes.json").write_text('{"from": "CanaryPatient"}')
+        return written
+
+    patch.setattr(privacy, "write_translation", leak)
+
+
+def trust_files(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(checkpoint, "_digest", lambda _: "00")
+
+
+def share_folders(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runlock, "take", lambda _: None)
+
+
+def follow_links(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RunFolder, "_refuse_links", lambda _: None)
+
+
+BROKEN: list[tuple[str, Break]] = [
+    ("orientation", flip),
+    ("orientation", shift),
+    ("intensities", quantise),
+    ("headers", keep_description),
+    ("checkpoint", trust_files),
+    ("lock", share_folders),
+    ("lock", follow_links),
+]
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_passes_here(tmp_path: Path, name: str) -> None:
+    passed, figure = CHECKS[name](tmp_path)
+    assert passed, figure
+
+
+@pytest.mark.parametrize(("name", "broken"), BROKEN, ids=[f"{name}: {broken.__name__}" for name, broken in BROKEN])
+def test_a_check_fails_when_what_it_looks_at_is_broken(
+    monkeypatch: pytest.MonkeyPatch, name: str, broken: Break
+) -> None:
+    broken(monkeypatch)
+    (outcome,) = suite.run_checks([(name, "a promise", CHECKS[name])])
+    assert not outcome.passed
+
+
+@pytest.mark.slow
+def test_a_resume_that_differs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The average begins anew, as if it were not part of the state."""
+    home = tmp_path / "resume"
+    home.mkdir()
+    right = PairedMethod.load_state_dict
+
+    def forget(self: Any, state: Any) -> None:
+        right(self, {**state, "average_updates": 0})
+
+    monkeypatch.setattr(PairedMethod, "load_state_dict", forget)
+    passed, figure = resume.check_resume(home)
+    assert not passed
+    assert "tensors bit-identical" in figure
+
+
+def outcomes(*passed: bool) -> list[Outcome]:
+    return [Outcome(f"check {number}", "a promise", "3 of 4 [x]", one, 1.25) for number, one in enumerate(passed)]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_outcomes_are_shown_with_their_figures(terminal: bool) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=160)
+    assert not show(outcomes(True, False), console)
+    assert show(outcomes(True), console)
+    for expected in ("check 0", "check 1", "a promise", "3 of 4", "kept", "BROKEN"):
+        assert expected in text.getvalue()
+    assert ("\x1b[" in text.getvalue()) == terminal
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 5)])
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_the_exit_code_says_whether_all_promises_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], passed: bool, code: int, flags: list[str]
+) -> None:
+    monkeypatch.setattr(suite, "run_checks", lambda: iter(outcomes(True, passed)))
+    monkeypatch.setattr(sys, "argv", ["medtrans", "selftest", *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code or 0) == code
+    said = capsys.readouterr().out
+    if flags:
+        told = json.loads(said)
+        assert told["passed"] is passed
+        assert [one["passed"] for one in told["checks"]] == [True, passed]
+    else:
+        assert "2 checks in 2 s" in said
+
+
+def test_a_check_that_stops_is_a_broken_promise_and_the_next_is_run() -> None:
+    def stops(folder: Path) -> tuple[bool, str]:
+        raise RuntimeError("no such thing")
+
+    def writes(folder: Path) -> tuple[bool, str]:
+        (folder / "x").touch()
+        return True, str(folder)
+
+    first, second = suite.run_checks([("one", "a", stops), ("two words", "b", writes)])
+    assert (first.passed, second.passed) == (False, True)
+    assert first.figure == "stopped: RuntimeError: no such thing"
+    assert not Path(second.figure).exists()
+
+
+@pytest.mark.slow
+def test_all_promises_are_kept_here_within_a_minute() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "medtrans", "selftest", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0, told
+    assert len(told["checks"]) == len(suite.CHECKS)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 60
