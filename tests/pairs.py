@@ -1,4 +1,4 @@
-"""Owns small registered pairs as files: smooth random tissue in two contrasts, a folder for each subject."""
+"""Small registered pairs as files: smooth random tissue in two contrasts, a folder for each subject."""
 
 from __future__ import annotations
 

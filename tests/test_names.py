@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import medtrans
@@ -57,7 +57,6 @@ def test_every_name_is_safe_and_none_stands_twice(targets: list[str]) -> None:
 
 
 @given(names=st.lists(st.text(min_size=1, max_size=8, alphabet="aA_-/0123.é"), unique=True, max_size=40))
-@settings(max_examples=200, deadline=None)
 def test_no_set_of_names_collides(names: list[str]) -> None:
     stems = file_stems(members(names), ["t2", "a_t2"])
     assert len({stem.casefold() for stem in stems.values()}) == 2 * len(names)

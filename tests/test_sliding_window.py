@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,7 +28,6 @@ def identity(windows: Tensor) -> Tensor:
     blend=st.sampled_from(["gaussian", "constant"]),
     batch=st.integers(1, 5),
 )
-@settings(max_examples=60, deadline=None)
 def test_an_identity_predictor_reproduces_the_volume(sides, window, multiple, overlap, blend, batch) -> None:
     source = torch.rand(1, 2, *sides, generator=torch.Generator().manual_seed(sum(sides)))
     result = sliding_window(
@@ -45,7 +44,6 @@ def test_an_identity_predictor_reproduces_the_volume(sides, window, multiple, ov
     multiple=st.tuples(*[st.sampled_from([1, 2, 4])] * 3),
     batch=st.integers(1, 4),
 )
-@settings(max_examples=25, deadline=None)
 def test_every_window_has_the_sides_the_network_asked_for(sides, window, multiple, batch) -> None:
     seen = []
 

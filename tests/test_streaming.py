@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -39,7 +39,6 @@ def _slabs(volume: np.ndarray, axis: int, descending: bool, thickness: int) -> l
     thickness=st.integers(1, 9),
     batch=st.integers(1, 4),
 )
-@settings(max_examples=40, deadline=None)
 def test_slabs_give_what_the_whole_gives(
     sides, window, multiple, overlap, blend, axis, descending, thickness, batch
 ) -> None:
