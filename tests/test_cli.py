@@ -51,8 +51,9 @@ def test_five_typos_are_told_together_with_suggestions_before_anything_is_writte
     typos = ("sed=1", "train.stepz=3", "generator.name=mdaunett", "discriminator.options.widht=3", "losses.l1.wieght=2")
     code, out, err = medtrans("run", str(config), *typos)
     assert (code, out) == (2, "")
-    for line, suggestion in zip(err.splitlines(), ("seed", "steps", "mdaunet", "width", "weight"), strict=True):
-        assert f"did you mean '{suggestion}'?" in line
+    for suggestion in ("seed", "steps", "mdaunet", "width", "weight"):
+        assert f"did you mean '{suggestion}'?" in err
+    assert len(err.splitlines()) == 5
     assert not Path(tiny["output_dir"]).exists()
 
 

@@ -83,15 +83,18 @@ def test_a_killed_rank_is_named_and_the_run_may_go_on(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"rank 0 \(process \d+\) was killed by SIGKILL.*--resume"):
         medtrans.run(config, ["callbacks={bad: {name: 'bad:accident'}}"], plugins=[plugin])
     assert time.monotonic() - began < 200
-    newest = checkpoint.newest(tmp_path / "run" / "checkpoints")
-    assert newest is not None
-    assert newest.step == 2
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints").step == 2
     medtrans.run(config, resume=True)
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGTERM, 75, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak),
+    ],
+)
 def test_a_signal_to_the_one_that_started_them_ends_all_ranks_with_a_checkpoint(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -118,7 +121,7 @@ def test_torchrun_starts_a_run_whose_cases_the_ranks_share(tmp_path: Path) -> No
     assert summary["cases"] == len(list((tmp_path / "run" / "predictions").glob("*.nii.gz")))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_torchruns_on_two_machines_start_one_run(tmp_path: Path) -> None:
     config, port = written(tmp_path), free_port()
     agents = [
@@ -132,9 +135,7 @@ def test_two_torchruns_on_two_machines_start_one_run(tmp_path: Path) -> None:
     ]  # fmt: skip
     said = [agent.communicate(timeout=250)[1] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], said
-    newest = checkpoint.newest(tmp_path / "run" / "checkpoints")
-    assert newest is not None
-    assert newest.facts["global_batch"] == 4
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints").facts["global_batch"] == 4
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "done"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +37,9 @@ def members(names: list[str]) -> list[Member]:
     return [Member(number, Case(name, name, {}), "test") for number, name in enumerate(names, 1)]
 
 
-def test_there_are_at_least_a_hundred_and_no_two_are_the_same() -> None:
-    assert len(NASTY) == len(set(NASTY)) >= 100
-    folded = {unicodedata.normalize("NFC", name).casefold() for name in NASTY}
-    assert len(folded) < len(NASTY) - 5  # some differ by case or by composition alone
-
-
 @pytest.mark.parametrize("targets", [["t2"], ["t2", "T2", "../../t1", "b_c", "c"]], ids=len)
 def test_every_name_is_safe_and_none_stands_twice(targets: list[str]) -> None:
+    assert len(NASTY) == len(set(NASTY)) >= 100
     stems = file_stems(members(NASTY), targets)
     assert len({stem.casefold() for stem in stems.values()}) == len(NASTY) * len(targets)
     for stem in stems.values():
@@ -94,6 +88,7 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
             return np.asarray(prepared.source)
 
     before = snapshot(tmp_path)
+    monkeypatch.setattr("medtrans.judging.montage", lambda *_, **__: np.zeros((4, 4, 3), np.uint8))  # a second for each
     numbers = {"t2": {"low": 0.0, "high": 900.0}}
     answers = Copies(experiment, None, study.preprocessing, numbers)  # type: ignore[arg-type]  # no network is asked
     assess(study, answers, folder, ())

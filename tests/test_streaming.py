@@ -79,20 +79,16 @@ def test_progress_counts_windows() -> None:
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-@pytest.mark.parametrize(("planes", "found"), [(7, "end after 7 planes"), (9, "more than 8 planes")])
-def test_slabs_that_are_not_the_volume_are_refused(planes: int, found: str) -> None:
-    with pytest.raises(ValueError, match=found):
-        list(
-            translated_slabs(
-                lambda windows: windows, [np.ones((1, 8, 6, planes), np.float32)], (8, 6, 8), axis=2, **SETTINGS
-            )
-        )
-
-
-def test_a_network_that_changes_the_size_is_named() -> None:
-    with pytest.raises(SetupError, match="a generator keeps the sides"):
-        list(
-            translated_slabs(
-                lambda windows: windows[..., :2], [np.ones((1, 8, 6, 8), np.float32)], (8, 6, 8), axis=2, **SETTINGS
-            )
-        )
+@pytest.mark.parametrize(
+    ("planes", "kept", "error", "found"),
+    [
+        (7, 4, ValueError, "after 7 planes"),
+        (9, 4, ValueError, "more than 8 planes"),
+        (8, 2, SetupError, "keeps the sides"),
+    ],
+    ids=["too few planes", "too many planes", "a network that changes the size"],
+)
+def test_what_does_not_fit_is_refused(planes, kept, error, found) -> None:
+    slabs = [np.ones((1, 8, 6, planes), np.float32)]
+    with pytest.raises(error, match=found):
+        list(translated_slabs(lambda windows: windows[..., :kept], slabs, (8, 6, 8), axis=2, **SETTINGS))
