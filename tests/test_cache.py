@@ -68,7 +68,7 @@ def cache_in(folder: Path, **settings: object) -> tuple[Cache, Counting]:
 
 def member(number: int = 1, split: str = "train", **images: object) -> Member:
     images = {"t1": Noise(number), "t2": Noise(100 + number), **images}
-    return Member(number, Case(f"sub-{number}", f"sub-{number}", images), split)  # type: ignore[arg-type]  # faults are wanted
+    return Member(number, Case(f"sub-{number}", f"sub-{number}", images), split)
 
 
 def entries(folder: Path) -> list[Path]:
@@ -126,17 +126,6 @@ def test_other_settings_and_another_function_make_another_entry(tmp_path):
         np.testing.assert_allclose(found.target[0], noise(function) / 10)
 
 
-def test_a_function_without_a_lasting_name_is_never_taken_for_an_earlier_runs(tmp_path):
-    def image() -> Volume:
-        return Noise(1)()
-
-    for _ in range(2):
-        cache, counting = cache_in(tmp_path)
-        cache.prepared(member(t1=image))
-        cache.prepared(member(t1=image))
-        assert counting.count == 1
-
-
 @dataclass(frozen=True, eq=False)
 class Held:
     """A function whose repr numpy abridges."""
@@ -147,12 +136,13 @@ class Held:
         return Volume(self.data, np.eye(4))
 
 
-def test_an_abridged_name_is_no_name(tmp_path):
-    first, second = np.ones((20, 20, 20), np.float32), np.ones((20, 20, 20), np.float32)
-    first[9, 9, 9], second[10, 10, 10] = 2, 5
-    assert repr(Held(first)) == repr(Held(second))
-    cache_in(tmp_path)[0].prepared(member(t1=Held(first)))
-    assert cache_in(tmp_path)[0].prepared(member(t1=Held(second))).source.max() == 0.5
+@pytest.mark.parametrize("image", [lambda: Noise(1)(), Held(np.ones((20, 20, 20)))], ids=["nameless", "abridged"])
+def test_a_function_without_a_lasting_name_is_never_taken_for_an_earlier_runs(tmp_path, image):
+    for _ in range(2):
+        cache, counting = cache_in(tmp_path)
+        cache.prepared(member(t1=image, t2=image))
+        cache.prepared(member(t1=image, t2=image))
+        assert counting.count == 1
 
 
 def test_a_changed_file_makes_another_entry(tmp_path):
@@ -165,14 +155,9 @@ def test_a_changed_file_makes_another_entry(tmp_path):
     os.utime(path, ns=(0, 12345))
     found = cache_in(tmp_path / "cache")[0].prepared(member(t1=path))
     np.testing.assert_allclose(found.source[0], noise(2) / 10)
-
-
-def test_a_link_to_a_file_is_the_file(tmp_path):
-    write(Noise(1)(), tmp_path / "t1.nii.gz")
-    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "t1.nii.gz")
-    cache_in(tmp_path / "cache")[0].prepared(member(t1=tmp_path / "t1.nii.gz"))
+    (tmp_path / "link.nii").symlink_to(path)
     cache, counting = cache_in(tmp_path / "cache")
-    cache.prepared(member(t1=tmp_path / "link.nii.gz"))
+    cache.prepared(member(t1=tmp_path / "link.nii"))
     assert counting.count == 0
 
 
@@ -271,15 +256,11 @@ def test_a_folder_that_cannot_be_written_is_named_and_a_full_disk_leaves_nothing
 # ---- other processes
 
 
-@pytest.fixture
-def fork() -> multiprocessing.context.ForkContext:
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("needs fork")
-    return multiprocessing.get_context("fork")
+fork = multiprocessing.get_context("fork")
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_processes_that_make_the_same_entries_at_once_agree(tmp_path, fork):
+def test_processes_that_make_the_same_entries_at_once_agree(tmp_path):
     barrier = fork.Barrier(3)
 
     def work() -> None:
@@ -307,14 +288,14 @@ def test_the_slower_of_two_discards_its_own(tmp_path):
         quick.prepared(member())
         return prepare(images)
 
-    counting.prepare = overtaken  # type: ignore[method-assign]  # the other process comes in between
+    counting.prepare = overtaken
     slow.prepared(member())
     (entry,) = entries(tmp_path)
     inode = Path(str(quick.prepared(member()).source.filename)).stat().st_ino
     assert (entry / "source.npy").stat().st_ino == inode
 
 
-def test_a_crash_while_writing_leaves_no_entry(tmp_path, fork):
+def test_a_crash_while_writing_leaves_no_entry(tmp_path):
     def die(*args: object) -> None:
         os._exit(9)
 
@@ -331,23 +312,17 @@ def test_a_crash_while_writing_leaves_no_entry(tmp_path, fork):
     assert counting.count == 1
 
 
-def test_it_travels_to_a_worker_without_its_arrays(tmp_path):
+def test_it_travels_to_a_worker_without_its_arrays_and_hashes_are_compared_once_for_all_workers(tmp_path):
     cache, _ = cache_in(tmp_path)
     empty = len(pickle.dumps(cache))
     size = cache.prepared(member()).source.nbytes
-    copy = pickle.dumps(cache)
-    assert len(copy) - empty < size
-    np.testing.assert_allclose(pickle.loads(copy).prepared(member()).source[0], noise(1) / 10)
-
-
-def test_hashes_are_compared_once_for_all_workers(tmp_path):
-    cache, _ = cache_in(tmp_path)
-    cache.prepared(member())
+    sent = pickle.dumps(cache)
+    assert len(sent) - empty < size
     source = entries(tmp_path)[0] / "source.npy"
     source.write_bytes(flipped(source.read_bytes()))
-    counting = pickle.loads(pickle.dumps(cache))
-    counting.prepared(member())
-    assert counting._preprocessing.count == 1  # as it came, not made again
+    copy = pickle.loads(sent)
+    np.testing.assert_allclose(copy.prepared(member()).target[0], noise(101) / 10)
+    assert copy._preprocessing.count == 1  # as it came, not made again
 
 
 # ---- foreground and twins

@@ -45,9 +45,7 @@ def test_version_has_a_line_for_core_interface_and_each_plugin(medtrans: Medtran
     assert "swin: medtrans-swin 1.2.3" in out
 
 
-def test_five_typos_are_told_together_with_suggestions_before_anything_is_written(
-    medtrans: Medtrans, config: Path, tiny: dict[str, Any]
-) -> None:
+def test_five_typos_are_told_together_with_suggestions_before_anything_is_written(medtrans, config, tiny):
     typos = ("sed=1", "train.stepz=3", "generator.name=mdaunett", "discriminator.options.widht=3", "losses.l1.wieght=2")
     code, out, err = medtrans("run", str(config), *typos)
     assert (code, out) == (2, "")
@@ -57,9 +55,7 @@ def test_five_typos_are_told_together_with_suggestions_before_anything_is_writte
     assert not Path(tiny["output_dir"]).exists()
 
 
-def test_run_predict_evaluate_and_report(
-    medtrans: Medtrans, config: Path, tiny: dict[str, Any], tmp_path: Path
-) -> None:
+def test_run_predict_evaluate_and_report(medtrans, config, tiny, tmp_path):
     folder = Path(tiny["output_dir"])
     code, out, err = medtrans("run", str(config), "train.steps=1")
     assert code == 0, err
@@ -101,18 +97,14 @@ def test_check_says_ready(medtrans: Medtrans, config: Path, tiny: dict[str, Any]
         (["compare", "a", "b", "--format", "html"], 2, "markdown, latex or json"),
     ],
 )
-def test_a_users_mistake_is_one_message_and_an_exit_code(
-    medtrans: Medtrans, arguments: list[str], code: int, message: str
-) -> None:
+def test_a_users_mistake_is_one_message_and_an_exit_code(medtrans, arguments, code, message):
     ended, out, err = medtrans(*arguments)
     assert (ended, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
 
 
-def test_show_prints_yaml_that_a_config_takes_as_it_is_and_lists_what_plugins_offer(
-    medtrans: Medtrans, tiny: dict[str, Any], install: Install
-) -> None:
+def test_show_prints_yaml_that_a_config_takes_as_it_is_and_lists_what_plugins_offer(medtrans, tiny, install):
     _, out, _ = medtrans("show", "generator", "mdaunet")
     pasted = yaml.safe_load(out)
     assert pasted["generator"]["options"]["preset"] == "paper"

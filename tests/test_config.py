@@ -179,10 +179,7 @@ def test_a_plugins_component_takes_one_line(write: Any, install: Install) -> Non
     experiment = load_config([path], ["generator.name=swin:small", "generator.options.width=2"])
     assert experiment.build("generator", in_channels=1, out_channels=1).body[0].out_channels == 2
     assert experiment.saved()["versions"]["medtrans-swin"] == "1.2.3"
-
-
-def test_an_unknown_bare_name_that_a_plugin_has_is_suggested_in_full(write: Any, install: Install) -> None:
-    install("swin", GENERATOR_PLUGIN)
+    # A bare name that a plugin has is suggested in full.
     assert "'swin:small'" in faults_of(write("c.yaml", MINIMAL + "generator: {name: small}\n"))
 
 

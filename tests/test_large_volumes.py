@@ -21,7 +21,7 @@ from medtrans.inference import Translator
 from medtrans.large_volumes import refusal, streams, translate_file
 from medtrans.volume import Volume, read, write
 
-from .conftest import Medtrans
+from .pairs import config_of
 
 ORDERS = [
     np.column_stack([axes, signs]).astype(float)
@@ -33,18 +33,11 @@ WINDOW = {"name": "window", "options": {"range": [-50.0, 900.0]}}
 
 
 def _translator(folder: Path, **changes: Any) -> Translator:
-    config: dict[str, Any] = {
-        "output_dir": str(folder / "run"),
-        "dataset": {"name": "phantom"},
-        "source": ["t1"],
-        "target": ["t2"],
+    usual = {
         "preprocess": {"intensity": {"t1": PERCENTILE, "t2": {"name": "zscore"}}},
-        "generator": {"name": "mdaunet", "options": {"preset": "fast", "width": 4, "growth": [4, 4]}},
-        "discriminator": None,
-        "losses": {"l1": {}},
         "inference": {"window": [8, 12, 8], "overlap": 0.3, "batch": 4},
     }
-    experiment = load_config([config, changes])
+    experiment = load_config([config_of(folder, folder / "run"), usual, changes])
     torch.manual_seed(0)
     method = make_method(experiment, training_cases=None)
     with torch.no_grad():
@@ -100,7 +93,11 @@ def test_every_order_of_axes_goes_by_slabs(translator: Translator, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("kind", "crop", "scaling"),
-    [(np.float32, "none", {"name": "minmax"}), (np.int16, "foreground", WINDOW), (np.uint8, "foreground", PERCENTILE)],
+    [
+        (np.float32, "none", {"name": "minmax"}),
+        (np.int16, "foreground", {"name": "window", "options": {"range": [3.0, 80.0]}}),
+        (np.uint8, "foreground", PERCENTILE),
+    ],
 )
 def test_voxel_types_crops_and_scalings_go_by_slabs(tmp_path: Path, kind: type, crop: str, scaling: dict) -> None:
     image = _head(ORDERS[29])
@@ -142,9 +139,7 @@ def test_what_does_not_go_by_slabs_is_said(tmp_path: Path, changes: dict, reason
     assert not (tmp_path / "out.nii").exists()
 
 
-def test_an_image_goes_by_slabs_where_memory_is_too_small(
-    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_goes_by_slabs_where_memory_is_too_small(translator, tmp_path, monkeypatch):
     image = tmp_path / "head.nii.gz"
     write(_head(ORDERS[0]), image)
     needed = large_volumes.VOLUMES_IN_MEMORY * 4 * 19 * 14 * 23
@@ -174,9 +169,7 @@ def test_a_fault_leaves_no_file(tmp_path: Path, fault: str) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_predict_goes_by_slabs_where_it_is_asked_to(
-    translator: Translator, tmp_path: Path, medtrans: Medtrans, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predict_goes_by_slabs_where_it_is_asked_to(translator, tmp_path, medtrans, monkeypatch):
     monkeypatch.setattr("medtrans.prediction.load", lambda run, plugins: translator)
     source = tmp_path / "source"
     source.mkdir()

@@ -51,9 +51,7 @@ def ended(command: Sequence[str], environment: dict[str, str] | None = None) -> 
     )
 
 
-def test_several_devices_are_started_unless_a_launcher_has_done_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_devices_are_started_unless_a_launcher_has_done_it(tmp_path, monkeypatch):
     one, two = load_config([config_of(tmp_path / "run")]), load_config([config_of(tmp_path / "run", devices=2)])
     assert not needs_launch(one)
     assert needs_launch(two)
@@ -95,9 +93,7 @@ def test_a_killed_rank_is_named_and_the_run_may_go_on(tmp_path: Path) -> None:
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.soak),
     ],
 )
-def test_a_signal_to_the_one_that_started_them_ends_all_ranks_with_a_checkpoint(
-    tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_to_the_one_that_started_them_ends_all_ranks_with_a_checkpoint(tmp_path, number, code):
     config = written(tmp_path, devices=2, steps=5000)
     with subprocess.Popen([*MEDTRANS, str(config)], stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 200

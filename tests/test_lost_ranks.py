@@ -42,9 +42,7 @@ def happened(processes: Processes, rank: int, state: str, limit_s: float = 120.0
         (1, "exception", 1, "LookupError: an accident"),
     ],
 )
-def test_all_ranks_end_within_thirty_seconds_of_ones_death(
-    tmp_path: Path, rank: int, kind: str, code: int, cause: str
-) -> None:
+def test_all_ranks_end_within_thirty_seconds_of_ones_death(tmp_path, rank, kind, code, cause):
     processes = begin(tmp_path, Mishap(kind=kind, step=4, rank=rank))
     died = happened(processes, rank, "Z")
     codes = processes.ended(limit_s=60)

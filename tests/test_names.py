@@ -65,9 +65,7 @@ def snapshot(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside(tiny, tmp_path, monkeypatch):
     """The part of a run that writes by case, on a cohort of nasty names, with a translator that answers its source."""
     monkeypatch.chdir(tmp_path)
     tiny["output_dir"] = str(tmp_path / "runs" / "deep" / "run")
@@ -90,7 +88,7 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
     before = snapshot(tmp_path)
     monkeypatch.setattr("medtrans.judging.montage", lambda *_, **__: np.zeros((4, 4, 3), np.uint8))  # a second for each
     numbers = {"t2": {"low": 0.0, "high": 900.0}}
-    answers = Copies(experiment, None, study.preprocessing, numbers)  # type: ignore[arg-type]  # no network is asked
+    answers = Copies(experiment, None, study.preprocessing, numbers)
     assess(study, answers, folder, ())
     written = snapshot(tmp_path) - before
     assert written

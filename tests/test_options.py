@@ -109,7 +109,7 @@ def test_a_factory_that_refuses_its_options_is_named() -> None:
 
 
 def test_an_annotation_that_only_a_type_checker_knows_is_explained() -> None:
-    def hidden(*, side: NotThere = 3) -> None:  # type: ignore[name-defined]  # noqa: F821 -- what the test is about
+    def hidden(*, side: NotThere = 3) -> None:  # noqa: F821 -- what the test is about
         """Nothing."""
 
     with pytest.raises(SetupError, match=r"hidden.*'side'.*TYPE_CHECKING"):

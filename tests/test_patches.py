@@ -25,7 +25,7 @@ from medtrans.components import Augmentation, Case
 from medtrans.errors import DataError
 from medtrans.patches import PatchSampler, training_loader
 from medtrans.preprocess import Preprocessing
-from medtrans.sampling import cut, foreground, stream
+from medtrans.sampling import cut, foreground
 from medtrans.types import Batch
 from medtrans.volume import Volume
 
@@ -321,15 +321,6 @@ def test_the_foreground_is_where_everything_is_bright_else_anything_else_all():
     assert foreground(np.concatenate([left, bright]), dark)[0].all()
     assert foreground(dark, edge).all()  # nothing at all: everywhere
     np.testing.assert_array_equal(foreground(np.concatenate([left, bright]), bright), left[0] > 0.1)
-
-
-def test_streams_of_other_seeds_purposes_and_samples_are_others():
-    draws = {
-        (seed, purpose, k): tuple(stream(seed, purpose, k).integers(1 << 30, size=4))
-        for seed, purpose, k in product((0, 1, 2**63 - 1), ("corner", "order"), (0, 1, 2**40))
-    }
-    assert len(set(draws.values())) == len(draws)
-    assert tuple(stream(0, "corner", 1).integers(1 << 30, size=4)) == draws[0, "corner", 1]
 
 
 # ---- faults

@@ -75,9 +75,7 @@ def test_two_ranks_share_out_gather_agree_and_wait_and_a_weight_that_no_loss_rea
         ({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, Place()),
     ],
 )
-def test_the_launchers_variables_say_where_a_process_stands(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: Place
-) -> None:
+def test_the_launchers_variables_say_where_a_process_stands(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert place() == expected
@@ -92,9 +90,7 @@ def test_the_launchers_variables_say_where_a_process_stands(
         {"LOCAL_RANK": "0", "RANK": "first", "WORLD_SIZE": "2"},
     ],
 )
-def test_variables_that_do_not_fit_together_are_refused(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
-) -> None:
+def test_variables_that_do_not_fit_together_are_refused(monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SetupError, match="which rank"):
@@ -106,9 +102,7 @@ def test_variables_that_do_not_fit_together_are_refused(
     [(0, TrainSettings(devices=3), r"train\.devices: 3 .* 2"), (1, TrainSettings(), "2 ranks .* 1")],
     ids=["another number of devices", "fewer GPUs"],
 )
-def test_what_does_not_fit_the_ranks_that_a_launcher_started_is_refused(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, settings: TrainSettings, found: str
-) -> None:
+def test_what_does_not_fit_the_ranks_that_a_launcher_started_is_refused(monkeypatch, gpus, settings, found):
     for name, value in environment_of_rank(0, 2, 29500).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -166,8 +160,8 @@ def learn(out: str) -> None:
         weights = {
             f"{name}.{key}": one for name, net in method.networks().items() for key, one in net.state_dict().items()
         }
-        weights |= {f"pool.{place}.{level}": one for place, kept in enumerate(method.pool.kept)
-                    for level, one in enumerate(kept)}  # fmt: skip
+        pool = enumerate(method.pool.kept)
+        weights |= {f"pool.{place}.{level}": one for place, kept in pool for level, one in enumerate(kept)}
         save_file({key: one.contiguous().clone() for key, one in weights.items()}, f"{out}.rank{ranks.rank}")
 
 

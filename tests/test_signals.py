@@ -29,9 +29,7 @@ from .test_training import Ears, Random, batches, plan
         (signal.SIGINT, RunCancelledError, 130, 9),
     ],
 )
-def test_a_signal_ends_the_run_after_the_step_it_came_in_with_a_checkpoint(
-    tmp_path: Path, number: signal.Signals, error: type[RunInterruptedError], code: int, every: int
-) -> None:
+def test_a_signal_ends_the_run_after_the_step_it_came_in_with_a_checkpoint(tmp_path, number, error, code, every):
     class Asked(Random):
         """Is sent a signal in its third step."""
 

@@ -39,9 +39,7 @@ def _slabs(volume: np.ndarray, axis: int, descending: bool, thickness: int) -> l
     thickness=st.integers(1, 9),
     batch=st.integers(1, 4),
 )
-def test_slabs_give_what_the_whole_gives(
-    sides, window, multiple, overlap, blend, axis, descending, thickness, batch
-) -> None:
+def test_slabs_give_what_the_whole_gives(sides, window, multiple, overlap, blend, axis, descending, thickness, batch):
     volume = np.random.default_rng(sum(sides)).random((2, *sides), dtype=np.float32)
     asked = {"window": window, "overlap": overlap, "blend": blend, "batch": batch, "multiple": multiple}
     whole = sliding_window(uneven, torch.from_numpy(volume)[None], **asked)[0].numpy()

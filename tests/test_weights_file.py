@@ -26,9 +26,7 @@ def tensors() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("wrapping", ["plain", "state_dict", "data-parallel", "safetensors"])
-def test_what_the_network_needs_is_found_and_the_rest_left(
-    wrapping: str, network: nn.Module, tensors: dict[str, Any], tmp_path: Path
-) -> None:
+def test_what_the_network_needs_is_found_and_the_rest_left(wrapping, network, tensors, tmp_path):
     file = tmp_path / ("net.safetensors" if wrapping == "safetensors" else "net.pth")
     if wrapping == "safetensors":
         save_file(tensors, file)
@@ -56,9 +54,7 @@ class Harmful:
         return Path.touch, (Path("harm"),)
 
 
-def test_code_in_a_file_is_not_run_and_tensors_without_names_are_refused(
-    network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_in_a_file_is_not_run_and_tensors_without_names_are_refused(network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("net.pth").write_bytes(pickle.dumps(Harmful(), protocol=2))
     with pytest.raises(SetupError, match=r"net\.pth"):

@@ -19,9 +19,7 @@ from .processes import config_of, start
 MEBI = 1 << 20
 
 
-def test_small_shared_memory_is_told_with_numbers_and_what_would_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_small_shared_memory_is_told_with_numbers_and_what_would_fit(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=64 * MEBI))
     refuse_small_shared_memory(batch_bytes=9 * MEBI, workers=2, folder=tmp_path)
@@ -68,7 +66,7 @@ def loses_a_worker(config: dict[str, Any], cache: str, told: str) -> None:
             os.kill(int(children[0]), signal.SIGKILL)
         return real(self, batch, step)
 
-    PairedMethod.training_step = step  # type: ignore[method-assign]  # in this process only
+    PairedMethod.training_step = step
     train_only(config, cache, resume=False, mishap=None)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -37,12 +36,7 @@ from medtrans import Component, hookimpl
 
 
 class Identity(nn.Module):
-    """Nothing is changed.
-
-    Args:
-        in_channels: of the source.
-        out_channels: of the target, as many.
-    """
+    """Nothing is changed."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -134,18 +128,12 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     folder = tmp_path_factory.mktemp("identity")
     (folder / "identity.py").write_text(IDENTITY)
     window = {"name": "window", "options": {"range": [0.0, 1024.0], "unit": ""}}
-    config: dict[str, Any] = {
-        "output_dir": str(folder / "run"),
-        "dataset": {"name": "phantom"},
-        "source": ["t1"],
-        "target": ["t2"],
+    changes = {
         "preprocess": {"intensity": {"t1": window, "t2": window}},
         "generator": {"name": "identity:same"},
-        "discriminator": None,
-        "losses": {"l1": {}},
         "inference": {"window": [12, 12, 12], "overlap": 0.25, "batch": 8},
     }
-    experiment = load_config([config], plugins=[folder / "identity.py"])
+    experiment = load_config([config_of(folder, folder / "run"), changes], plugins=[folder / "identity.py"])
     return Translator(experiment, make_method(experiment, training_cases=None), make_preprocessing(experiment), {})
 
 
