@@ -14,25 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medtrans.builtin.transforms.window import Window
 from medtrans.cache import Cache, refuse_twins
 from medtrans.cohort import Member
-from medtrans.components import Case, Preprocess
+from medtrans.components import Case
 from medtrans.errors import DataError, SetupError
 from medtrans.preprocess import Prepared, Preprocessing
 from medtrans.volume import Volume, write
 
-
-class Tenth(Preprocess):
-    fitted = True
-
-    def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        return {"top": float(volume.max())}
-
-    def apply(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
-        return np.clip(volume / 10, 0, 1).astype(np.float32)
-
-    def invert(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
-        return volume * 10
+TENTH = Window(range=(0.0, 10.0), unit="")
 
 
 class Counting(Preprocessing):
@@ -58,7 +48,7 @@ def noise(seed: int) -> np.ndarray:
 
 
 def preprocessing() -> Counting:
-    return Counting(["t1"], ["t2"], {"t1": Tenth(), "t2": Tenth()}, crop="none")
+    return Counting(["t1"], ["t2"], {"t1": TENTH, "t2": TENTH}, crop="none")
 
 
 def cache_in(folder: Path, **settings: object) -> tuple[Cache, Counting]:
@@ -136,7 +126,9 @@ class Held:
         return Volume(self.data, np.eye(4))
 
 
-@pytest.mark.parametrize("image", [lambda: Noise(1)(), Held(np.ones((20, 20, 20)))], ids=["nameless", "abridged"])
+@pytest.mark.parametrize(
+    "image", [lambda: Noise(1)(), Held(np.arange(8000.0).reshape(20, 20, 20))], ids=["nameless", "abridged"]
+)
 def test_a_function_without_a_lasting_name_is_never_taken_for_an_earlier_runs(tmp_path, image):
     for _ in range(2):
         cache, counting = cache_in(tmp_path)

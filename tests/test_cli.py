@@ -17,6 +17,8 @@ from medtrans.volume import Volume, write
 
 from .conftest import GENERATOR_PLUGIN, Install, Medtrans
 
+pytestmark = pytest.mark.usefixtures("install")  # so that no plugin is there but those a test installs
+
 
 @pytest.fixture
 def config(tiny: dict[str, Any], tmp_path: Path) -> Path:

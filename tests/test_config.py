@@ -16,6 +16,7 @@ from medtrans.ramp import Ramp
 
 from .conftest import GENERATOR_PLUGIN, Install
 
+pytestmark = pytest.mark.usefixtures("install")  # so that no plugin is there but those a test installs
 MINIMAL = """\
 output_dir: runs/x
 dataset: {name: phantom, options: {subjects: 4}}

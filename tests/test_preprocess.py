@@ -293,24 +293,6 @@ def test_labels_come_to_the_native_grid_as_they_are(dtype: object) -> None:
     assert set(np.unique(native)) == set(np.unique(labels))
 
 
-def test_the_share_of_clipped_voxels_is_recorded() -> None:
-    data = np.full((10, 10, 10), 50.0, dtype=np.float32)
-    data[0, :5] = 101  # 5 %
-    data[1, :2] = -1  # 2 %
-    data[2, :5] = 100
-    data[3, :5] = 33.3
-    prepared = one_source(crop="none").prepare({"t1": Volume(data, np.eye(4))})
-    assert prepared.clipped["t1"] == pytest.approx(0.07)
-
-
-def test_a_constant_image_cannot_be_fitted_and_the_message_names_the_modality() -> None:
-    constant = Volume(np.full(EVEN, 7, dtype=np.int16), affine_of())
-    images = {"t1": l_marker(EVEN, affine_of()), "t2": constant}
-    for scaling in (MinMax(), Percentile()):
-        with pytest.raises(DataError, match="t2: every voxel is 7"):
-            Preprocessing(["t1"], ["t2"], {"t1": MinMax(), "t2": scaling}).prepare(images)
-
-
 def test_missing_sources_and_settings_are_all_named() -> None:
     with pytest.raises(DataError, match=r"(?s)t1: no such image.*flair: no such image"):
         Preprocessing(["t1", "t2", "flair"], [], dict.fromkeys(("t1", "t2", "flair"), MinMax())).prepare(

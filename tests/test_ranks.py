@@ -10,19 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts, SetupError
-from medtrans.builtin.losses.adversarial import Relativistic
-from medtrans.builtin.losses.perceptual_25d import Perceptual25D
-from medtrans.builtin.losses.voxel import L1
-from medtrans.components import WeightedLoss
+from medtrans import SetupError
+from medtrans.assembly import make_method
+from medtrans.config import load_config
 from medtrans.devices import connected
 from medtrans.launchers import Place, environment_of_rank, place
-from medtrans.optimizers import Adam
 from medtrans.ranks import Ranks
 from medtrans.settings import TrainSettings
 from medtrans.types import Batch
 
-from .processes import start
+from .processes import config_of, start
 
 STEPS = 20
 
@@ -121,42 +118,28 @@ def whole_batch_of(step: int) -> Batch:
     return Batch(source, 1 - source, mask, (0, 1, 2, 3))
 
 
+LOSSES = {
+    "l1": {"options": {"masked": True}},
+    "perceptual_25d": {"weight": 0.1, "options": {"weights": "random", "taps": ["relu1_2"], "slices_per_view": 2}},
+    "relativistic": {"weight": 0.1},
+}
+
+
 def learn(out: str) -> None:
     """Twenty steps of everything that looks at a whole batch, on this rank's part of it."""
     torch.set_default_dtype(torch.float64)
-    with connected(TrainSettings(precision="64-true", rank_timeout_s=60.0)) as (fabric, ranks):
+    config = config_of(Path(out), precision="64-true", schedule={"name": "constant"})
+    experiment = load_config([config, {"losses": LOSSES}])
+    with connected(experiment.config.train) as (fabric, ranks):
         torch.manual_seed(0)
-        losses = {
-            "l1": WeightedLoss(L1(2, masked=True), 1.0),
-            "perceptual": WeightedLoss(Perceptual25D(weights="random", taps=("relu1_2",), slices_per_view=2), 0.1),
-            "relativistic": WeightedLoss(Relativistic(), 0.1),
-        }
-        method = PairedMethod(
-            Parts(
-                make_generator=lambda cin, cout: MDAUNet(
-                    cin, cout, width=2, growth=(2, 2), n_rdb=1, rdb_layers=1, decoder_convs=1
-                ),
-                make_discriminator=lambda cin, cout: MultiResUNet(cin, cout, width=2, convs=1, levels=2),
-                losses=losses,
-                make_optimizer=lambda params, _role: Adam(lr=1e-3).make(params),
-                learning_rate_factor=lambda _step, _role: 1.0,
-                source_channels=1,
-                target_channels=1,
-                epoch_steps=10,
-                accumulate=1,
-            ),
-            pool_size=3,
-            ema=0.9,
-        )
+        method = make_method(experiment, training_cases=4, ranks=ranks.count)
         assert not any(isinstance(part, nn.BatchNorm3d) for one in method.networks().values() for part in one.modules())
         method.setup(fabric)
         size = 4 // ranks.count
         for step in range(STEPS):
             whole, part = whole_batch_of(step), slice(ranks.rank * size, (ranks.rank + 1) * size)
-            assert whole.mask is not None
-            method.training_step(
-                Batch(whole.source[part], whole.target[part], whole.mask[part], whole.cases[part]), step
-            )
+            mine = Batch(whole.source[part], whole.target[part], whole.mask[part], whole.cases[part])
+            method.training_step(mine, step)
         weights = {
             f"{name}.{key}": one for name, net in method.networks().items() for key, one in net.state_dict().items()
         }
