@@ -64,15 +64,23 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medtrans.probing.LIMIT_S", 200.0)
 
 
+_PLACES = tuple(sys.path)
+
+
 @cache
 def _announcing() -> list[Distribution]:
     return [one for one in distributions() if any(point.group == announced.GROUP for point in one.entry_points)]
 
 
+def _added() -> list[Distribution]:
+    """What a test has made look installed."""
+    return list(distributions(path=[place for place in sys.path if place not in _PLACES]))
+
+
 @pytest.fixture(autouse=True)
 def few_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only packages with plugins are looked at: reading what others are called takes half of `load_config`."""
-    monkeypatch.setattr(announced, "distributions", _announcing)
+    monkeypatch.setattr(announced, "distributions", lambda: [*_added(), *_announcing()])
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +108,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
     own = [one for one in _announcing() if one.name == "medtrans"]
-    monkeypatch.setattr(announced, "distributions", lambda: [*distributions(path=[str(site)]), *own])
+    monkeypatch.setattr(announced, "distributions", lambda: [*_added(), *own])
     modules = set(sys.modules)
 
     def install(
