@@ -1,13 +1,16 @@
-"""Owns what many tests share: plugins that look installed, and a tiny config on the phantom."""
+"""What many tests share: plugins that look installed, and a tiny config on the phantom."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each, read when torch is imported, or they wait for each other
@@ -15,10 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each, read when torch is i
 
 import torch
 
+from medtrans import announced
 from medtrans.arithmetic import choose_repeatable_kernels
 from medtrans.cli import main
 
 choose_repeatable_kernels()  # as the program does, before anything is computed
+hypothesis.settings.register_profile("medtrans", derandomize=True, deadline=None, max_examples=30)
+hypothesis.settings.load_profile("medtrans")
 
 GENERATOR_PLUGIN = '''
 """A generator in one file."""
@@ -58,6 +64,25 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medtrans.probe.LIMIT_S", 200.0)
 
 
+_PLACES = tuple(sys.path)
+
+
+@cache
+def _announcing() -> list[Distribution]:
+    return [one for one in distributions() if any(point.group == announced.GROUP for point in one.entry_points)]
+
+
+def _added() -> list[Distribution]:
+    """What a test has made look installed."""
+    return list(distributions(path=[place for place in sys.path if place not in _PLACES]))
+
+
+@pytest.fixture(autouse=True)
+def few_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only packages with plugins are looked at: reading what others are called takes half of `load_config`."""
+    monkeypatch.setattr(announced, "distributions", lambda: [*_added(), *_announcing()])
+
+
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """The last bit of a sum depends on the number of threads: a test that changes it does so for itself alone."""
@@ -78,10 +103,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Make a module look like a pip-installed plugin: `install("swin", code)`."""
+    """Make a module look like a pip-installed plugin, the only one beside medtrans: `install("swin", code)`."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
+    own = [one for one in _announcing() if one.name == "medtrans"]
+    monkeypatch.setattr(announced, "distributions", lambda: [*_added(), *own])
     modules = set(sys.modules)
 
     def install(

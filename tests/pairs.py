@@ -1,4 +1,4 @@
-"""Owns small registered pairs as files: smooth random tissue in two contrasts, a folder for each subject."""
+"""Small registered pairs as files: smooth random tissue in two contrasts, a folder for each subject."""
 
 from __future__ import annotations
 
@@ -46,10 +46,7 @@ def config_of(root: Path, output: Path) -> dict[str, Any]:
         "output_dir": str(output),
         "dataset": {
             "name": "paired_folders",
-            "options": {
-                "root": str(root),
-                "images": {"t1": "{subject}/t1.nii.gz", "t2": "{subject}/t2.nii.gz"},
-            },
+            "options": {"root": str(root), "images": {"t1": "{subject}/t1.nii.gz", "t2": "{subject}/t2.nii.gz"}},
         },
         "source": ["t1"],
         "target": ["t2"],

@@ -1,4 +1,4 @@
-"""Owns runs in processes of their own, forked from a warm one that has imported everything: quick, and free to die."""
+"""Runs in processes of their own, forked from a warm one that has imported everything: quick, and free to die."""
 
 from __future__ import annotations
 

@@ -28,15 +28,10 @@ def save(folder: Path, step: int, *, keep: int = 2) -> Path:
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     save(tmp_path, 3)
     found = checkpoint.newest(tmp_path)
-    assert found is not None
     assert (found.step, found.config_hash, found.skipped) == (3, "c0ffee", ())
     assert torch.equal(found.networks()["generator"]["a.weight"], torch.arange(6.0).reshape(2, 3).t() + 3)
     assert found.state()["history"] == {"l1": [[1.0, 2.0]]}
-
-
-def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert checkpoint.newest(tmp_path) is None
-    assert checkpoint.best(tmp_path) is None
+    assert checkpoint.newest(tmp_path / "empty") is checkpoint.best(tmp_path) is None
 
 
 def test_old_ones_are_pruned_but_never_the_best(tmp_path: Path) -> None:
@@ -44,9 +39,7 @@ def test_old_ones_are_pruned_but_never_the_best(tmp_path: Path) -> None:
     for step in range(2, 6):
         save(tmp_path, step)
     assert sorted(path.name for path in tmp_path.glob("step_*")) == ["step_00000001", "step_00000004", "step_00000005"]
-    best = checkpoint.best(tmp_path)
-    assert best is not None
-    assert best.step == 1
+    assert checkpoint.best(tmp_path).step == 1
 
 
 @pytest.mark.parametrize("name", ["generator.safetensors", "state.pt", "manifest.json"])
@@ -54,7 +47,7 @@ def test_every_flipped_bit_and_every_truncation_is_found(tmp_path: Path, name: s
     path = save(tmp_path, 1) / name
     whole = path.read_bytes()
     draw = random.Random(name)
-    for _ in range(60):
+    for _ in range(40):
         damaged = bytearray(whole)
         damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
@@ -66,59 +59,20 @@ def test_every_flipped_bit_and_every_truncation_is_found(tmp_path: Path, name: s
             checkpoint.read(path.parent)
     path.write_bytes(whole)
     assert checkpoint.read(path.parent).step == 1
-
-
-def test_a_missing_or_foreign_file_is_found(tmp_path: Path) -> None:
-    folder = save(tmp_path, 1)
-    (folder / "extra.bin").write_bytes(b"")
+    (path.parent / "extra.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"extra\.bin"):
-        checkpoint.read(folder)
+        checkpoint.read(path.parent)
 
 
 def test_the_newest_whole_one_is_used_and_the_damaged_are_named(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (save(tmp_path, 2) / "state.pt").write_bytes(b"gone")
     found = checkpoint.newest(tmp_path)
-    assert found is not None
     assert found.step == 1
     assert any("step_00000002/state.pt" in reason for reason in found.skipped)
-
-
-def test_if_none_is_whole_that_is_an_error(tmp_path: Path) -> None:
-    (save(tmp_path, 1) / "manifest.json").unlink()
+    (tmp_path / "step_00000001" / "manifest.json").unlink()
     with pytest.raises(DataError, match="no checkpoint is whole"):
         checkpoint.newest(tmp_path)
-
-
-def test_a_failed_write_leaves_the_older_ones_and_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save(tmp_path, 1)
-
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(SetupError, match="the disk is full"):
-        save(tmp_path, 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
-    assert checkpoint.read(tmp_path / "step_00000001").step == 1
-
-
-def test_a_state_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
-    folder = save(tmp_path, 1)
-    marker = tmp_path / "ran"
-
-    class Evil:
-        def __reduce__(self) -> Any:
-            return (Path.touch, (marker,))
-
-    torch.save({"method": Evil()}, folder / "state.pt")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    with pytest.raises(DataError):
-        checkpoint.read(folder)
-    assert manifest["step"] == 1
-    with pytest.raises(DataError, match="not a state"):
-        checkpoint.Checkpoint(folder, 1, "c0ffee").state()
-    assert not marker.exists()
 
 
 def signed(folder: Path) -> None:
@@ -141,62 +95,52 @@ def test_code_in_a_state_never_runs_even_if_every_hash_fits(tmp_path: Path) -> N
 
     torch.save({"method": Evil()}, folder / "state.pt")
     signed(folder)
-    with pytest.raises(DataError, match=r"step_00000001/state\.pt: not a state"):
-        checkpoint.read(folder).state()
-    assert not marker.exists()
-
-
-def test_weights_that_are_none_are_named_even_if_every_hash_fits(tmp_path: Path) -> None:
-    folder = save(tmp_path, 1)
     (folder / "generator.safetensors").write_bytes(b"not safetensors")
     signed(folder)
-    with pytest.raises(DataError, match="step_00000001: weights cannot be read"):
+    with pytest.raises(DataError, match=r"step_00000001/state\.pt: not a state"):
+        checkpoint.read(folder).state()
+    with pytest.raises(DataError, match="step_00000001: weights"):
         checkpoint.read(folder).networks()
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize("value", [np.float64(1), Path("here"), lambda: None], ids=["numpy", "path", "function"])
 def test_a_state_that_could_not_be_read_back_is_refused_when_it_is_saved(tmp_path: Path, value: Any) -> None:
     save(tmp_path, 1)
-    with pytest.raises(SetupError, match=r"state_dict\(\) may hold tensors and plain Python values only"):
+    with pytest.raises(SetupError, match="state_dict"):
         checkpoint.save(tmp_path, 2, {}, {"method": {"it": value}}, config_hash="c0ffee", keep=2)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
 
 
-def test_a_damaged_one_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
+def test_damage_costs_no_whole_checkpoint(tmp_path: Path) -> None:
     for step in (1, 2, 5):
         save(tmp_path, step)
     (tmp_path / "step_00000005" / "state.pt").write_bytes(b"gone")
-    save(tmp_path, 3)
-    whole = [checkpoint.read(tmp_path / f"step_{step:08d}").step for step in (2, 3)]
-    assert whole == [2, 3]
+    save(tmp_path, 3)  # the damaged one does not count among the two that are kept
+    assert [checkpoint.read(tmp_path / f"step_{step:08d}").step for step in (2, 3)] == [2, 3]
+    (tmp_path / "best.json").write_text("{")  # so that nobody knows which is the best
+    save(tmp_path, 6)
+    save(tmp_path, 7)
+    assert all((tmp_path / f"step_{step:08d}").exists() for step in (2, 3, 6, 7))
+    (tmp_path / "best.json").write_text('{"checkpoint": "../../etc"}')
+    with pytest.raises(DataError, match=r"best\.json"):
+        checkpoint.best(tmp_path)
 
 
-def test_a_damaged_mark_costs_no_checkpoint(tmp_path: Path) -> None:
-    checkpoint.mark(tmp_path, "best", save(tmp_path, 1))
-    (tmp_path / "best.json").write_text("{")
-    for step in (2, 3, 4):
-        save(tmp_path, step)
-    assert len(list(tmp_path.glob("step_*"))) == 4
-
-
-def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_cleared_away_and_the_umask_says_who_may_read(tmp_path: Path) -> None:
     left = tmp_path / ".part-step_00000007"
     left.mkdir()
     (left / "state.pt").write_bytes(b"half")
-    save(tmp_path, 8)
-    assert [path.name for path in tmp_path.iterdir()] == ["step_00000008"]
-
-
-def test_a_checkpoint_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     previous = os.umask(0o027)
     try:
-        folder = save(tmp_path, 1)
+        save(tmp_path, 8)
     finally:
         os.umask(previous)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    (folder,) = tmp_path.iterdir()
+    assert (folder.name, stat.S_IMODE(folder.stat().st_mode)) == ("step_00000008", 0o750)
 
 
-@pytest.mark.parametrize("limit", [0, 100, 300, 1000])
+@pytest.mark.parametrize("limit", [0, 300, 1000])
 def test_a_disk_that_fills_at_any_write_is_an_error_with_the_path_and_its_room(tmp_path: Path, limit: int) -> None:
     save(tmp_path, 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -210,9 +154,3 @@ def test_a_disk_that_fills_at_any_write_is_an_error_with_the_path_and_its_room(t
     assert "bytes free" in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
     assert checkpoint.read(tmp_path / "step_00000001").step == 1
-
-
-def test_a_mark_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "best.json").write_text('{"checkpoint": "../../etc"}')
-    with pytest.raises(DataError, match=r"best\.json"):
-        checkpoint.best(tmp_path)

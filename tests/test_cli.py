@@ -17,6 +17,8 @@ from medtrans.volume import Volume, write
 
 from .conftest import GENERATOR_PLUGIN, Install, Medtrans
 
+pytestmark = pytest.mark.usefixtures("install")  # so that no plugin is there but those a test installs
+
 
 @pytest.fixture
 def config(tiny: dict[str, Any], tmp_path: Path) -> Path:
@@ -25,17 +27,10 @@ def config(tiny: dict[str, Any], tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "statement", ["import medtrans", "import medtrans.cli", "from medtrans import Component, Case"]
-)
-def test_importing_loads_no_torch(statement: str) -> None:
-    code = f"{statement}; import sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_help_loads_no_torch_and_lists_the_verbs() -> None:
+def test_imports_and_help_load_no_torch_and_help_lists_the_verbs() -> None:
     code = (
-        "import sys\nfrom medtrans.cli import main\nsys.argv = ['medtrans', '--help']\n"
+        "import sys\nfrom medtrans import Component, Case\nfrom medtrans.cli import main\n"
+        "assert 'numpy' not in sys.modules\nsys.argv = ['medtrans', '--help']\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\nsys.exit('torch' in sys.modules)"
     )
     child = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
@@ -52,28 +47,17 @@ def test_version_has_a_line_for_core_interface_and_each_plugin(medtrans: Medtran
     assert "swin: medtrans-swin 1.2.3" in out
 
 
-def test_five_typos_are_told_together_with_suggestions_before_anything_is_written(
-    medtrans: Medtrans, config: Path, tiny: dict[str, Any]
-) -> None:
-    data = yaml.safe_load(config.read_text())
-    data["sed"] = 1
-    data["train"]["stepz"] = 3
-    data["generator"]["name"] = "mdaunett"
-    data["discriminator"]["options"]["widht"] = 3
-    data["losses"]["l1"] = {"wieght": 2}
-    config.write_text(yaml.safe_dump(data, sort_keys=False))
-    code, out, err = medtrans("run", str(config))
+def test_five_typos_are_told_together_with_suggestions_before_anything_is_written(medtrans, config, tiny):
+    typos = ("sed=1", "train.stepz=3", "generator.name=mdaunett", "discriminator.options.widht=3", "losses.l1.wieght=2")
+    code, out, err = medtrans("run", str(config), *typos)
     assert (code, out) == (2, "")
-    for suggestion in ("'seed'", "'steps'", "'mdaunet'", "'width'", "'weight'"):
-        assert f"did you mean {suggestion}?" in err
+    for suggestion in ("seed", "steps", "mdaunet", "width", "weight"):
+        assert f"did you mean '{suggestion}'?" in err
     assert len(err.splitlines()) == 5
-    assert "Traceback" not in err
     assert not Path(tiny["output_dir"]).exists()
 
 
-def test_run_predict_evaluate_and_report(
-    medtrans: Medtrans, config: Path, tiny: dict[str, Any], tmp_path: Path
-) -> None:
+def test_run_predict_evaluate_and_report(medtrans, config, tiny, tmp_path):
     folder = Path(tiny["output_dir"])
     code, out, err = medtrans("run", str(config), "train.steps=1")
     assert code == 0, err
@@ -100,52 +84,50 @@ def test_check_says_ready(medtrans: Medtrans, config: Path, tiny: dict[str, Any]
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["run", "nowhere.yaml"], 2, "no config file at 'nowhere.yaml'"),
-        (["predict", "nowhere", "a.nii.gz", "b.nii.gz"], 2, "no run here"),
-        (["show", "generatr"], 2, "did you mean 'generator'?"),
-        (["show", "generator", "mdaunett"], 2, "did you mean 'mdaunet'?"),
-        (["show", "config", "quikstart"], 2, "did you mean 'quickstart'?"),
+        (["run", "nowhere.yaml"], 2, "'nowhere.yaml'"),
+        (["predict", "nowhere", "a.nii.gz", "b.nii.gz"], 2, "nowhere"),
+        (["show", "generatr"], 2, "'generator'"),
+        (["show", "config", "quikstart"], 2, "'quickstart'"),
         (["check", "hcp_t1_t2", "dataset.options.root=/not/there"], 3, "/not/there"),
         (["run", "quickstart", "--resume", "--overwrite"], 2, "exclude each other"),
+        (["evaluate"], 2, "--prediction FOLDER"),
+        (["evaluate", "run", "--target", "t"], 2, "evaluate RUN"),
+        (["evaluate", "--prediction", "p", "--target", "t", "--protocol", "synthrad25"], 2, "'synthrad2025'"),
+        (["evaluate", "--prediction", "p", "--target", "t"], 2, "p: "),
+        (["compare", "nowhere"], 2, "at least two runs"),
+        (["compare", "nowhere", "elsewhere"], 2, "nowhere: "),
+        (["compare", "a", "b", "--format", "html"], 2, "markdown, latex or json"),
     ],
 )
-def test_a_users_mistake_is_one_message_and_an_exit_code(
-    medtrans: Medtrans, arguments: list[str], code: int, message: str
-) -> None:
+def test_a_users_mistake_is_one_message_and_an_exit_code(medtrans, arguments, code, message):
     ended, out, err = medtrans(*arguments)
     assert (ended, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
 
 
-def test_show_prints_yaml_that_a_config_takes_as_it_is(medtrans: Medtrans, tiny: dict[str, Any]) -> None:
+def test_show_prints_yaml_that_a_config_takes_as_it_is_and_lists_what_plugins_offer(medtrans, tiny, install):
     _, out, _ = medtrans("show", "generator", "mdaunet")
     pasted = yaml.safe_load(out)
     assert pasted["generator"]["options"]["preset"] == "paper"
     experiment = load_config([{**tiny, "generator": pasted["generator"]}])
     assert experiment.build("generator", in_channels=1, out_channels=1).levels == 4
-
-
-def test_show_lists_builtins_and_plugins_components(medtrans: Medtrans, install: Install) -> None:
     install("swin", GENERATOR_PLUGIN)
     _, out, _ = medtrans("show", "generators")
     assert "  mdaunet" in out
     assert "  swin:small" in out
-    _, out, _ = medtrans("show", "generator", "swin:small")
-    assert yaml.safe_load(out)["generator"] == {"name": "swin:small", "options": {"width": 4}}
 
 
 def test_plugins_lists_the_broken_and_how_to_remove_them(medtrans: Medtrans, install: Install) -> None:
     install("swin", GENERATOR_PLUGIN)
     install("bad", "import not_there_at_all")
-    code, out, _ = medtrans("plugins")
-    assert code == 0
+    code, out, _ = medtrans("plugins", "--strict")
+    assert code == 4
     assert "generator: small, mdaunet" in out
     assert "pip uninstall medtrans-bad" in out
-    assert medtrans("plugins", "--strict")[0] == 4
     found = json.loads(medtrans("plugins", "list", "--json")[1])
-    listed = {one["origin"]["prefix"]: bool(one["problem"]) for one in found}
-    assert {"builtin": False, "bad": True, "swin": False, "torchio": False}.items() <= listed.items()
+    broken = {one["origin"]["prefix"]: bool(one["problem"]) for one in found}
+    assert broken == {"builtin": False, "torchio": False, "swin": False, "bad": True}
 
 
 def images(folder: Path, offset: float) -> Path:
@@ -165,12 +147,8 @@ def test_anybodys_images_are_scored_and_compared(medtrans: Medtrans, tmp_path: P
         arguments += ["--metric", "ssim", "--option", "ssim.window=5", "--output", str(output)]
         code, out, err = medtrans("evaluate", *arguments)
         assert code == 0, err
-        assert "4 test cases" in out
-        assert "psnr [dB]" in out
-        assert "scan" in out
-        assert "R = 1" in out
-        assert "[0, 1], clipped" in out
-        assert "fewer than 20" in out
+        # how many, in which unit, over which range, and that so few say little
+        assert all(found in out for found in ("4 test cases", "psnr [dB]", "R = 1", "[0, 1], clipped", "fewer than 20"))
     runs = [str(tmp_path / f"{name}_scores") for name in ("worse", "better")]
     code, out, _ = medtrans("compare", *runs, "--metric", "psnr", "--output", str(tmp_path / "tables"))
     assert code == 0
@@ -180,21 +158,3 @@ def test_anybodys_images_are_scored_and_compared(medtrans: Medtrans, tmp_path: P
     assert medtrans("compare", *runs, "--format", "latex")[1].count(r"\hline") == 3
     data = json.loads(medtrans("compare", *runs, "--format", "json", "--metric", "psnr")[1])
     assert data["comparisons"] == json.loads((tmp_path / "tables" / "comparison.json").read_text())["comparisons"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["evaluate"], "evaluate needs RUN, or --prediction FOLDER and --target FOLDER"),
-        (["evaluate", "run", "--target", "t"], "evaluate RUN takes all from the run's config"),
-        (["evaluate", "--prediction", "p", "--target", "t", "--protocol", "synthrad25"], "did you mean 'synthrad2025'"),
-        (["evaluate", "--prediction", "p", "--target", "t"], "p: there is no such folder (prediction)"),
-        (["compare", "nowhere"], "compare needs at least two runs"),
-        (["compare", "nowhere", "elsewhere"], "nowhere: holds no scores"),
-        (["compare", "a", "b", "--format", "html"], "expected markdown, latex or json"),
-    ],
-)  # fmt: skip
-def test_what_evaluate_and_compare_refuse(medtrans: Medtrans, arguments: list[str], message: str) -> None:
-    code, out, err = medtrans(*arguments)
-    assert (code, out) == (2, "")
-    assert message in err

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from medtrans.cohort import Cohort, gather, load_image, load_images, write_cases
@@ -41,7 +41,7 @@ class Listed(Dataset):
 
 
 def case(name: str, subject: str | None = None, split: str | None = None, **images: object) -> Case:
-    return Case(name, subject or name, {"t1": Constant(), "t2": Constant(), **images}, split)  # type: ignore[arg-type]  # faults are wanted
+    return Case(name, subject or name, {"t1": Constant(), "t2": Constant(), **images}, split)
 
 
 def gathered(cases: Sequence[Case], split: SplitSettings | None = None, seed: int = 0) -> Cohort:
@@ -59,43 +59,29 @@ def faults_of(cases: Sequence[Case], split: SplitSettings | None = None) -> tupl
 
 
 TEN = [case(f"s{number}") for number in range(10)]
+ALL_TRAIN = FractionsSplit(train=1.0, validation=0.0, test=0.0)
 
 
 def test_cases_are_numbered_from_one_in_the_order_of_the_dataset():
     cohort = gathered(TEN)
-    assert [member.number for member in cohort.members] == list(range(1, 11))
-    assert [member.case.case for member in cohort.members] == [one.case for one in TEN]
+    assert [(member.number, member.case) for member in cohort.members] == list(enumerate(TEN, 1))
     assert cohort.members[0].label == "case_0001"
-    assert [member.number for member in cohort.of("train")] == sorted(member.number for member in cohort.of("train"))
 
 
-@pytest.mark.parametrize(
-    ("subjects", "fractions", "sizes"),
-    [
-        (10, (0.6, 0.2, 0.2), (6, 2, 2)),
-        (12, (0.6, 0.2, 0.2), (7, 3, 2)),
-        (20, (0.7, 0.15, 0.15), (14, 3, 3)),
-        (30, (0.8, 0.1, 0.1), (24, 3, 3)),
-        (7, (1.0, 0.0, 0.0), (7, 0, 0)),
-        (7, (0.5, 0.0, 0.5), (4, 0, 3)),
-    ],
-)
-def test_fractions_are_shares_of_the_subjects(subjects, fractions, sizes):
-    train, validation, test = fractions
-    cohort = gathered(
-        [case(f"s{number}") for number in range(subjects)],
-        FractionsSplit(train=train, validation=validation, test=test),
-    )
-    assert tuple(len(cohort.of(split)) for split in ("train", "validation", "test")) == sizes
+@given(subjects=st.integers(5, 60), train=st.integers(20, 60), validation=st.integers(20, 40))
+def test_fractions_are_shares_of_the_subjects(subjects, train, validation):
+    shares = {"train": train / 100, "validation": validation / 100, "test": (100 - train - validation) / 100}
+    shares = {name: share for name, share in shares.items() if share * subjects >= 1 or share == 0}
+    assume(len(shares) == 3)
+    cohort = gathered([case(f"s{number}") for number in range(subjects)], FractionsSplit(**shares))
+    for name, share in shares.items():
+        assert abs(len(cohort.of(name)) - share * subjects) < 1
 
 
 @given(order=st.permutations(range(10)), seed=st.integers(0, 2**63 - 1))
 def test_the_split_depends_on_seed_and_names_not_on_the_order_of_listing(order, seed):
     assert by_subject(gathered([TEN[place] for place in order], seed=seed)) == by_subject(gathered(TEN, seed=seed))
-
-
-def test_another_seed_splits_otherwise():
-    assert len({tuple(sorted(by_subject(gathered(TEN, seed=seed)).items())) for seed in range(20)}) > 10
+    assert any(by_subject(gathered(TEN, seed=other)) != by_subject(gathered(TEN, seed=seed)) for other in range(9))
 
 
 def test_all_visits_of_a_subject_are_in_one_split_however_the_name_is_written():
@@ -115,28 +101,16 @@ def test_folds_test_every_subject_once_and_validate_on_the_next_fold():
     assert [len(cohort.of("train")) for cohort in cohorts] == [6] * 5
 
 
-def test_too_few_subjects_for_the_folds():
-    (fault,) = faults_of(TEN[:3], FoldsSplit(by="folds", folds=5, fold=4))
-    assert "expected at least 5 subjects, found 3" in fault
+COLUMN = ColumnSplit(by="column")
 
 
-def test_a_column_prescribes_the_split():
-    cases = [case("a", split="train"), case("b", split="validation"), case("c", split="test")]
-    assert by_subject(gathered(cases, ColumnSplit(by="column"))) == {"a": "train", "b": "validation", "c": "test"}
-
-
-def test_a_column_needs_a_known_split_for_every_case_and_one_for_each_subject():
-    cases = [
-        case("a1", "A", "train"),
-        case("a2", "a ", "test"),
-        case("b", split="validation"),
-        case("c"),
-        case("d", split="dev"),
-    ]
-    faults = faults_of(cases, ColumnSplit(by="column"))
-    assert any('"a "' in fault and 'train (case "a1")' in fault and 'test (case "a2")' in fault for fault in faults)
-    assert any('case "c"' in fault and "found none" in fault for fault in faults)
-    assert any('case "d"' in fault and 'found "dev"' in fault for fault in faults)
+def test_a_column_prescribes_a_known_split_for_every_case_and_one_for_each_subject():
+    good = [case("b", split="validation"), case("e", split="train"), case("f", split="test")]
+    assert by_subject(gathered(good, COLUMN)) == {"b": "validation", "e": "train", "f": "test"}
+    bad = [case("a1", "A", "train"), case("a2", "a ", "test"), case("c"), case("d", split="dev")]
+    faults = faults_of([*good, *bad], COLUMN)
+    for named in (('"a "', '"a1"', '"a2"'), ('"c"', "none"), ('"d"', '"dev"')):
+        assert any(all(one in fault for one in named) for fault in faults)
 
 
 SPLITS = ("train", "validation", "test")
@@ -159,20 +133,15 @@ def test_a_file_prescribes_the_split(tmp_path, name, text):
     assert by_subject(cohort) == {"s0": "train", "s1": "validation", "s2": "test"}
 
 
-def test_a_split_file_names_a_subject_once_and_all_of_them(tmp_path):
+def test_a_split_file_names_a_subject_once_and_all_of_them(tmp_path, caplog):
     path = tmp_path / "split.csv"
+    split = FileSplit(by="file", path=str(path))
     path.write_text(CSV + "s0,test\n")
-    faults = faults_of(TEN[:3], FileSplit(by="file", path=str(path)))
-    assert 'subject "s0" is in train (split.csv, row 2) and test (split.csv, row 5)' in faults[0]
+    assert all(found in faults_of(TEN[:3], split)[0] for found in ('"s0"', "row 2", "row 5"))
     path.write_text(CSV)
-    (fault,) = faults_of(TEN[:4], FileSplit(by="file", path=str(path)))
-    assert 'subject "s3" is not in' in fault
-
-
-def test_subjects_of_a_split_file_that_the_dataset_lacks_are_counted(tmp_path, caplog):
-    path = tmp_path / "split.csv"
+    assert '"s3"' in faults_of(TEN[:4], split)[0]
     path.write_text(CSV + "stranger,test\n")
-    gathered(TEN[:3], FileSplit(by="file", path=str(path)))
+    gathered(TEN[:3], split)
     assert "1 subjects" in caplog.text
     assert "stranger" not in caplog.text  # the log may be shared
 
@@ -180,12 +149,11 @@ def test_subjects_of_a_split_file_that_the_dataset_lacks_are_counted(tmp_path, c
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [
-        ("a.csv", "patient,split\ns0,train\n", 'found the columns "patient", "split"'),
-        ("a.csv", "subject;split\ns0;train\n", 'found the columns "subject;split"'),
+        ("a.csv", "subject;split\ns0;train\n", '"subject;split"'),
         ("a.csv", "subject,split\ns0\n", "row 2"),
-        ("a.csv", "", "found none"),
+        ("a.csv", "", "none"),
         ("a.json", "[", "cannot be read"),
-        ("a.json", '{"s0": "train"}', "found dict"),
+        ("a.json", '{"s0": "train"}', "dict"),
         ("a.csv", None, "cannot be read"),
     ],
 )
@@ -195,46 +163,20 @@ def test_a_wrong_split_file_is_named(tmp_path, name, text, found):
     (fault,) = faults_of(TEN, FileSplit(by="file", path=str(tmp_path / name)))
     assert str(tmp_path / name) in fault
     assert found in fault
-    assert '"subject" and "split"' in fault or "CSV or JSON" in fault
 
 
-def test_an_empty_split_says_a_fraction_that_works():
-    (fault,) = faults_of(TEN, FractionsSplit(train=0.78, validation=0.02, test=0.2))
-    assert 'split "validation" has 0 of 10 subjects (split.validation: 0.02)' in fault
-    assert "train 8, validation 0, test 2" in fault
-    assert "try 0.1" in fault
-    assert len(gathered(TEN, FractionsSplit(train=0.7, validation=0.1, test=0.2)).of("validation")) == 1
-
-
-@given(subjects=st.integers(3, 400), small=st.floats(1e-4, 0.2))
-def test_the_fraction_an_empty_split_is_told_is_always_enough(subjects, small):
-    cases = [case(f"s{number}") for number in range(subjects)]
-    try:
-        gathered(cases, FractionsSplit(train=0.75 - small, validation=small, test=0.25))
-    except DataError as error:
-        for fault in error.faults:
-            if 'split "validation"' in fault:
-                enough = float(fault.split("try ")[1].split(",")[0])
-                quota = FractionsSplit(train=1 - enough, validation=enough, test=0.0)
-                assert len(gathered(cases, quota).of("validation")) >= 1
-
-
-def test_fewer_subjects_than_splits():
-    (fault,) = faults_of(TEN[:2])
-    assert "expected at least 3 subjects, found 2" in fault
-
-
-@pytest.mark.parametrize("split", [ColumnSplit(by="column"), None])
-def test_a_split_without_a_subject_is_refused_wherever_it_comes_from(tmp_path, split):
-    cases = [case("s0", split="train"), case("s1", split="train"), case("s2", split="test")]
+def test_a_split_without_a_subject_is_refused_wherever_it_comes_from(tmp_path):
     (tmp_path / "a.csv").write_text("subject,split\ns0,train\ns1,train\ns2,test\n")
-    (fault,) = faults_of(cases, split or FileSplit(by="file", path=str(tmp_path / "a.csv")))
-    assert 'split "validation" has 0 of 3 subjects' in fault
-
-
-def test_no_case_at_all():
-    (fault,) = faults_of([])
-    assert "Listed lists no case" in fault
+    cases = [case("s0", split="train"), case("s1", split="train"), case("s2", split="test")]
+    for cases_, split, found in (
+        (cases, COLUMN, '"validation"'),
+        (cases, FileSplit(by="file", path=str(tmp_path / "a.csv")), '"validation"'),
+        (TEN, FractionsSplit(train=0.78, validation=0.02, test=0.2), "try 0.1"),  # a fraction that works
+        (TEN[:2], None, "at least 3 subjects"),
+        (TEN[:3], FoldsSplit(by="folds", folds=5, fold=4), "at least 5 subjects"),
+        ([], None, "no case"),
+    ):
+        assert found in faults_of(cases_, split)[0]
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path):
@@ -249,86 +191,50 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
         case("nobody", " "),
     ]
     faults = faults_of(cases, FractionsSplit(train=0.99, validation=0.005, test=0.005))
-    text = "\n".join(faults)
-    assert 'cases 2 ("s1") and 11 ("S1 ") have the same name' in text
-    assert 'case "no target": no t2; the dataset gives ct, t1 for it' in text
-    assert f'case "no file", t2: no such file "{gone}"' in text
-    assert f'case "no mask file", mask: no such file "{gone}"' in text
-    assert 'case "folder", t1: no such file' in text
-    assert 'case "nobody" of subject " "' in text
-    assert 'split "validation" has 0' in text
+    named = ('"S1 "', '"no target": no t2', '"no file", t2', '"no mask file", mask', '"folder", t1', '"nobody"',
+             '"validation"')  # fmt: skip
+    assert all(any(name in fault for fault in faults) for name in named)
+    assert sum(str(gone) in fault for fault in faults) == 2
+    many = faults_of([case(f"s{number}", t1=gone) for number in range(50)])
+    assert (len(many), many[-1]) == (21, "... and 30 more of this kind")
+    gathered([*TEN, case("more", flair=gone)])  # nobody asks for it
 
 
-def test_an_image_nobody_asks_for_may_be_missing(tmp_path):
-    gathered([*TEN, case("more", flair=tmp_path / "gone.nii.gz")])
-
-
-def test_many_faults_of_one_kind_are_counted(tmp_path):
-    faults = faults_of([case(f"s{number}", t1=tmp_path / "gone.nii.gz") for number in range(50)])
-    assert len(faults) == 21
-    assert faults[-1] == "... and 30 more of this kind"
-
-
-@pytest.mark.parametrize("kind", ["same path", "symbolic link", "hard link", "through a linked folder"])
-def test_one_file_in_two_splits_is_refused(tmp_path, kind):
-    scan, other = tmp_path / "scan.nii.gz", tmp_path / "other.nii.gz"
+def test_one_file_in_two_splits_is_refused(tmp_path):
+    scan, link, hard, folder = (tmp_path / name for name in ("scan.nii.gz", "link.nii.gz", "hard.nii.gz", "folder"))
     scan.touch()
-    if kind == "same path":
-        other = scan
-    elif kind == "symbolic link":
-        other.symlink_to(scan)
-    elif kind == "hard link":
-        os.link(scan, other)
-    else:
-        (tmp_path / "linked").symlink_to(tmp_path, target_is_directory=True)
-        other = tmp_path / "linked" / "scan.nii.gz"
-    cases = [case("a", split="train", t1=scan), case("b", split="validation"), case("c", split="test", t1=other)]
-    (fault,) = faults_of(cases, ColumnSplit(by="column"))
-    assert 'case "a" in train and case "c" in test are one file' in fault
-
-
-def test_one_file_is_no_leak_inside_a_split_or_as_a_mask(tmp_path):
-    scan = tmp_path / "scan.nii.gz"
-    scan.touch()
-    cases = [
-        case("a", split="train", t1=scan, mask=scan),
-        case("b", split="train", t1=scan),
-        case("c", split="validation", mask=scan),
-        case("d", split="test"),
-    ]
-    assert len(gathered(cases, ColumnSplit(by="column")).members) == 4
+    link.symlink_to(scan)
+    os.link(scan, hard)
+    folder.symlink_to(tmp_path, target_is_directory=True)
+    for other in (scan, link, hard, folder / "scan.nii.gz"):
+        cases = [case("a", split="train", t1=scan), case("b", split="validation"), case("c", split="test", t1=other)]
+        (fault,) = faults_of(cases, COLUMN)
+        assert all(found in fault for found in ('"a" in train', '"c" in test', "one file"))
+    # Inside a split, or as a mask, it is no leak.
+    train = [case(name, split="train", t1=scan, mask=scan) for name in "ab"]
+    cases = [*train, case("c", split="validation", mask=scan), case("d", split="test")]
+    assert len(gathered(cases, COLUMN).members) == 4
 
 
 def test_an_image_comes_from_its_file_or_its_function(tmp_path):
     write(Volume(np.full((4, 5, 6), 7, np.float32), np.eye(4)), tmp_path / "a.nii.gz")
     images = load_images(case("a", t1=tmp_path / "a.nii.gz", t2=Constant(3)), ["t1", "t2"])
-    assert images["t1"].shape == (4, 5, 6)
-    assert images["t1"].data.max() == 7
-    assert images["t2"].data.max() == 3
+    assert [(one.shape, one.data.max()) for one in images.values()] == [((4, 5, 6), 7), ((4, 4, 4), 3)]
 
 
 def failing() -> Volume:
-    raise DataError("too dark")
-
-
-def vanished() -> Volume:
     raise FileNotFoundError("gone")
 
 
 @pytest.mark.parametrize(
     ("image", "found"),
-    [(Path("/nowhere/x.nii.gz"), "x.nii.gz"), (failing, "too dark"), (vanished, "gone"), (lambda: 3, "gave int")],
+    [(Path("/nowhere/x.nii.gz"), "x.nii.gz"), (failing, "gone"), (lambda: 3, "gave int")],
 )
 def test_an_image_that_cannot_be_had_names_case_and_modality(image, found):
     with pytest.raises(DataError) as caught:
         load_image(case("sub-07", t1=image), "t1")
     assert str(caught.value).startswith('case "sub-07", t1: ')
     assert found in str(caught.value)
-
-
-def test_a_modality_that_is_not_there_names_those_that_are():
-    with pytest.raises(DataError, match='case "sub-07", ct: the dataset gives no such image, only t1, t2'):
-        load_image(case("sub-07"), "ct")
 
 
 # ---- before the first voxel
@@ -344,40 +250,32 @@ def image(path: Path, shape=(8, 9, 10), spacing=1.0, origin=(0.0, 0.0, 0.0), fli
     return path
 
 
-def one_case(tmp_path: Path, **images: Path) -> Cohort:
-    first = image(tmp_path / "t1.nii.gz")
-    named = case("sub-07", t1=first, **images)
-    return gathered([named], FractionsSplit(train=1.0, validation=0.0, test=0.0))
+def warnings_of(tmp_path: Path, **images: dict[str, object]) -> list[str]:
+    """Of one case whose t1 has the usual place, and the others that are given."""
+    made = {name: image(tmp_path / f"{name}.nii.gz", **place) for name, place in {"t1": {}, **images}.items()}
+    return preflight(gathered([case("sub-07", **made)], ALL_TRAIN), ["t1"], ["t2"])
 
 
-def test_pairs_on_one_grid_pass_in_silence(tmp_path):
-    cohort = one_case(tmp_path, t2=image(tmp_path / "t2.nii.gz"), mask=image(tmp_path / "mask.nii.gz"))
-    assert preflight(cohort, ["t1"], ["t2"]) == []
+@pytest.mark.parametrize(
+    "t2", [{}, {"flip": True}, {"origin": (0.05, 0, 0)}], ids=["equal", "stored otherwise", "a twentieth of a voxel"]
+)
+def test_pairs_in_one_place_pass_in_silence(tmp_path, t2):
+    assert warnings_of(tmp_path, t2=t2, mask={}) == []
 
 
-def test_the_order_voxels_are_stored_in_is_no_difference(tmp_path):
-    cohort = one_case(tmp_path, t2=image(tmp_path / "t2.nii.gz", flip=True))
-    assert preflight(cohort, ["t1"], ["t2"]) == []
-
-
-@pytest.mark.parametrize(("shift", "warned"), [(0.05, False), (0.3, True)])
-def test_more_than_a_tenth_of_a_voxel_is_told(tmp_path, shift, warned):
-    cohort = one_case(tmp_path, t2=image(tmp_path / "t2.nii.gz", origin=(shift, 0, 0)))
-    warnings = preflight(cohort, ["t1"], ["t2"])
-    assert len(warnings) == warned
-    if warned:
-        assert "t2 lies on another grid than t1 in 1 of 1 cases (case_0001; corners up to 0.30 mm apart)" in warnings[0]
-        assert "sub-07" not in warnings[0]  # warnings may be shared
-
-
-def test_another_resolution_in_one_world_is_legal_and_told(tmp_path):
-    fine = image(tmp_path / "t2.nii.gz", shape=(16, 18, 20), spacing=0.5, origin=(-0.25, -0.25, -0.25))
-    assert len(preflight(one_case(tmp_path, t2=fine), ["t1"], ["t2"])) == 1
-
-
-def test_a_larger_field_of_view_is_legal(tmp_path):
-    whole_body = image(tmp_path / "t2.nii.gz", shape=(20, 20, 90), origin=(-6, -6, -40))
-    assert len(preflight(one_case(tmp_path, t2=whole_body), ["t1"], ["t2"])) == 1
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"t2": {"origin": (0.3, 0, 0)}},  # more than a tenth of a voxel
+        {"t2": {"shape": (16, 18, 20), "spacing": 0.5, "origin": (-0.25, -0.25, -0.25)}},  # another resolution
+        {"t2": {"shape": (20, 20, 90), "origin": (-6, -6, -40)}},  # a larger field of view
+        {"t2": {}, "mask": {"shape": (2, 2, 2), "origin": (4, 4, 4)}},
+    ],
+)
+def test_another_grid_in_one_world_is_legal_and_told_without_names(tmp_path, images):
+    (warning,) = warnings_of(tmp_path, **images)
+    assert "case_0001" in warning
+    assert "sub-07" not in warning  # warnings may be shared
 
 
 def test_every_pair_that_is_apart_and_every_bad_header_is_told_at_once(tmp_path):
@@ -391,27 +289,14 @@ def test_every_pair_that_is_apart_and_every_bad_header_is_told_at_once(tmp_path)
         case("mask elsewhere", t1=good, t2=good, mask=image(tmp_path / "c.nii.gz", origin=(0, 0, 99))),
     ]
     with pytest.raises(DataError) as caught:
-        preflight(gathered(cases, FractionsSplit(train=1.0, validation=0.0, test=0.0)), ["t1"], ["t2"])
-    faults = caught.value.faults
-    assert len(faults) == 5
-    assert 'case "elsewhere": t1 is 8×9×10 at 1×1×1 mm, t2 is 8×9×10 at 1×1×1 mm' in faults[0]
-    assert "500.0 mm apart" in faults[0]
-    assert "covers 0% of t1's" in faults[0]
-    assert '"mostly elsewhere"' in faults[1]
-    assert faults[2].startswith('case "broken", t1: ')
-    assert faults[3].startswith('case "broken", t2: ')
-    assert '"mask elsewhere"' in faults[4]
+        preflight(gathered(cases, ALL_TRAIN), ["t1"], ["t2"])
+    named = ('"elsewhere": .*500.0 mm apart', '"mostly elsewhere"', '"broken", t1', '"broken", t2', '"mask elsewhere"')
+    for wanted, fault in zip(named, caught.value.faults, strict=True):
+        assert re.search(wanted, fault)
 
 
-def test_a_mask_may_cover_little(tmp_path):
-    small = image(tmp_path / "mask.nii.gz", shape=(2, 2, 2), origin=(4, 4, 4))
-    cohort = one_case(tmp_path, t2=image(tmp_path / "t2.nii.gz"), mask=small)
-    assert len(preflight(cohort, ["t1"], ["t2"])) == 1
-
-
-def test_images_that_functions_make_are_trusted(tmp_path):
+def test_images_that_functions_make_are_trusted():
     assert preflight(gathered(TEN), ["t1"], ["t2"]) == []
-    assert preflight(one_case(tmp_path), ["t1"], ["t2"]) == []
 
 
 # ---- the key
@@ -432,9 +317,3 @@ def test_the_key_from_numbers_to_names_is_its_owners_alone_and_splits_another_ru
     assert rows[10]["case"] == "Ünïcode, with a comma"
     again = gathered([member.case for member in cohort.members], FileSplit(by="file", path=str(path)))
     assert by_subject(again) == by_subject(cohort)
-
-
-def test_nothing_is_logged_that_names_a_case(caplog):
-    with caplog.at_level(logging.DEBUG):
-        gathered(TEN)
-    assert caplog.text == ""

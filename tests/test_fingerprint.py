@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -28,9 +29,7 @@ def cases() -> tuple[Case, ...]:
 
 
 def image(number: int, modality: str = "t1") -> Volume:
-    made = cases()[number].images[modality]
-    assert callable(made)
-    return made()
+    return cases()[number].images[modality]()
 
 
 def preprocessing() -> Preprocessing:
@@ -40,11 +39,9 @@ def preprocessing() -> Preprocessing:
 @pytest.fixture(scope="module")
 def known() -> Fingerprint:
     steps = preprocessing()
-    found = Fingerprint.of(
+    return Fingerprint.of(
         (steps.prepare({"t1": image(number)}) for number in range(TRAINED)), steps.scalings, steps.source
     )
-    assert found is not None
-    return found
 
 
 def remarks(known: Fingerprint, volume: Volume) -> list[str]:
@@ -60,35 +57,29 @@ def changed(volume: Volume, data: np.ndarray) -> Volume:
 
 
 def coarser(volume: Volume) -> Volume:
-    affine = volume.affine.copy()
-    affine[:3, :3] *= 5
-    return replace(volume, affine=affine)
+    return replace(volume, affine=volume.affine @ np.diag([5.0, 5, 5, 1]))
 
 
 def eight_bits(volume: Volume) -> Volume:
     return changed(volume, np.rint(255 * volume.data / volume.data.max()))
 
 
-def noise(volume: Volume) -> Volume:
-    return changed(volume, 500 * np.random.default_rng(0).random(volume.shape))
-
-
-SHIFTS: dict[str, Callable[[Volume, int], Volume]] = {
-    "another modality": lambda volume, number: image(number, "ct"),
-    "a thousand times brighter": lambda volume, number: changed(volume, volume.data * 1000),
-    "inverted": lambda volume, number: changed(volume, volume.data.max() - volume.data),
-    "five times the spacing": lambda volume, number: coarser(volume),
-    "empty": lambda volume, number: changed(volume, np.zeros(volume.shape)),
-    "upside down": lambda volume, number: changed(volume, volume.data[:, :, ::-1]),
-    "in 8 bits": lambda volume, number: eight_bits(volume),
-    "noise": lambda volume, number: noise(volume),
+SHIFTS: dict[str, Callable[[Volume], Volume]] = {
+    "a thousand times brighter": lambda volume: changed(volume, volume.data * 1000),
+    "inverted": lambda volume: changed(volume, volume.data.max() - volume.data),
+    "five times the spacing": coarser,
+    "empty": lambda volume: changed(volume, np.zeros(volume.shape)),
+    "upside down": lambda volume: changed(volume, volume.data[:, :, ::-1]),
+    "in 8 bits": eight_bits,
+    "noise": lambda volume: changed(volume, 500 * np.random.default_rng(0).random(volume.shape)),
 }
 
 
-@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("shift", ["another modality", *SHIFTS])
 def test_a_shifted_source_is_flagged_or_refused(known: Fingerprint, shift: str) -> None:
     for number in range(TRAINED, TRAINED + 5):
-        assert remarks(known, SHIFTS[shift](image(number), number)), number
+        shifted = SHIFTS[shift](image(number)) if shift in SHIFTS else image(number, "ct")
+        assert remarks(known, shifted), number
 
 
 def test_at_most_2_percent_of_other_subjects_alarm(known: Fingerprint) -> None:
@@ -100,35 +91,23 @@ def test_at_most_2_percent_of_other_subjects_alarm(known: Fingerprint) -> None:
 
 def test_a_remark_says_what_was_found_and_what_was_usual(known: Fingerprint) -> None:
     found = remarks(known, coarser(image(TRAINED)))
-    assert any(remark.startswith("spacing i [mm] 50") and "in training 10 (robust z" in remark for remark in found), (
-        found
-    )
-
-
-def test_an_orientation_that_training_did_not_have_is_named(known: Fingerprint) -> None:
+    assert any(remark.startswith("spacing i [mm] 50") and "in training 10" in remark for remark in found), found
     volume = image(TRAINED)
     turned = replace(volume, data=volume.data[::-1].copy(), affine=volume.affine @ np.diag([-1.0, 1, 1, 1]))
     assert remarks(known, turned) == ["axes stored as LAS, those of training as RAS"]
 
 
 def test_a_fingerprint_survives_as_plain_values(known: Fingerprint) -> None:
-    import json
-
     again = Fingerprint(json.loads(json.dumps(known.as_data())))
     shifted = eight_bits(image(TRAINED))
     assert remarks(again, shifted) == remarks(known, shifted) != []
 
 
-def test_few_and_equal_training_cases_are_not_believed_too_much() -> None:
+def test_few_and_equal_training_cases_are_not_believed_too_much_and_none_gives_no_fingerprint() -> None:
     steps = preprocessing()
     alone = Fingerprint.of([steps.prepare({"t1": image(0)})], steps.scalings, steps.source)
-    assert alone is not None
     assert remarks(alone, image(1)) == []
     assert remarks(alone, coarser(image(1)))
-
-
-def test_no_training_case_gives_no_fingerprint() -> None:
-    steps = preprocessing()
     assert Fingerprint.of([], steps.scalings, steps.source) is None
 
 
@@ -137,8 +116,6 @@ def test_a_fixed_scaling_is_looked_at_in_its_own_unit() -> None:
     known = Fingerprint.of(
         [steps.prepare({"ct": image(number, "ct")}) for number in range(6)], steps.scalings, steps.source
     )
-    assert known is not None
-    brighter = image(7, "ct")
-    brighter = changed(brighter, brighter.data + 1000)
+    brighter = changed(image(7, "ct"), image(7, "ct").data + 1000)
     found = known.remarks(steps.prepare({"ct": brighter}), steps.scalings, steps.source)
     assert any("ct percentile" in one for one in found), found

@@ -21,10 +21,10 @@ from medtrans.inference import Translator
 from medtrans.large_volumes import refusal, streams, translate_file
 from medtrans.volume import Volume, read, write
 
-from .conftest import Medtrans
+from .pairs import config_of
 
 ORDERS = [
-    np.array([list(pair) for pair in zip(axes, signs, strict=True)], float)
+    np.column_stack([axes, signs]).astype(float)
     for axes in permutations(range(3))
     for signs in product((1, -1), repeat=3)
 ]
@@ -33,18 +33,11 @@ WINDOW = {"name": "window", "options": {"range": [-50.0, 900.0]}}
 
 
 def _translator(folder: Path, **changes: Any) -> Translator:
-    config: dict[str, Any] = {
-        "output_dir": str(folder / "run"),
-        "dataset": {"name": "phantom"},
-        "source": ["t1"],
-        "target": ["t2"],
+    usual = {
         "preprocess": {"intensity": {"t1": PERCENTILE, "t2": {"name": "zscore"}}},
-        "generator": {"name": "mdaunet", "options": {"preset": "fast", "width": 4, "growth": [4, 4]}},
-        "discriminator": None,
-        "losses": {"l1": {}},
         "inference": {"window": [8, 12, 8], "overlap": 0.3, "batch": 4},
     }
-    experiment = load_config([config, changes])
+    experiment = load_config([config_of(folder, folder / "run"), usual, changes])
     torch.manual_seed(0)
     method = make_method(experiment, training_cases=None)
     with torch.no_grad():
@@ -62,12 +55,12 @@ def _head(order: np.ndarray, kind: type = np.float32, shape: tuple[int, int, int
     return Volume(data, np.diag([1.5, 2.0, 1.0, 1.0]) @ inv_ornt_aff(order, shape), 3)
 
 
-def _both_ways(translator: Translator, source: Path, folder: Path) -> tuple[Volume, Volume]:
+def _assert_same_both_ways(translator: Translator, image: Volume, source: Path) -> None:
+    write(image, source)
     whole = translator.translate(source)
-    assert isinstance(whole, Volume)
-    notes = translate_file(translator, source, {"t2": folder / "slabs.nii.gz"})
+    notes = translate_file(translator, source, {"t2": source.with_name("slabs.nii.gz")})
     assert notes == (*whole.notes, large_volumes.NOT_COMPARED)
-    return whole, read(folder / "slabs.nii.gz")
+    _assert_same(whole, read(source.with_name("slabs.nii.gz")))
 
 
 def _assert_same(whole: Volume, slabs: Volume) -> None:
@@ -89,15 +82,13 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
 
 @pytest.mark.parametrize("order", [ORDERS[0], ORDERS[21], ORDERS[46]], ids=_named)
 def test_any_order_of_axes_goes_by_slabs(translator: Translator, tmp_path: Path, order: np.ndarray) -> None:
-    write(_head(order), tmp_path / "head.nii")
-    _assert_same(*_both_ways(translator, tmp_path / "head.nii", tmp_path))
+    _assert_same_both_ways(translator, _head(order), tmp_path / "head.nii")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("order", ORDERS, ids=_named)
 def test_every_order_of_axes_goes_by_slabs(translator: Translator, tmp_path: Path, order: np.ndarray) -> None:
-    write(_head(order, np.int16), tmp_path / "head.nii.gz")
-    _assert_same(*_both_ways(translator, tmp_path / "head.nii.gz", tmp_path))
+    _assert_same_both_ways(translator, _head(order, np.int16), tmp_path / "head.nii.gz")
 
 
 @pytest.mark.parametrize(
@@ -106,15 +97,18 @@ def test_every_order_of_axes_goes_by_slabs(translator: Translator, tmp_path: Pat
         (np.float32, "none", {"name": "minmax"}),
         (np.int16, "foreground", {"name": "window", "options": {"range": [3.0, 80.0]}}),
         (np.uint8, "foreground", PERCENTILE),
-        (np.int32, "none", PERCENTILE),
     ],
 )
 def test_voxel_types_crops_and_scalings_go_by_slabs(tmp_path: Path, kind: type, crop: str, scaling: dict) -> None:
     image = _head(ORDERS[29])
-    write(Volume((image.data / 10).astype(kind), image.affine), tmp_path / "head.nii.gz")
-    target = {"name": "window", "options": {"range": [-99.0, 500.0]}}
-    settings = {"crop": crop, "intensity": {"t1": scaling, "t2": target}}
-    _assert_same(*_both_ways(_translator(tmp_path, preprocess=settings), tmp_path / "head.nii.gz", tmp_path))
+    settings = {
+        "crop": crop,
+        "intensity": {"t1": scaling, "t2": {"name": "window", "options": {"range": [-99.0, 500.0]}}},
+    }
+    translator = _translator(tmp_path, preprocess=settings, inference={"overlap": None})  # measured on the network
+    assert 0.25 <= translator.windows((19, 14, 23))["overlap"] <= 0.625
+    small = Volume((image.data / 10).astype(kind), image.affine)
+    _assert_same_both_ways(translator, small, tmp_path / "head.nii.gz")
 
 
 def test_several_targets_are_written_at_once(tmp_path: Path) -> None:
@@ -131,24 +125,21 @@ def test_several_targets_are_written_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"preprocess": {"intensity": {"t1": {"name": "zscore"}}}}, "scaling of t1 is fitted to all voxels at once"),
-        ({"preprocess": {"spacing_mm": [1.0, 1.0, 1.0]}}, "spacing_mm resamples"),
+        ({"preprocess": {"intensity": {"t1": {"name": "zscore"}}}}, "scaling of t1"),
+        ({"preprocess": {"spacing_mm": [1.0, 1.0, 1.0]}}, "spacing_mm"),
         ({"source": ["t1", "pd"], "preprocess": {"intensity": {"pd": WINDOW}}}, "several sources"),
     ],
-    ids=lambda one: None if isinstance(one, dict) else one.replace(" ", "-"),
 )
 def test_what_does_not_go_by_slabs_is_said(tmp_path: Path, changes: dict, reason: str) -> None:
     write(_head(ORDERS[0]), tmp_path / "head.nii")
     translator = _translator(tmp_path, **changes)
     assert reason in (refusal(translator, tmp_path / "head.nii", masked=False) or "")
-    with pytest.raises(SetupError, match=r"cannot be translated in slabs"):
+    with pytest.raises(SetupError, match="in slabs"):
         translate_file(translator, tmp_path / "head.nii", {"t2": tmp_path / "out.nii"})
     assert not (tmp_path / "out.nii").exists()
 
 
-def test_an_image_goes_by_slabs_where_memory_is_too_small(
-    translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_goes_by_slabs_where_memory_is_too_small(translator, tmp_path, monkeypatch):
     image = tmp_path / "head.nii.gz"
     write(_head(ORDERS[0]), image)
     needed = large_volumes.VOLUMES_IN_MEMORY * 4 * 19 * 14 * 23
@@ -156,7 +147,7 @@ def test_an_image_goes_by_slabs_where_memory_is_too_small(
         monkeypatch.setattr(large_volumes, "free_memory", lambda free=free: free)
         assert streams(translator, image, masked=False) is expected
     monkeypatch.setattr(large_volumes, "free_memory", lambda: 10)
-    with pytest.raises(SetupError, match=r"GiB of memory, .* are free, .*slabs: a mask is given.*more memory"):
+    with pytest.raises(SetupError, match="a mask is given"):
         streams(translator, image, masked=True)
 
 
@@ -178,9 +169,7 @@ def test_a_fault_leaves_no_file(tmp_path: Path, fault: str) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_predict_goes_by_slabs_where_it_is_asked_to(
-    translator: Translator, tmp_path: Path, medtrans: Medtrans, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_predict_goes_by_slabs_where_it_is_asked_to(translator, tmp_path, medtrans, monkeypatch):
     monkeypatch.setattr("medtrans.prediction.load", lambda run, plugins: translator)
     source = tmp_path / "source"
     source.mkdir()
@@ -193,8 +182,7 @@ def test_predict_goes_by_slabs_where_it_is_asked_to(
     assert facts["ood"] is None
     assert large_volumes.NOT_COMPARED in facts["notes"]
     code, _, err = medtrans("predict", "run", str(source), str(tmp_path / "no"), "--stream", "--strict")
-    assert code == SetupError.exit_code
-    assert "--strict compares the whole image" in err
+    assert (code, "--strict" in err) == (SetupError.exit_code, True)
 
 
 def test_free_memory_is_that_of_the_machine_or_the_container(tmp_path: Path) -> None:
@@ -208,10 +196,3 @@ def test_free_memory_is_that_of_the_machine_or_the_container(tmp_path: Path) -> 
     for limit, free in (("max\n", 4096 * 1024), ("4000000\n", 1_700_000), ("9999999999\n", 4096 * 1024)):
         (group / "memory.max").write_text(limit)
         assert free_memory(machine, group) == free
-
-
-def test_a_measured_overlap_is_the_same_both_ways(tmp_path: Path) -> None:
-    measured = _translator(tmp_path, inference={"overlap": None})
-    write(_head(ORDERS[0]), tmp_path / "head.nii")
-    _assert_same(*_both_ways(measured, tmp_path / "head.nii", tmp_path))
-    assert 0.25 <= measured.windows((19, 14, 23))["overlap"] <= 0.625

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import medtrans
@@ -43,6 +43,7 @@ def members(names: list[str]) -> list[Member]:
 
 @pytest.mark.parametrize("targets", [["t2"], ["t2", "T2", "../../t1", "b_c", "c"]], ids=len)
 def test_every_name_is_safe_and_none_stands_twice(targets: list[str]) -> None:
+    assert len(NASTY) == len(set(NASTY)) >= 100
     stems = file_stems(members(NASTY), targets)
     assert len({stem.casefold() for stem in stems.values()}) == len(NASTY) * len(targets)
     for stem in stems.values():
@@ -54,7 +55,6 @@ def test_every_name_is_safe_and_none_stands_twice(targets: list[str]) -> None:
 
 
 @given(names=st.lists(st.text(min_size=1, max_size=8, alphabet="aA_-/0123.é"), unique=True, max_size=40))
-@settings(max_examples=80, deadline=None)
 def test_no_set_of_names_collides(names: list[str]) -> None:
     stems = file_stems(members(names), ["t2", "a_t2"])
     assert len({stem.casefold() for stem in stems.values()}) == 2 * len(names)
@@ -69,9 +69,7 @@ def snapshot(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside(tiny, tmp_path, monkeypatch):
     """The part of a run that writes by case, on a cohort of nasty names, with a translator that answers its source."""
     monkeypatch.chdir(tmp_path)
     tiny["output_dir"] = str(tmp_path / "runs" / "deep" / "run")
@@ -92,8 +90,9 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
             return np.asarray(prepared.source)
 
     before = snapshot(tmp_path)
+    monkeypatch.setattr("medtrans.judging.montage", lambda *_, **__: np.zeros((4, 4, 3), np.uint8))  # a second for each
     numbers = {"t2": {"low": 0.0, "high": 900.0}}
-    answers = Copies(experiment, None, study.preprocessing, numbers)  # type: ignore[arg-type]  # no network is asked
+    answers = Copies(experiment, None, study.preprocessing, numbers)
     assess(study, Judge.of(study), answers, folder, ())
     written = snapshot(tmp_path) - before
     assert written

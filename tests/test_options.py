@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +12,6 @@ from medtrans.components import Component
 from medtrans.errors import SetupError
 from medtrans.options import build, check_options, options_of, summary_of
 from medtrans.ramp import Ramp
-
-
-@dataclass
-class Built:
-    received: dict[str, Any]
 
 
 class Base:
@@ -60,25 +54,13 @@ class Network(Base):
 NETWORK = Component("network", Network)
 
 
-def required(*, name: str) -> Built:
-    return Built({"name": name})
-
-
-def test_options_follow_the_signature_and_its_bases_without_facts() -> None:
-    names = [option.name for option in options_of(NETWORK, "generator")]
-    assert names == ["width", "growth", "mode", "copy", "weight", "file", "depth"]
-
-
-def test_options_are_documented_by_the_docstrings() -> None:
+def test_options_follow_the_signature_and_its_bases_without_facts_and_are_documented_by_docstrings() -> None:
     docs = {option.name: option.doc for option in options_of(NETWORK, "generator")}
-    assert docs["width"] == "channels, at level 0."
-    assert docs["depth"] == "how deep."
+    assert list(docs) == ["width", "growth", "mode", "copy", "weight", "file", "depth"]
+    assert (docs["width"], docs["depth"]) == ("channels, at level 0.", "how deep.")
     assert summary_of(NETWORK) == "A network for tests. It does nothing."
-
-
-def test_fixed_arguments_are_no_options() -> None:
-    names = [option.name for option in options_of(Component("n", Network, fixed={"width": 4}), "generator")]
-    assert "width" not in names
+    fixed = options_of(Component("n", Network, fixed={"width": 4}), "generator")
+    assert [option.name for option in fixed] == list(docs)[1:]
 
 
 def test_checked_options_have_the_signatures_types() -> None:
@@ -91,30 +73,26 @@ def test_checked_options_have_the_signatures_types() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": True}, "expected a whole number, found True"),
-        ({"width": "4"}, "expected a whole number, found '4'"),
-        ({"width": 0}, "expected a number >= 1, found 0"),
-        ({"mode": "c"}, "expected one of 'a' or 'b', found 'c'"),
-        ({"copy": 1}, "expected true or false, found 1"),
-        ({"growth": 3}, "expected a list, found 3"),
-        ({"widht": 3}, "did you mean 'width'?"),
+        ({"width": True}, "whole number, found True"),
+        ({"width": "4"}, "whole number, found '4'"),
+        ({"width": 0}, ">= 1, found 0"),
+        ({"mode": "c"}, "'a' or 'b', found 'c'"),
+        ({"copy": 1}, "true or false, found 1"),
+        ({"growth": 3}, "list, found 3"),
+        ({"widht": 3}, "'width'"),
     ],
 )
 def test_a_wrong_option_is_a_fault_that_says_what_was_expected(options: dict[str, Any], message: str) -> None:
     _, faults = check_options(NETWORK, "generator", options)
-    assert len(faults) == 1
+    assert [fault.path for fault in faults] == [tuple(options)]
     assert message in faults[0].message
-    assert faults[0].path == tuple(options)
 
 
-def test_all_faults_are_found_at_once() -> None:
-    _, faults = check_options(NETWORK, "generator", {"width": 0, "mode": "c", "nonsense": 1})
-    assert {fault.path for fault in faults} == {("width",), ("mode",), ("nonsense",)}
+def test_all_faults_are_found_at_once_also_that_a_required_option_is_missing() -> None:
+    def needs(*, name: str, depth: int = 3) -> None: ...
 
-
-def test_a_required_option_must_be_set() -> None:
-    _, faults = check_options(Component("r", required), "callback", {})
-    assert [(fault.path, fault.message) for fault in faults] == [(("name",), "is required and missing")]
+    _, faults = check_options(Component("r", needs), "callback", {"depth": "c", "nonsense": 1})
+    assert {fault.path for fault in faults} == {("name",), ("depth",), ("nonsense",)}
 
 
 def test_build_passes_the_facts_that_the_signature_names() -> None:
@@ -126,12 +104,12 @@ def test_a_factory_that_refuses_its_options_is_named() -> None:
     def refuses(*, side: int = 3) -> None:
         raise ValueError(f"side {side} is odd")
 
-    with pytest.raises(SetupError, match="generator odd could not be built: side 3 is odd"):
+    with pytest.raises(SetupError, match=r"generator odd .*side 3 is odd"):
         build(Component("odd", refuses), "generator", {}, {})
 
 
 def test_an_annotation_that_only_a_type_checker_knows_is_explained() -> None:
-    def hidden(*, side: NotThere = 3) -> None:  # type: ignore[name-defined]  # noqa: F821 -- what the test is about
+    def hidden(*, side: NotThere = 3) -> None:  # noqa: F821 -- what the test is about
         """Nothing."""
 
     with pytest.raises(SetupError, match=r"hidden.*'side'.*TYPE_CHECKING"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -23,7 +23,6 @@ numbers = st.one_of(
 
 
 @given(voxels=numbers, percents=st.lists(st.floats(0, 100), min_size=1, max_size=3), part=st.integers(1, 60))
-@settings(max_examples=80, deadline=None)
 def test_percentiles_of_parts_are_those_of_the_whole(voxels, percents, part) -> None:
     found = percentiles(lambda: (voxels[first : first + part] for first in range(0, len(voxels), part)), percents)
     expected = np.percentile(voxels.astype(np.float64), percents)

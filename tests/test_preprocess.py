@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.affines import apply_affine
 from nibabel.nifti1 import Nifti1Image
@@ -22,7 +19,7 @@ from medtrans.builtin.transforms.minmax import MinMax
 from medtrans.builtin.transforms.percentile import Percentile
 from medtrans.builtin.transforms.window import Window
 from medtrans.errors import ConfigError, DataError
-from medtrans.preprocess import Prepared, Preprocessing
+from medtrans.preprocess import Preprocessing
 from medtrans.volume import Grid, Volume
 
 ORIGIN_MM = (-31.7, 12.3, 47.9)
@@ -30,7 +27,7 @@ OBLIQUE = Rotation.from_euler("xyz", (17, -12, 23), degrees=True).as_matrix()
 ORIENTATIONS = [
     np.eye(3)[list(order)] * signs for order in permutations(range(3)) for signs in product((1, -1), repeat=3)
 ]
-EVEN, ODD, CUBE = (26, 20, 14), (25, 19, 15), (18, 18, 18)
+EVEN, ODD = (26, 20, 14), (25, 19, 15)
 RESAMPLED_MM = 0.1  # what linear interpolation of voxels of 2.1 mm leaves of a smooth blob's centroid
 
 
@@ -69,89 +66,31 @@ def one_source(**settings: object) -> Preprocessing:
     return Preprocessing(["t1"], [], {"t1": Window(range=(0, 100))}, **settings)
 
 
-def check_world_space(preprocessing: Preprocessing, volume: Volume, tolerance_mm: float, *, equal: bool) -> None:
-    """The marker lies where it lay, in the prepared arrays and again on the native grid."""
-    prepared = preprocessing.prepare({"t1": volume})
-    truth = centroid_mm(volume.data, volume.affine)
-    seen = centroid_mm(prepared.source[0], prepared.grid.affine)
-    assert np.linalg.norm(seen - truth) <= tolerance_mm
-    assert aff2axcodes(prepared.grid.affine) == ("R", "A", "S")
-    back = preprocessing.to_native(prepared.source, prepared)
-    assert back.shape == (1, *volume.shape)
-    assert np.linalg.norm(centroid_mm(back[0], volume.affine) - truth) <= tolerance_mm
-    if equal:
-        np.testing.assert_array_equal(back[0], volume.data / np.float32(100))
-
-
-@pytest.mark.parametrize("crop", ["foreground", "none"])
-@pytest.mark.parametrize("shape", [EVEN, ODD])
-@pytest.mark.parametrize("oblique", [False, True])
-def test_marker_stays_in_place_to_1e_4_mm_and_voxels_stay_equal(oblique: bool, shape: tuple, crop: str) -> None:
-    assert len(ORIENTATIONS) == 48
-    for directions in ORIENTATIONS:
-        volume = l_marker(shape, affine_of(directions, oblique=oblique))
-        check_world_space(one_source(crop=crop), volume, 1e-4, equal=True)
-
-
-@pytest.mark.parametrize("shape", [EVEN, ODD])
-@pytest.mark.parametrize("oblique", [False, True])
-def test_marker_stays_in_place_when_resampled(oblique: bool, shape: tuple) -> None:
+@pytest.mark.parametrize(("oblique", "shape"), [(False, EVEN), (True, ODD)])
+def test_a_resampled_marker_stays_in_place_in_all_48_orders_and_back_on_its_own_grid(oblique, shape):
+    preprocessing = one_source(spacing_mm=(1.1, 1.4, 1.2), crop="none")
     for directions in ORIENTATIONS:
         volume = smooth_marker(shape, affine_of(directions, oblique=oblique))
-        check_world_space(one_source(spacing_mm=(1.1, 1.4, 1.2), crop="none"), volume, RESAMPLED_MM, equal=False)
+        prepared = preprocessing.prepare({"t1": volume})
+        assert aff2axcodes(prepared.grid.affine) == ("R", "A", "S")
+        back = preprocessing.to_native(prepared.source, prepared)
+        assert back.shape == (1, *volume.shape)
+        truth = centroid_mm(volume.data, volume.affine)
+        for image, affine in ((prepared.source[0], prepared.grid.affine), (back[0], volume.affine)):
+            assert np.linalg.norm(centroid_mm(image, affine) - truth) <= RESAMPLED_MM
 
 
-def test_sheared_grids_keep_world_space_too() -> None:
-    affine = affine_of() @ np.array([[1, 0.1, 0, 0], [0, 1, -0.2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    check_world_space(one_source(), l_marker(EVEN, affine), 1e-4, equal=True)
+SHEARED = affine_of() @ np.array([[1, 0.1, 0, 0], [0, 1, -0.2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+CUBIC = affine_of(ORIENTATIONS[13], (0.7, 0.7, 0.7), oblique=True)
 
 
-def _moved(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Preprocessing, np.ndarray, Prepared], np.ndarray]:
-    def to_native(honest: Preprocessing, scaled: np.ndarray, prepared: Prepared) -> np.ndarray:
-        wrong = Grid(prepared.native.shape, change(prepared.native.affine.copy()))
-        return honest.to_native(scaled, replace(prepared, native=wrong))
-
-    return to_native
-
-
-def _no_origin(affine: np.ndarray) -> np.ndarray:
-    affine[:3, 3] = 0
-    return affine
-
-
-def _half_voxel(affine: np.ndarray) -> np.ndarray:
-    affine[:3, 3] += affine[:3, :3] @ (0.5, 0.5, 0.5)
-    return affine
-
-
-SEEDED_BUGS = {
-    "flip i": lambda honest, scaled, prepared: np.flip(honest.to_native(scaled, prepared), 1),
-    "flip j": lambda honest, scaled, prepared: np.flip(honest.to_native(scaled, prepared), 2),
-    "flip k": lambda honest, scaled, prepared: np.flip(honest.to_native(scaled, prepared), 3),
-    "swap i and j": lambda honest, scaled, prepared: np.swapaxes(honest.to_native(scaled, prepared), 1, 2),
-    "origin dropped": _moved(_no_origin),
-    "half a voxel off": _moved(_half_voxel),
-}
-
-
-@pytest.mark.filterwarnings("ignore:invalid value encountered")  # the centroid of a marker that was lost
-@pytest.mark.parametrize("spacing_mm", [None, (1.1, 1.4, 1.2)])
-@pytest.mark.parametrize("oblique", [False, True])
-@pytest.mark.parametrize("bug", SEEDED_BUGS)
-def test_the_world_space_check_catches_seeded_bugs(bug: str, oblique: bool, spacing_mm: tuple | None) -> None:
-    class Broken(Preprocessing):
-        def to_native(self, scaled: np.ndarray, prepared: Prepared) -> np.ndarray:
-            return SEEDED_BUGS[bug](super(), scaled, prepared)
-
-    class Honest(Broken):
-        to_native = Preprocessing.to_native
-
-    make, tolerance_mm = (l_marker, 1e-4) if spacing_mm is None else (smooth_marker, RESAMPLED_MM)
-    volume = make(CUBE, affine_of(ORIENTATIONS[29], oblique=oblique))
-    parts = (["t1"], [], {"t1": Window(range=(0, 100))})
-    check_world_space(Honest(*parts, spacing_mm=spacing_mm), volume, tolerance_mm, equal=False)
-    with pytest.raises(AssertionError):
-        check_world_space(Broken(*parts, spacing_mm=spacing_mm), volume, tolerance_mm, equal=False)
+@pytest.mark.parametrize(("affine", "spacing_mm"), [(SHEARED, None), (CUBIC, (0.7, 0.7, 0.7))])
+def test_sheared_grids_and_a_spacing_that_the_source_has_already_keep_every_voxel(affine, spacing_mm):
+    preprocessing, volume = one_source(spacing_mm=spacing_mm), l_marker(EVEN, affine)
+    prepared = preprocessing.prepare({"t1": volume})
+    moved = centroid_mm(prepared.source[0], prepared.grid.affine) - centroid_mm(volume.data, affine)
+    assert np.linalg.norm(moved) <= 1e-4
+    np.testing.assert_array_equal(preprocessing.to_native(prepared.source, prepared)[0], volume.data / np.float32(100))
 
 
 @given(
@@ -161,7 +100,6 @@ def test_the_world_space_check_catches_seeded_bugs(bug: str, oblique: bool, spac
     directions=st.sampled_from(ORIENTATIONS),
     oblique=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
 def test_resampling_covers_the_whole_volume(shape, own, wanted, directions, oblique) -> None:
     data = np.full((shape[0] + 1, *shape[1:]), 60, dtype=np.int16)
     data[0] = 40
@@ -171,11 +109,6 @@ def test_resampling_covers_the_whole_volume(shape, own, wanted, directions, obli
     np.testing.assert_allclose(prepared.grid.spacing_mm, wanted, rtol=1e-6)
     for seen in (prepared.source, preprocessing.to_native(prepared.source, prepared)):
         np.testing.assert_allclose(seen, 0.5, atol=0.1 + 1e-6)
-
-
-def test_a_spacing_that_the_source_has_already_changes_no_voxel() -> None:
-    volume = l_marker(ODD, affine_of(ORIENTATIONS[13], (0.7, 0.7, 0.7), oblique=True))
-    check_world_space(one_source(spacing_mm=(0.7, 0.7, 0.7)), volume, 1e-4, equal=True)
 
 
 def _world_ramp(grid: Grid) -> np.ndarray:
@@ -257,27 +190,21 @@ def test_what_networks_see_has_the_promised_shapes_and_types() -> None:
     scalings = {"t1": Percentile(), "t2": MinMax(), "ct": Window(range=(0, 500))}
     preprocessing = Preprocessing(["t1", "t2"], ["ct"], scalings)
     prepared = preprocessing.prepare(images)
-    sides = prepared.grid.shape
-    assert prepared.source.shape == (2, *sides)
-    assert prepared.target.shape == (1, *sides)
-    assert prepared.mask.shape == (1, *sides)
-    assert prepared.source.dtype == prepared.target.dtype == np.float32
-    assert prepared.mask.dtype == np.uint8
+    shapes = {
+        "source": (2, *prepared.grid.shape),
+        "target": (1, *prepared.grid.shape),
+        "mask": (1, *prepared.grid.shape),
+    }
+    assert {name: getattr(prepared, name).shape for name in shapes} == shapes
+    assert [getattr(prepared, name).dtype for name in shapes] == [np.float32, np.float32, np.uint8]
     assert set(np.unique(prepared.mask)) == {0, 1}
     for array in (prepared.source, prepared.target):
         assert array.min() >= 0
         assert array.max() <= 1
-    assert prepared.native.shape == EVEN
-    assert prepared.space_code == 2
+    assert (prepared.native.shape, prepared.space_code) == (EVEN, 2)
     assert set(prepared.numbers) == set(prepared.clipped) == {"t1", "t2", "ct"}
-
-
-def test_targets_and_mask_may_be_missing() -> None:
-    scalings = {"t1": MinMax(), "t2": MinMax()}
-    prepared = Preprocessing(["t1"], ["t2"], scalings).prepare({"t1": l_marker(EVEN, affine_of())})
-    assert prepared.target is None
-    assert prepared.mask is None
-    assert set(prepared.numbers) == {"t1"}
+    without = preprocessing.prepare({name: images[name] for name in ("t1", "t2")})
+    assert (without.target, without.mask, set(without.numbers)) == (None, None, {"t1", "t2"})
 
 
 @pytest.mark.parametrize("spacing_mm", [None, (0.3, 0.4, 0.35)])
@@ -309,21 +236,18 @@ def test_scalings_are_fitted_inside_the_mask_to_the_cropped_image() -> None:
     assert Preprocessing(["t1"], [], {"t1": MinMax()}).prepare({"t1": scene}).numbers["t1"]["low"] == -5
 
 
-def test_the_foreground_box_keeps_all_foreground_and_two_voxels_around() -> None:
-    data = np.random.default_rng(2).uniform(0, 5, (30, 30, 30)).astype(np.float32)
+def test_the_foreground_box_keeps_all_foreground_and_two_voxels_around():
+    def box(data: np.ndarray) -> Grid:
+        return one_source(crop="foreground").prepare({"t1": Volume(data.astype(np.float32), np.eye(4))}).grid
+
+    data = np.random.default_rng(2).uniform(0, 5, (30, 30, 30))
     data[8:20, 10:12, 1:29] += 100
-    prepared = one_source(crop="foreground").prepare({"t1": Volume(data, np.eye(4))})
-    assert prepared.grid.shape == (16, 6, 30)
-    np.testing.assert_array_equal(prepared.grid.affine[:3, 3], (6, 8, 0))
-
-
-def test_a_box_is_found_around_few_bright_voxels_and_nothing_is_cut_where_there_are_none() -> None:
-    data = np.zeros((30, 30, 30), dtype=np.float32)
-    data[15, 15, 15] = 1
-    assert one_source().prepare({"t1": Volume(data, np.eye(4))}).grid.shape == (5, 5, 5)
-    dark = np.ones((30, 30, 30), dtype=np.float32)
-    dark[15, 15, 15] = 0
-    assert one_source().prepare({"t1": Volume(dark, np.eye(4))}).grid.shape == (30, 30, 30)
+    assert box(data).shape == (16, 6, 30)
+    np.testing.assert_array_equal(box(data).affine[:3, 3], (6, 8, 0))
+    single = np.zeros((30, 30, 30))
+    single[15, 15, 15] = 1
+    assert box(single).shape == (5, 5, 5)
+    assert box(1 - single).shape == (30, 30, 30)  # all is foreground, but for a voxel
 
 
 def test_the_mask_box() -> None:
@@ -334,7 +258,7 @@ def test_the_mask_box() -> None:
     prepared = preprocessing.prepare({"t1": volume, "mask": Volume(mask, volume.affine)})
     assert prepared.grid.shape == (8, 12, 5)
     assert prepared.mask.sum() == mask.sum()
-    with pytest.raises(DataError, match=r"mask: no such image.*preprocess\.crop: foreground"):
+    with pytest.raises(DataError, match="mask: no such image"):
         preprocessing.prepare({"t1": volume})
     with pytest.raises(DataError, match="holds no voxel"):
         preprocessing.prepare({"t1": volume, "mask": Volume(np.zeros_like(mask), volume.affine)})
@@ -355,14 +279,7 @@ def test_outside_the_box_the_native_grid_holds_0(spacing_mm: tuple | None) -> No
     np.testing.assert_array_equal(back[0] == 1, within)
 
 
-def test_an_array_of_another_size_is_not_brought_back() -> None:
-    preprocessing = one_source()
-    prepared = preprocessing.prepare({"t1": l_marker(EVEN, affine_of())})
-    with pytest.raises(ValueError, match="expected"):
-        preprocessing.to_native(np.zeros((1, 3, 3, 3), dtype=np.float32), prepared)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, ">i2", np.bool_, np.float16, np.int64])
+@pytest.mark.parametrize("dtype", [np.uint8, ">i2", np.bool_, np.float16, np.int64])
 def test_labels_come_to_the_native_grid_as_they_are(dtype: object) -> None:
     preprocessing = one_source()
     prepared = preprocessing.prepare({"t1": l_marker(EVEN, affine_of())})
@@ -376,46 +293,10 @@ def test_labels_come_to_the_native_grid_as_they_are(dtype: object) -> None:
     assert set(np.unique(native)) == set(np.unique(labels))
 
 
-def test_the_share_of_clipped_voxels_is_recorded() -> None:
-    data = np.full((10, 10, 10), 50.0, dtype=np.float32)
-    data[0, :5] = 101  # 5 %
-    data[1, :2] = -1  # 2 %
-    data[2, :5] = 100
-    data[3, :5] = 33.3
-    prepared = one_source(crop="none").prepare({"t1": Volume(data, np.eye(4))})
-    assert prepared.clipped["t1"] == pytest.approx(0.07)
-
-
-def test_a_constant_image_cannot_be_fitted_and_the_message_names_the_modality() -> None:
-    constant = Volume(np.full(EVEN, 7, dtype=np.int16), affine_of())
-    images = {"t1": l_marker(EVEN, affine_of()), "t2": constant}
-    for scaling in (MinMax(), Percentile()):
-        with pytest.raises(DataError, match=r"t2: every voxel is 7: nothing to normalise"):
-            Preprocessing(["t1"], ["t2"], {"t1": MinMax(), "t2": scaling}).prepare(images)
-
-
 def test_missing_sources_and_settings_are_all_named() -> None:
     with pytest.raises(DataError, match=r"(?s)t1: no such image.*flair: no such image"):
         Preprocessing(["t1", "t2", "flair"], [], dict.fromkeys(("t1", "t2", "flair"), MinMax())).prepare(
             {"t2": l_marker(EVEN, affine_of())}
         )
-    with pytest.raises(ConfigError, match=r"(?s)intensity\.t1: no scaling.*intensity\.ct: no scaling.*crop: .*'box'"):
+    with pytest.raises(ConfigError, match=r"(?s)intensity\.t1.*intensity\.ct.*crop: .*'box'"):
         Preprocessing(["t1"], ["ct"], {}, crop="box")
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
-@pytest.mark.parametrize("oblique", [False, True])
-def test_a_ramp_of_hu_comes_back_within_half_an_hu(dtype: type, oblique: bool) -> None:
-    ramp = np.arange(-1024, 3072).reshape(16, 16, 16)
-    data = (ramp if dtype is not np.uint16 else np.clip(ramp, 0, None)).astype(dtype)
-    window = Window(range=(-1024, 3071))
-    preprocessing = Preprocessing(["ct"], ["ct"], {"ct": window}, crop="none")
-    prepared = preprocessing.prepare({"ct": Volume(data, affine_of(ORIENTATIONS[17], oblique=oblique))})
-    back = window.invert(preprocessing.to_native(prepared.target, prepared)[0], prepared.numbers["ct"])
-    assert np.abs(back - data.astype(np.float64)).max() <= 0.5
-    assert prepared.clipped["ct"] == 0
-
-
-def test_preprocessing_needs_no_torch() -> None:
-    code = "import sys, medtrans.preprocess; raise SystemExit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,19 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts, SetupError
-from medtrans.builtin.losses.adversarial import Relativistic
-from medtrans.builtin.losses.perceptual_25d import Perceptual25D
-from medtrans.builtin.losses.voxel import L1
-from medtrans.components import WeightedLoss
+from medtrans import SetupError
+from medtrans.assembly import make_method
+from medtrans.config import load_config
 from medtrans.devices import connected
 from medtrans.launchers import Place, environment_of_rank, place
-from medtrans.optimizers import Adam
 from medtrans.ranks import Ranks
 from medtrans.settings import TrainSettings
 from medtrans.types import Batch
 
-from .processes import start
+from .processes import config_of, start
 
 STEPS = 20
 
@@ -30,11 +27,11 @@ STEPS = 20
 def test_a_process_alone_shares_with_nobody() -> None:
     ranks = Ranks()
     assert ranks.leads
-    assert ranks.mine("abc") == ["a", "b", "c"]
-    assert ranks.gather(["a", "b"]) == ["a", "b"]
+    assert ranks.mine("abc") == ranks.gather(["a", "b", "c"]) == ["a", "b", "c"]
     assert ranks.first(lambda: 3) == 3
     assert ranks.any(flag=True)
     ranks.wait()
+    assert place() == Place()
 
 
 def exchange(out: str) -> None:
@@ -54,28 +51,28 @@ def exchange(out: str) -> None:
             ranks.wait()
         assert fabric.world_size == ranks.count == 2
         Path(out, f"rank{ranks.rank}").touch()
+        idle = fabric.setup(Idle())
+        for _ in range(2):
+            fabric.backward(idle(torch.ones(1, 1, 2, 2, 2)).sum())
 
 
-def test_two_ranks_share_out_gather_agree_and_wait(tmp_path: Path) -> None:
+def test_two_ranks_share_out_gather_agree_and_wait_and_a_weight_that_no_loss_reaches_is_told(tmp_path: Path) -> None:
     processes = start(tmp_path, exchange, str(tmp_path), ranks=2)
-    assert processes.ended() == [0, 0], processes.said
+    assert processes.ended() == [4, 4], processes.said
     assert {"rank0", "rank1"} <= {path.name for path in tmp_path.iterdir()}
+    assert "weights that no loss reaches" in processes.said
 
 
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({}, Place()),
         ({"LOCAL_RANK": "1", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, Place(5, 8, 4, 2)),
         (environment_of_rank(1, 2, 29500), Place(1, 2, 2, 1)),
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_NTASKS_PER_NODE": "2"}, Place(3, 4, 2, 2)),
-        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, Place()),
         ({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}, Place()),
     ],
 )
-def test_the_launchers_variables_say_where_a_process_stands(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: Place
-) -> None:
+def test_the_launchers_variables_say_where_a_process_stands(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert place() == expected
@@ -90,20 +87,25 @@ def test_the_launchers_variables_say_where_a_process_stands(
         {"LOCAL_RANK": "0", "RANK": "first", "WORLD_SIZE": "2"},
     ],
 )
-def test_variables_that_do_not_fit_together_are_refused(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
-) -> None:
+def test_variables_that_do_not_fit_together_are_refused(monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SetupError, match="do not say which rank this is"):
+    with pytest.raises(SetupError, match="which rank"):
         place()
 
 
-def test_another_number_of_devices_than_the_launcher_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("gpus", "settings", "found"),
+    [(0, TrainSettings(devices=3), r"train\.devices: 3 .* 2"), (1, TrainSettings(), "2 ranks .* 1")],
+    ids=["another number of devices", "fewer GPUs"],
+)
+def test_what_does_not_fit_the_ranks_that_a_launcher_started_is_refused(monkeypatch, gpus, settings, found):
     for name, value in environment_of_rank(0, 2, 29500).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SetupError, match=r"train\.devices: 3 .* the launcher started 2"), \
-            connected(TrainSettings(devices=3)):  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(SetupError, match=found), connected(settings):
         pass
 
 
@@ -116,47 +118,33 @@ def whole_batch_of(step: int) -> Batch:
     return Batch(source, 1 - source, mask, (0, 1, 2, 3))
 
 
+LOSSES = {
+    "l1": {"options": {"masked": True}},
+    "perceptual_25d": {"weight": 0.1, "options": {"weights": "random", "taps": ["relu1_2"], "slices_per_view": 2}},
+    "relativistic": {"weight": 0.1},
+}
+
+
 def learn(out: str) -> None:
     """Twenty steps of everything that looks at a whole batch, on this rank's part of it."""
     torch.set_default_dtype(torch.float64)
-    with connected(TrainSettings(precision="64-true", rank_timeout_s=60.0)) as (fabric, ranks):
+    config = config_of(Path(out), precision="64-true", schedule={"name": "constant"})
+    experiment = load_config([config, {"losses": LOSSES}])
+    with connected(experiment.config.train) as (fabric, ranks):
         torch.manual_seed(0)
-        losses = {
-            "l1": WeightedLoss(L1(2, masked=True), 1.0),
-            "perceptual": WeightedLoss(Perceptual25D(weights="random", taps=("relu1_2",), slices_per_view=2), 0.1),
-            "relativistic": WeightedLoss(Relativistic(), 0.1),
-        }
-        method = PairedMethod(
-            Parts(
-                make_generator=lambda cin, cout: MDAUNet(
-                    cin, cout, width=2, growth=(2, 2), n_rdb=1, rdb_layers=1, decoder_convs=1
-                ),
-                make_discriminator=lambda cin, cout: MultiResUNet(cin, cout, width=2, convs=1, levels=2),
-                losses=losses,
-                make_optimizer=lambda params, _role: Adam(lr=1e-3).make(params),
-                learning_rate_factor=lambda _step, _role: 1.0,
-                source_channels=1,
-                target_channels=1,
-                epoch_steps=10,
-                accumulate=1,
-            ),
-            pool_size=3,
-            ema=0.9,
-        )
+        method = make_method(experiment, training_cases=4, ranks=ranks.count)
         assert not any(isinstance(part, nn.BatchNorm3d) for one in method.networks().values() for part in one.modules())
         method.setup(fabric)
         size = 4 // ranks.count
         for step in range(STEPS):
             whole, part = whole_batch_of(step), slice(ranks.rank * size, (ranks.rank + 1) * size)
-            assert whole.mask is not None
-            method.training_step(
-                Batch(whole.source[part], whole.target[part], whole.mask[part], whole.cases[part]), step
-            )
+            mine = Batch(whole.source[part], whole.target[part], whole.mask[part], whole.cases[part])
+            method.training_step(mine, step)
         weights = {
             f"{name}.{key}": one for name, net in method.networks().items() for key, one in net.state_dict().items()
         }
-        weights |= {f"pool.{place}.{level}": one for place, kept in enumerate(method.pool.kept)
-                    for level, one in enumerate(kept)}  # fmt: skip
+        pool = enumerate(method.pool.kept)
+        weights |= {f"pool.{place}.{level}": one for place, kept in pool for level, one in enumerate(kept)}
         save_file({key: one.contiguous().clone() for key, one in weights.items()}, f"{out}.rank{ranks.rank}")
 
 
@@ -182,17 +170,3 @@ class Idle(nn.Module):
 
     def forward(self, source: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.used(source))
-
-
-def learn_idly() -> None:
-    """Two steps of a network that several ranks cannot train."""
-    with connected(TrainSettings(rank_timeout_s=60.0)) as (fabric, _):
-        network = fabric.setup(Idle())
-        for _ in range(2):
-            fabric.backward(network(torch.ones(1, 1, 2, 2, 2)).sum())
-
-
-def test_a_weight_that_no_loss_reaches_is_told_as_such(tmp_path: Path) -> None:
-    processes = start(tmp_path, learn_idly, ranks=2)
-    assert processes.ended() == [4, 4], processes.said
-    assert "a network has weights that no loss reaches" in processes.said

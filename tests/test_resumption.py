@@ -31,38 +31,28 @@ def changed(config: dict[str, Any], *overrides: str) -> Experiment:
     return load_config([config], overrides)
 
 
-@pytest.mark.parametrize(
-    "override",
-    ["train.steps=9", "train.workers=3", "train.validate_every=7", "train.checkpoint_every=7", "train.keep=5",
-     "callbacks.progress.name=progress", "train.rank_timeout_s=5.0", "names=true"],
-)  # fmt: skip
-def test_steps_workers_intervals_and_callbacks_may_change(tiny: dict[str, Any], override: str) -> None:
-    folder, other = begun(tiny), changed(tiny, override)
+def test_steps_workers_intervals_and_callbacks_may_change(tiny: dict[str, Any]) -> None:
+    train = [f"train.{one}" for one in ("steps=9", "workers=3", "validate_every=7", "checkpoint_every=7", "keep=5",
+                                        "rank_timeout_s=5.0")]  # fmt: skip
+    folder, other = begun(tiny), changed(tiny, *train, "callbacks.progress.name=progress", "names=true")
     refuse_other_config(folder, other, 1)
     assert config_hash(other) == config_hash(changed(tiny))
 
 
-@pytest.mark.parametrize(
-    ("override", "named"),
-    [
-        ("train.optimizer={name: sgd}", r"train\.optimizer\.name"),
-        ("patch.per_volume=9", r"patch\.per_volume: 3 -> 9"),
-        ("seed=1", "seed: 0 -> 1"),
-        ("train.accumulate=2", r"train\.accumulate: 1 -> 2"),
-        ("train.precision=64-true", r"train\.precision"),
-    ],
-)
-def test_anything_else_is_refused_and_named(tiny: dict[str, Any], override: str, named: str) -> None:
+def test_anything_else_is_refused_and_named(tiny: dict[str, Any]) -> None:
     folder = begun(tiny)
-    with pytest.raises(ConfigError, match=named):
-        refuse_other_config(folder, changed(tiny, override), 1)
+    others = {"patch.per_volume=9": "patch.per_volume: 3 -> 9", "train.precision=64-true": "train.precision"}
+    for several in ({"train.optimizer={name: sgd}": "train.optimizer.name", "seed=1": "seed: 0 -> 1"}, others):
+        with pytest.raises(ConfigError) as caught:
+            refuse_other_config(folder, changed(tiny, *several), 1)
+        assert all(named in str(caught.value) for named in several.values())
 
 
 def test_devices_may_change_where_the_global_batch_stays(tiny: dict[str, Any]) -> None:
     folder = begun(tiny, ranks=1)
     refuse_other_config(folder, changed(tiny, "train.devices=2", "train.batch=1"), 2)
     for overrides, ranks in ((("train.devices=2",), 2), (("train.batch=1",), 1), (("train.batch=4",), 1)):
-        with pytest.raises(ConfigError, match=r"global batch \(devices x train\.batch x train\.accumulate\): 2 ->"):
+        with pytest.raises(ConfigError, match=r"global batch .*: 2 ->"):
             refuse_other_config(folder, changed(tiny, *overrides), ranks)
 
 
@@ -71,26 +61,18 @@ def test_a_checkpoint_of_another_config_is_refused_though_the_runs_config_was_ed
     edited = yaml.safe_load(folder.config.read_text())
     edited["seed"] = 5
     folder.write_config(yaml.safe_dump(edited))
-    with pytest.raises(ConfigError, match="seed: differs from what step_00000004 was trained with"):
+    with pytest.raises(ConfigError, match=r"seed: .*step_00000004"):
         refuse_other_config(folder, changed(tiny, "seed=5"), 1)
-
-
-def test_a_checkpoint_says_nothing_of_the_configs_values(tiny: dict[str, Any]) -> None:
-    folder = begun(tiny)
     (manifest,) = folder.checkpoints.glob("*/manifest.json")
-    assert "phantom" not in manifest.read_text()
+    assert "phantom" not in manifest.read_text()  # it says nothing of the config's values
     assert str(folder.path) not in manifest.read_text()
 
 
 def test_marks_that_a_killed_process_had_no_time_for_are_made_up_for(tmp_path: Path) -> None:
     checkpoint.mark(tmp_path, "best", save(tmp_path, 1))
     save(tmp_path, 2)
-    found = checkpoint.newest(tmp_path)
-    assert found is not None
-    restore_marks(tmp_path, found, Standing(2, best_score=5.0, best_step=2), "psnr")
-    best = checkpoint.best(tmp_path)
-    assert best is not None
-    assert best.step == 2
+    restore_marks(tmp_path, checkpoint.newest(tmp_path), Standing(2, best_score=5.0, best_step=2), "psnr")
+    assert checkpoint.best(tmp_path).step == 2
     assert '"step_00000002"' in (tmp_path / "last.json").read_text()
 
 
@@ -98,8 +80,7 @@ def test_a_best_checkpoint_that_is_damaged_is_forgotten_so_that_validation_choos
     (save(tmp_path, 1) / "state.pt").write_bytes(b"gone")
     checkpoint.mark(tmp_path, "best", tmp_path / "step_00000001")
     save(tmp_path, 2)
-    found, standing = checkpoint.newest(tmp_path), Standing(2, best_score=5.0, best_step=1)
-    assert found is not None
-    restore_marks(tmp_path, found, standing, "psnr")
+    standing = Standing(2, best_score=5.0, best_step=1)
+    restore_marks(tmp_path, checkpoint.newest(tmp_path), standing, "psnr")
     assert (standing.best_score, standing.best_step) == (None, None)
     assert checkpoint.best(tmp_path) is None

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -22,50 +22,29 @@ def identity(windows: Tensor) -> Tensor:
 
 @given(
     sides=st.tuples(*[st.integers(1, 21)] * 3),
-    window=st.tuples(*[st.integers(3, 14)] * 3),
+    window=st.tuples(*[st.integers(1, 14)] * 3),
     multiple=st.tuples(*[st.sampled_from([1, 2, 4])] * 3),
     overlap=st.sampled_from([0.0, 0.25, 0.5, 0.625, 0.7]),
     blend=st.sampled_from(["gaussian", "constant"]),
     batch=st.integers(1, 5),
 )
-@settings(max_examples=60, deadline=None)
 def test_an_identity_predictor_reproduces_the_volume(sides, window, multiple, overlap, blend, batch) -> None:
-    source = torch.rand(1, 2, *sides, generator=torch.Generator().manual_seed(sum(sides)))
-    result = sliding_window(
-        identity, source, window=window, overlap=overlap, blend=blend, batch=batch, multiple=multiple
-    )
-    assert result.shape == source.shape
-    assert result.dtype == torch.float32
-    assert (result - source).abs().max() <= 1e-5
-
-
-@given(
-    sides=st.tuples(*[st.integers(1, 16)] * 3),
-    window=st.tuples(*[st.integers(1, 10)] * 3),
-    multiple=st.tuples(*[st.sampled_from([1, 2, 4])] * 3),
-    batch=st.integers(1, 4),
-)
-@settings(max_examples=25, deadline=None)
-def test_every_window_has_the_sides_the_network_asked_for(sides, window, multiple, batch) -> None:
     seen = []
 
     def translate(windows: Tensor) -> Tensor:
         seen.append(windows.shape)
         return windows
 
-    sliding_window(
-        translate,
-        torch.rand(1, 1, *sides),
-        window=window,
-        overlap=0.25,
-        blend="constant",
-        batch=batch,
-        multiple=multiple,
-    )
+    source = torch.rand(1, 2, *sides, generator=torch.Generator().manual_seed(sum(sides)))
+    asked = {"window": window, "overlap": overlap, "blend": blend, "batch": batch, "multiple": multiple}
+    result = sliding_window(translate, source, **asked)
+    assert (result.shape, result.dtype) == (source.shape, torch.float32)
+    assert (result - source).abs().max() <= 1e-5
+    # Every window has the sides the network asked for, and only the last batch is smaller.
     expected = tuple(-(-side // step) * step for side, step in zip(window, multiple, strict=True))
     assert {tuple(shape[2:]) for shape in seen} == {expected}
-    assert all(shape[0] <= batch for shape in seen)
     assert all(shape[0] == batch for shape in seen[:-1])
+    assert seen[-1][0] <= batch
 
 
 def _coordinates(sides: tuple[int, int, int]) -> Tensor:
@@ -107,12 +86,10 @@ def test_overlapping_windows_are_averaged_by_their_importance(blend: str) -> Non
     ("side", "window", "overlap", "expected"),
     [
         (20, 8, 0.5, [0, 4, 8, 12]),
-        (21, 8, 0.5, [0, 3, 6, 10, 13]),
-        (16, 8, 0.0, [0, 8]),
+        (21, 8, 0.5, [0, 3, 6, 10, 13]),  # spread evenly
         (8, 8, 0.5, [0]),
-        (20, 8, 0.625, [0, 3, 6, 9, 12]),
-        (20, 10, 0.8, [0, 2, 4, 6, 8, 10]),
-        (5, 3, 0.9, [0, 1, 2]),
+        (20, 10, 0.8, [0, 2, 4, 6, 8, 10]),  # 10 * 0.2 is no whole number to a computer
+        (5, 3, 0.9, [0, 1, 2]),  # at least a voxel on
     ],
 )
 def test_windows_are_as_few_as_the_overlap_allows_and_reach_both_ends(side, window, overlap, expected) -> None:
@@ -147,8 +124,7 @@ def test_a_volume_smaller_than_the_window_stands_amid_background() -> None:
 def test_a_network_may_give_other_channels_than_it_got() -> None:
     source = torch.rand(1, 2, 11, 9, 8)
     result = sliding_window(lambda windows: torch.cat([windows, windows.sum(1, keepdim=True)], 1), source, **SETTINGS)
-    assert result.shape == (1, 3, 11, 9, 8)
-    torch.testing.assert_close(result[:, 2], source.sum(1))
+    torch.testing.assert_close(result, torch.cat([source, source.sum(1, keepdim=True)], 1))
 
 
 def test_results_in_bfloat16_are_blended_in_float32() -> None:
@@ -169,14 +145,12 @@ def test_translating_keeps_no_graph_and_leaves_the_source_alone() -> None:
 
 def test_progress_counts_windows() -> None:
     told: list[tuple[int, int]] = []
-    sliding_window(
-        identity, torch.rand(1, 1, 20, 8, 8), **SETTINGS, advance=lambda done, total: told.append((done, total))
-    )
+    sliding_window(identity, torch.rand(1, 1, 20, 8, 8), **SETTINGS, advance=lambda *done: told.append(done))
     assert told == [(3, 4), (4, 4)]
 
 
 def test_a_network_that_changes_the_size_is_named() -> None:
-    with pytest.raises(SetupError, match=r"gave \(3, 1, 4, 4, 4\).*expected \(3, channels, 8, 8, 8\)"):
+    with pytest.raises(SetupError, match=r"\(3, 1, 4, 4, 4\).*8, 8, 8\)"):
         sliding_window(lambda windows: windows[..., ::2, ::2, ::2], torch.rand(1, 1, 20, 8, 8), **SETTINGS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -35,16 +36,8 @@ GEOMETRIC: dict[str, dict[str, Any]] = {
     },
     "random_flip": {"axes": [0, 1, 2]},
 }
-INTENSITY: dict[str, dict[str, Any]] = {
-    "random_noise": {},
-    "random_gamma": {},
-    "random_bias_field": {},
-    "random_blur": {},
-    "random_motion": {},
-    "random_ghosting": {},
-    "random_spike": {},
-    "random_anisotropy": {},
-}
+INTENSITY = [f"random_{kind}" for kind in ("noise", "gamma", "bias_field", "blur", "motion", "ghosting", "spike",
+                                            "anisotropy")]  # fmt: skip
 
 
 def made(name: str, **options: Any) -> Augmentation:
@@ -92,8 +85,6 @@ def test_what_a_transform_changed_and_what_lives_in_memory_become_functions(tmp_
     case = Case.from_subject(flipped, case="visit 2", owner="s7", split="test")
     assert (case.case, case.subject, case.split) == ("visit 2", "s7", "test")
     image, mask = case.images["t1"], case.images["mask"]
-    assert callable(image)
-    assert callable(mask)
     np.testing.assert_array_equal(image().data, voxels()[::-1])
     np.testing.assert_allclose(image().affine, AFFINE, atol=1e-6)  # a NIfTI header holds float32
     np.testing.assert_array_equal(mask().data, (voxels() > 400)[::-1])
@@ -111,26 +102,21 @@ def test_other_formats_and_readers_are_read_by_torchio_when_asked(tmp_path: Path
     image = torchio.ScalarImage(tmp_path / "t1.nii.gz", reader=reader)
     case = Case.from_subject(torchio.Subject(t1=image, case="a", subject="b", split="train"))
     assert (case.case, case.subject, case.split) == ("a", "b", "train")
-    function = case.images["t1"]
-    assert callable(function)
     assert not read
-    np.testing.assert_array_equal(function().data, voxels())
+    np.testing.assert_array_equal(case.images["t1"]().data, voxels())
 
 
-def test_a_case_needs_a_name_and_a_split_that_exists() -> None:
+def test_a_case_needs_a_name_a_split_that_exists_and_images_of_one_channel() -> None:
     image = torchio.ScalarImage(tensor=torch.zeros(1, 4, 4, 4))
-    with pytest.raises(DataError, match="a case needs a name"):
+    with pytest.raises(DataError, match="needs a name"):
         Case.from_subject(torchio.Subject(t1=image))
-    with pytest.raises(DataError, match='found "holdout", expected train, validation or test'):
+    with pytest.raises(DataError, match="holdout"):
         Case.from_subject(torchio.Subject(t1=image, case="a", split="holdout"))
-
-
-def test_an_image_of_several_channels_is_no_volume() -> None:
-    with pytest.raises(DataError, match="2 channels, expected one"):
+    with pytest.raises(DataError, match="2 channels"):
         Volume.from_torchio(torchio.ScalarImage(tensor=torch.zeros(2, 4, 4, 4)))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, ">i2", np.uint16, np.int32, np.float32, np.float64, np.bool_])
+@pytest.mark.parametrize("dtype", [">i2", np.uint16, np.float64, np.bool_])
 def test_a_volume_goes_to_torchio_and_back(dtype: Any) -> None:
     data = (voxels() > 400 if dtype is np.bool_ else voxels() % 200).astype(dtype)
     image = Volume(data, AFFINE).as_torchio()
@@ -160,7 +146,7 @@ def test_two_subjects_in_memory_are_not_taken_for_one_another_by_the_cache(tmp_p
     assert len(list(tmp_path.iterdir())) == 3
 
 
-# augmentations
+# augmentations; that each keeps the contract of a transform is tried in test_contracts.py
 
 
 def test_the_transforms_come_as_a_plugin_that_imports_no_torchio() -> None:
@@ -172,17 +158,15 @@ def test_the_transforms_come_as_a_plugin_that_imports_no_torchio() -> None:
     assert json.loads(out) == [sorted([*GEOMETRIC, *INTENSITY]), False]
 
 
-@pytest.mark.parametrize("name", [*GEOMETRIC, *INTENSITY])
-def test_options_are_those_of_the_transform_itself_and_its_probability(name: str) -> None:
-    component = Registry().find("transform", f"torchio:{name}").component
-    options = {option.name: option for option in options_of(component, "transform")}
-    camel = "".join(part.capitalize() for part in name.split("_"))
-    import inspect
-
-    own = inspect.signature(getattr(torchio, camel)).parameters
-    assert set(options) == {*own, "p"} - {"kwargs"}
-    assert all(options[key].default == own[key].default for key in own if key != "kwargs")
-    assert all(option.doc for option in options.values())
+def test_options_are_those_of_the_transforms_themselves_and_their_probability() -> None:
+    registry = Registry()
+    for name in (*GEOMETRIC, *INTENSITY):
+        component = registry.find("transform", f"torchio:{name}").component
+        options = {option.name: option for option in options_of(component, "transform")}
+        own = inspect.signature(getattr(torchio, name.title().replace("_", ""))).parameters
+        assert set(options) == {*own, "p"} - {"kwargs"}
+        assert all(options[key].default == own[key].default for key in own if key != "kwargs")
+        assert all(option.doc for option in options.values())
 
 
 def test_a_config_names_them_and_their_options_are_checked(tiny: dict[str, Any]) -> None:
@@ -193,36 +177,18 @@ def test_a_config_names_them_and_their_options_are_checked(tiny: dict[str, Any])
     tiny["augment"] = {"torchio:random_affine": {"options": {"degres": 5, "p": 2.0, "isotropic": 1}}}
     with pytest.raises(ConfigError) as error:
         load_config([tiny])
-    text = str(error.value)
-    assert "degres" in text
-    assert "did you mean 'degrees'" in text
-    assert "options.p" in text
-    assert "options.isotropic" in text
+    assert all(named in str(error.value) for named in ("did you mean 'degrees'", "options.p", "options.isotropic"))
     tiny["augment"] = {"torchio:random_elastic_deformation": {"options": {"num_control_points": 2}}}
     experiment = load_config([tiny])
     with pytest.raises(SetupError, match=r"augment\.torchio:random_elastic_deformation.*control points"):
         experiment.build("augment", "torchio:random_elastic_deformation")
-
-
-def test_an_augmentation_is_no_scaling(tiny: dict[str, Any]) -> None:
     tiny["preprocess"]["intensity"]["t1"] = {"name": "torchio:random_affine"}
-    with pytest.raises(ConfigError, match="'torchio:random_affine' is no intensity scaling"):
+    with pytest.raises(ConfigError, match="no intensity scaling"):
         load_config([tiny])
-
-
-def test_show_prints_where_an_augmentation_goes() -> None:
-    from medtrans.show import component_yaml
-
-    text = component_yaml(
-        "transform", "torchio:random_noise", Registry().find("transform", "torchio:random_noise").component
-    )
-    assert "augment:\n  'torchio:random_noise':\n" in text
-    assert "std: [0, 0.25]" in text
 
 
 @pytest.mark.parametrize(("name", "options"), GEOMETRIC.items(), ids=GEOMETRIC.keys())
 def test_source_target_and_mask_stay_aligned_over_50_draws(name: str, options: dict[str, Any]) -> None:
-    """200 draws over the four transforms."""
     augmentation = made(name, **options)
     rng = np.random.default_rng(0)
     patches, moved = marker(), 0
@@ -235,73 +201,5 @@ def test_source_target_and_mask_stay_aligned_over_50_draws(name: str, options: d
             assert changed[image].dtype == torch.float32
             assert 0 <= changed[image].min() <= changed[image].max() <= 1
         moved += not torch.equal(changed["source"], patches["source"])
-    assert moved >= 40 or (name == "random_flip" and moved >= 20)
-    for image, before in marker().items():
-        assert torch.equal(patches[image], before)
-
-
-@pytest.mark.parametrize(("name", "options"), INTENSITY.items(), ids=INTENSITY.keys())
-@pytest.mark.parametrize("fill", ["marker", "noise", "constant", "nothing"])
-def test_intensity_transforms_touch_the_source_alone_and_keep_it_in_range(
-    name: str, options: dict[str, Any], fill: str
-) -> None:
-    augmentation = made(name, **options)
-    assert augmentation.intensity
-    patches = marker()
-    patches["source"] = {
-        "marker": patches["source"],
-        "noise": torch.from_numpy(np.random.default_rng(0).random((2, 24, 24, 24), dtype=np.float32)),
-        "constant": torch.full((1, 24, 24, 24), 0.5),
-        "nothing": torch.zeros(1, 24, 24, 24),
-    }[fill]
-    changed = augmentation(patches, np.random.default_rng(1))
-    assert changed["target"] is patches["target"]
-    assert changed["mask"] is patches["mask"]
-    assert changed["source"].shape == patches["source"].shape
-    assert 0 <= changed["source"].min() <= changed["source"].max() <= 1
-    if fill == "noise":
-        assert not torch.equal(changed["source"], patches["source"])
-
-
-@pytest.mark.parametrize(("name", "options"), (GEOMETRIC | INTENSITY).items(), ids=(GEOMETRIC | INTENSITY).keys())
-def test_randomness_comes_from_the_given_generator_alone(name: str, options: dict[str, Any]) -> None:
-    augmentation, patches = made(name, **options), marker()
-    states = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 -- it must not change
-    one = augmentation(patches, np.random.default_rng(3))["source"]
-    torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002 -- it must not matter
-    same = augmentation(patches, np.random.default_rng(3))["source"]
-    torch.random.set_rng_state(states[0])
-    augmentation(patches, np.random.default_rng(3))
-    assert torch.equal(torch.random.get_rng_state(), states[0])
-    assert torch.equal(one, same)
-    rng = np.random.default_rng(3)
-    several = [augmentation(patches, rng)["source"] for _ in range(8)]
-    assert torch.equal(several[0], one)
-    assert any(not torch.equal(other, one) for other in several[1:])
-
-
-def test_a_probability_of_zero_changes_nothing() -> None:
-    patches = marker()
-    changed = made("random_affine", p=0.0)(patches, np.random.default_rng(0))
-    assert all(torch.equal(changed[name], patches[name]) for name in patches)
-
-
-def test_a_run_with_augmentations_does_not_depend_on_its_workers(tiny: dict[str, Any], tmp_path: Path) -> None:
-    tiny |= {
-        "discriminator": None,
-        "losses": {"l1": {}},
-        "augment": {
-            "torchio:random_flip": {"options": {"axes": [1]}},
-            "torchio:random_affine": {"options": {"degrees": 5.0}},
-            "torchio:random_noise": {"options": {"std": 0.05}},
-        },
-    }
-    tiny["train"] |= {"steps": 2, "workers": 0}
-    weights = []
-    for workers in (0, 1):
-        tiny["output_dir"] = str(tmp_path / f"workers_{workers}")
-        folder = medtrans.run(tiny, [f"train.workers={workers}"])
-        (last,) = folder.checkpoints.glob("step_00000002")
-        weights.append((last / "generator.safetensors").read_bytes())
-    assert weights[0] == weights[1]
+    assert moved >= (20 if name == "random_flip" else 40)
+    assert all(torch.equal(patches[image], before) for image, before in marker().items())

@@ -29,20 +29,13 @@ def test_the_window_is_the_configs_else_the_networks_else_the_patch(given, netwo
     assert chosen_window(given, (32, 32, 16), [network], (41, 60, 50)) == (window, multiple)
 
 
-@pytest.mark.parametrize("radius", [0, 1, 3])
-def test_reach_is_the_radius_of_a_convolution(radius: int) -> None:
+@pytest.mark.parametrize("radii", [(0, 0, 0), (1, 1, 1), (0, 3, 4)])
+def test_reach_is_the_radius_of_a_convolution_along_each_axis_past_what_is_spread_thinly(radii) -> None:
     def mean(windows: Tensor) -> Tensor:
-        return nn.functional.avg_pool3d(windows, 2 * radius + 1, stride=1, padding=radius)
-
-    assert reach(mean, 1, (24, 20, 16), (1, 1, 1)) == (radius,) * 3
-
-
-def test_reach_tells_axes_apart_and_looks_past_what_is_spread_thinly() -> None:
-    def along(windows: Tensor) -> Tensor:
-        blurred = nn.functional.avg_pool3d(windows, (1, 1, 9), stride=1, padding=(0, 0, 4))
+        blurred = nn.functional.avg_pool3d(windows, [2 * radius + 1 for radius in radii], stride=1, padding=radii)
         return blurred + 1e-6 * windows.mean()
 
-    assert reach(along, 2, (16, 16, 24), (2, 2, 2)) == (0, 0, 4)
+    assert reach(mean, 2, (16, 16, 24), (2, 2, 2)) == radii
 
 
 @pytest.mark.parametrize("broken", [torch.zeros_like, lambda windows: windows * torch.nan])

@@ -1,30 +1,31 @@
 """Every voxel of a prediction lies where the source's voxel lay: the whole way from file to file, with a generator that
 answers what it is asked.
 
-The fast tests take each of the 48 voxel orders once, the affines aligned and oblique by turns and the sizes even, odd
-and prime by turns; `-m slow` takes all 48 x 2 x 3 combinations.
+Each of the 48 voxel orders once, the affines aligned and oblique by turns and the sizes even, odd and prime by turns;
+`-m soak` takes all 48 x 2 x 3 combinations.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
 from nibabel.orientations import inv_ornt_aff
+from scipy.spatial.transform import Rotation
 
 import medtrans
 from medtrans.assembly import make_method, make_preprocessing
 from medtrans.config import load_config
 from medtrans.inference import Translator
-from medtrans.preprocess import Prepared, Preprocessing
 from medtrans.regrid import canonical, regrid
 from medtrans.volume import Volume, write
+
+from .pairs import config_of, write_pairs
 
 IDENTITY = '''
 """A generator that answers its input."""
@@ -35,12 +36,7 @@ from medtrans import Component, hookimpl
 
 
 class Identity(nn.Module):
-    """Nothing is changed.
-
-    Args:
-        in_channels: of the source.
-        out_channels: of the target, as many.
-    """
+    """Nothing is changed."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -62,29 +58,17 @@ ORDERS = [
 ]
 SIZES = {"even": (16, 18, 20), "odd": (15, 21, 17), "prime": (13, 17, 19)}
 POSES = {"aligned": False, "oblique": True}
-ALL = [(order, pose, size) for order in range(48) for pose in POSES for size in SIZES]
-FEW = [(order, list(POSES)[order % 2], list(SIZES)[order // 2 % 3]) for order in range(48)]
 MARKER = 1000
 TOLERANCE_MM = 1e-4
 
 
-def rotation() -> np.ndarray:
-    """About all three axes, by 11, -17 and 8 degrees."""
-    turned = np.eye(3)
-    for axis, degrees in enumerate((11, -17, 8)):
-        angle = np.deg2rad(degrees)
-        one, other = (axis + 1) % 3, (axis + 2) % 3
-        step = np.eye(3)
-        step[one, one] = step[other, other] = np.cos(angle)
-        step[one, other], step[other, one] = -np.sin(angle), np.sin(angle)
-        turned = turned @ step
-    return turned
+OBLIQUE = Rotation.from_euler("xyz", (11, -17, 8), degrees=True).as_matrix()
 
 
 def affine_of(order: int, shape: tuple[int, ...], *, oblique: bool) -> np.ndarray:
     """Voxels of 0.9 x 1.3 x 2.1 mm counted in one of the 48 orders."""
     ras = np.eye(4)
-    ras[:3, :3] = (rotation() if oblique else np.eye(3)) @ np.diag((0.9, 1.3, 2.1))
+    ras[:3, :3] = (OBLIQUE if oblique else np.eye(3)) @ np.diag((0.9, 1.3, 2.1))
     ras[:3, 3] = (-31.2, 17.75, 52.125)
     return np.asarray(ras @ inv_ornt_aff(ORDERS[order], shape))
 
@@ -144,146 +128,78 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     folder = tmp_path_factory.mktemp("identity")
     (folder / "identity.py").write_text(IDENTITY)
     window = {"name": "window", "options": {"range": [0.0, 1024.0], "unit": ""}}
-    config: dict[str, Any] = {
-        "output_dir": str(folder / "run"),
-        "dataset": {"name": "phantom"},
-        "source": ["t1"],
-        "target": ["t2"],
+    changes = {
         "preprocess": {"intensity": {"t1": window, "t2": window}},
         "generator": {"name": "identity:same"},
-        "discriminator": None,
-        "losses": {"l1": {}},
         "inference": {"window": [12, 12, 12], "overlap": 0.25, "batch": 8},
     }
-    experiment = load_config([config], plugins=[folder / "identity.py"])
+    experiment = load_config([config_of(folder, folder / "run"), changes], plugins=[folder / "identity.py"])
     return Translator(experiment, make_method(experiment, training_cases=None), make_preprocessing(experiment), {})
 
 
-@pytest.mark.parametrize(("order", "pose", "size"), FEW)
-def test_a_prediction_lies_where_its_source_lay(
-    identity: Translator, tmp_path: Path, order: int, pose: str, size: str
-) -> None:
-    check(identity, marked(order, SIZES[size], oblique=POSES[pose]), tmp_path)
+@pytest.mark.parametrize("order", range(48))
+def test_a_prediction_lies_where_its_source_lay(identity, tmp_path, order):
+    size = list(SIZES.values())[order // 2 % 3]
+    check(identity, marked(order, size, oblique=order % 2 == 1), tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("order", "pose", "size"), ALL)
-def test_a_prediction_lies_where_its_source_lay_in_every_combination(
-    identity: Translator, tmp_path: Path, order: int, pose: str, size: str
-) -> None:
-    check(identity, marked(order, SIZES[size], oblique=POSES[pose]), tmp_path)
+@pytest.mark.soak
+@pytest.mark.parametrize("pose", POSES)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_prediction_lies_where_its_source_lay_in_every_combination(identity, tmp_path, size, pose):
+    for order in range(48):
+        check(identity, marked(order, SIZES[size], oblique=POSES[pose]), tmp_path)
 
 
-def flipped(axis: int) -> Callable[[pytest.MonkeyPatch], None]:
-    def seed(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = Preprocessing.to_native
-        monkeypatch.setattr(
-            Preprocessing, "to_native", lambda self, scaled, prepared: np.flip(right(self, scaled, prepared), axis + 1)
-        )
-
-    return seed
+def moved_by(offset_voxels: Sequence[float]) -> Callable[[Volume], Volume]:
+    return lambda one: Volume(one.data, one.affine @ nibabel.affines.from_matvec(np.eye(3), offset_voxels))
 
 
-def swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Preprocessing.to_native
-    monkeypatch.setattr(
-        Preprocessing, "to_native", lambda self, scaled, prepared: np.swapaxes(right(self, scaled, prepared), 2, 3)
-    )
-
-
-def moved(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[pytest.MonkeyPatch], None]:
-    def seed(monkeypatch: pytest.MonkeyPatch) -> None:
-        right = Translator.restore
-
-        def wrong(self: Translator, scaled: np.ndarray, prepared: Prepared) -> dict[str, Volume]:
-            restored = right(self, scaled, prepared)
-            return {name: Volume(one.data, change(one.affine), one.space_code) for name, one in restored.items()}
-
-        monkeypatch.setattr(Translator, "restore", wrong)
-
-    return seed
-
-
-def without_origin(affine: np.ndarray) -> np.ndarray:
-    changed = affine.copy()
-    changed[:3, 3] = 0
-    return changed
-
-
-def half_a_voxel_on(affine: np.ndarray) -> np.ndarray:
-    changed = affine.copy()
-    changed[:3, 3] += affine[:3, :3] @ (0.5, 0.5, 0.5)
-    return changed
-
-
-BUGS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "first axis flipped": flipped(0),
-    "second axis flipped": flipped(1),
-    "third axis flipped": flipped(2),
-    "two axes exchanged": swapped,
-    "origin dropped": moved(without_origin),
-    "half a voxel off": moved(half_a_voxel_on),
+BUGS: dict[str, Callable[[Volume], Volume]] = {
+    "first axis flipped": lambda one: Volume(np.flip(one.data, 0), one.affine),
+    "second axis flipped": lambda one: Volume(np.flip(one.data, 1), one.affine),
+    "third axis flipped": lambda one: Volume(np.flip(one.data, 2), one.affine),
+    "two axes exchanged": lambda one: Volume(np.swapaxes(one.data, 1, 2), one.affine),
+    "origin dropped": lambda one: Volume(one.data, nibabel.affines.from_matvec(one.affine[:3, :3])),
+    "half a voxel off": moved_by((0.5, 0.5, 0.5)),
 }
 
 
 @pytest.mark.parametrize("oblique", POSES.values(), ids=POSES.keys())
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS.keys())
-def test_this_very_check_notices_every_seeded_bug(
-    identity: Translator,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    bug: Callable[[pytest.MonkeyPatch], None],
-    oblique: bool,
-) -> None:
-    volume = marked(0, (16, 16, 16), oblique=oblique)
+def test_this_very_check_notices_every_seeded_bug(identity, tmp_path, monkeypatch, bug, oblique):
+    volume, right = marked(0, (16, 16, 16), oblique=oblique), Translator.restore
     check(identity, volume, tmp_path)
-    bug(monkeypatch)
+    monkeypatch.setattr(Translator, "restore", lambda *given: {name: bug(one) for name, one in right(*given).items()})
     with pytest.raises(AssertionError):
         check(identity, volume, tmp_path)
 
 
 def test_resampling_and_back_keeps_the_marker_in_its_place(identity: Translator, tmp_path: Path) -> None:
     """With another voxel size the values are interpolated, but nothing is moved: not by half a voxel of either grid."""
-    affine = affine_of(29, (24, 22, 20), oblique=True)
-    positions = nibabel.affines.apply_affine(affine, np.moveaxis(np.indices((24, 22, 20)), 0, -1))
-    middle = nibabel.affines.apply_affine(affine, (10.3, 10.6, 10.2))
-    blob = MARKER * np.exp(-0.5 * ((positions - middle) ** 2).sum(axis=-1) / 3**2)
-    volume = Volume(blob.astype(np.float32), affine)
-    spaced = make_preprocessing(identity.experiment)
-    spaced.spacing_mm = (1.1, 1.1, 1.1)
-    translator = Translator(identity.experiment, identity.method, spaced, {})
-    write(volume, tmp_path / "source.nii.gz")
-    translated = translator.translate(tmp_path / "source.nii.gz")
-    assert isinstance(translated, Volume)
-    assert translated.grid.distance_mm(volume.grid) < TOLERANCE_MM
+
+    def places_mm(one: Volume) -> np.ndarray:
+        return nibabel.affines.apply_affine(one.affine, np.moveaxis(np.indices(one.shape), 0, -1))
 
     def centre_mm(one: Volume) -> np.ndarray:
-        weights = one.data.astype(float)
-        voxels = np.moveaxis(np.indices(one.shape), 0, -1)
-        mean = (voxels * weights[..., None]).sum(axis=(0, 1, 2)) / weights.sum()
-        return np.asarray(nibabel.affines.apply_affine(one.affine, mean))
+        return (places_mm(one) * one.data[..., None].astype(float)).sum((0, 1, 2)) / one.data.sum()
 
+    volume = Volume(np.zeros((24, 22, 20), np.float32), affine_of(29, (24, 22, 20), oblique=True))
+    middle = nibabel.affines.apply_affine(volume.affine, (10.3, 10.6, 10.2))
+    volume.data[:] = MARKER * np.exp(-0.5 * ((places_mm(volume) - middle) ** 2).sum(axis=-1) / 3**2)
+    spaced = make_preprocessing(identity.experiment)
+    spaced.spacing_mm = (1.1, 1.1, 1.1)
+    translated = Translator(identity.experiment, identity.method, spaced, {}).translate(volume)
+    assert translated.grid.distance_mm(volume.grid) < TOLERANCE_MM
     assert np.abs(centre_mm(translated) - centre_mm(volume)).max() < 0.05
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> medtrans.Translator:
     """A network of one training step, whose answer depends on direction as any network's does."""
-    config = {
-        "output_dir": str(tmp_path_factory.mktemp("trained") / "run"),
-        "dataset": {"name": "phantom", "options": {"subjects": 3, "size": [16, 16, 16]}},
-        "source": ["t1"],
-        "target": ["t2"],
-        "split": {"by": "fractions", "train": 0.34, "validation": 0.33, "test": 0.33},
-        "preprocess": {"intensity": {"t1": {"name": "percentile"}, "t2": {"name": "percentile"}}},
-        "patch": {"size": [16, 16, 16]},
-        "generator": {"name": "mdaunet", "options": {"preset": "fast", "width": 4, "growth": [4, 4]}},
-        "discriminator": None,
-        "losses": {"l1": {}},
-        "train": {"steps": 1, "batch": 1, "workers": 0},
-        "inference": {"overlap": 0.25, "batch": 4},
-    }
-    return medtrans.load(medtrans.run(config).path)
+    folder = tmp_path_factory.mktemp("trained")
+    config = config_of(write_pairs(folder / "data", 5, side=16), folder / "run")
+    return medtrans.load(medtrans.run(config, ["inference.overlap=0.25", "inference.batch=4"]).path)
 
 
 def test_one_volume_stored_in_48_orders_gets_one_prediction(trained: medtrans.Translator) -> None:
