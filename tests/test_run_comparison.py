@@ -54,13 +54,11 @@ def test_half_a_decibel_is_found_in_twenty_phantoms_and_nothing_between_equal_ru
         place.mkdir()
     louder = 10 ** (0.5 / 20)
     for case in phantom.cases():
-        target = case.images["t2"]()
-        hardness = rng.uniform(20, 60)
+        target, hardness = case.images["t2"](), rng.uniform(20, 60)
         for name, place in places.items():
-            noise = (
-                0 if name == "target" else rng.normal(0, hardness * (1 if name == "better" else louder), target.shape)
-            )
-            write(Volume((target.data + noise).astype(np.float32), target.affine), place / f"{case.case}.nii.gz")
+            spread = {"target": 0.0, "better": hardness}.get(name, hardness * louder)
+            noisy = target.data + rng.normal(0, spread, target.shape)
+            write(Volume(noisy.astype(np.float32), target.affine), place / f"{case.case}.nii.gz")
     for name in ("worse", "better", "again"):
         scoring = Scoring(("psnr", "mae"), limits=(-500.0, 2000.0))
         evaluate_folders(places[name], places["target"], scoring=scoring, output=tmp_path / f"{name}_scores")
@@ -161,13 +159,12 @@ def test_runs_that_differ_are_refused_and_all_that_differs_is_named(
     with pytest.raises(DataError) as refused:
         compare_runs([first, other])
     text = "\n".join(refused.value.faults)
-    assert "1 cases of first are missing in other: name 1" in text
-    assert "1 cases of other are missing in first: name 99" in text
-    assert "1 cases were scored against different targets: name 2" in text
-    assert "protocol differs: native and mdaunet" in text
-    assert "scored_in differs: [-1000, 2000] HU, clipped and [-1024, 3000] HU, clipped" in text
-    assert "psnr is not the same score, definition: 'peak signal to noise' and 'another peak'" in text
-    assert "other has no mae; choose columns that both have with --metric" in text
+    for words in (
+        "missing in other: name 1", "missing in first: name 99", "against different targets: name 2",
+        "protocol differs: native and mdaunet", "scored_in differs: [-1000, 2000] HU", "psnr is not the same score",
+        "other has no mae",
+    ):  # fmt: skip
+        assert words in text
     assert len(refused.value.faults) == 7
 
 
@@ -197,12 +194,9 @@ def test_the_tables_hold_every_comparison_and_what_it_means(
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4
     assert len({line.count("|") for line in lines}) == 1
-    assert "| psnr [dB] (higher) | first_run |" in markdown
     assert "| 20 of 20 | < 0.001 | < 0.001 |" in markdown
-    assert "| 1.000 | 1.000 |" in markdown
-    assert "corrected by Holm" in markdown
-    assert "Scored in (ct): [-1000, 2000] HU, clipped." in markdown
-    assert "psnr: peak signal to noise." in markdown
+    for told in ("Holm", "Scored in (ct): [-1000, 2000] HU, clipped", "psnr: peak signal to noise"):
+        assert told in markdown
     latex = as_latex(found)
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 1 + 4
