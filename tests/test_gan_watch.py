@@ -319,40 +319,9 @@ def test_the_same_training_at_a_fit_rate_is_left_alone(tmp_path: Path) -> None:
     assert not trained(tmp_path / "run", 0, 1e-2) & {"stopped", "divergence", "copy-through"}
 
 
-SAME = '''
-"""A generator that gives back its source."""
-import torch
-from torch import nn
-
-from medtrans import Component, hookimpl
-
-
-class Same(nn.Module):
-    """Nothing is changed, much.
-
-    Args:
-        in_channels: of the source.
-        out_channels: of the target, as many.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
-
-    def forward(self, source):
-        return source * self.one
-
-
-@hookimpl
-def medtrans_generators():
-    return [Component("same", Same)]
-'''
-
-
-def test_warnings_reach_log_summary_and_report_and_stay_there(tiny: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "copy_plugin.py").write_text(SAME)
-    tiny |= {"generator": {"name": "copy_plugin:same"}}
-    folder = medtrans.run(tiny, ["train.steps=2"], plugins=[tmp_path / "copy_plugin.py"])
+def test_warnings_reach_log_summary_and_report_and_stay_there(tiny: dict[str, Any]) -> None:
+    tiny["generator"] = {"name": "unet", "options": {"width": 2, "levels": 1, "residual": True}}  # begins as a copy
+    folder = medtrans.run(tiny, ["train.steps=2"])
     warned = json.loads(folder.summary.read_text())["warnings"]
     (warning,) = [one for one in warned if one.startswith("copy-through: ")]
     text, _, seen = warning.partition(" (first seen at step ")
@@ -360,7 +329,7 @@ def test_warnings_reach_log_summary_and_report_and_stay_there(tiny: dict[str, An
     assert f"step 2: {text}" in folder.log.read_text()
     assert "copy-through: " in folder.report.read_text()
     folder.summary.unlink()
-    evaluate(folder.path, plugins=[tmp_path / "copy_plugin.py"])
+    evaluate(folder.path)
     assert warning in json.loads(folder.summary.read_text())["warnings"]
 
 

@@ -29,35 +29,6 @@ from medtrans.volume import Volume, write
 
 pytest_plugins = ["tests.trained_runs"]
 
-IDENTITY = '''
-"""A generator that answers its input."""
-import torch
-from torch import nn
-
-from medtrans import Component, hookimpl
-
-
-class Identity(nn.Module):
-    """Nothing is changed.
-
-    Args:
-        in_channels: of the source.
-        out_channels: of the target, as many.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
-
-    def forward(self, source):
-        return source * self.one
-
-
-@hookimpl
-def medtrans_generators():
-    return [Component("same", Identity)]
-'''
-
 ORDERS = [
     np.array(list(zip(axes, signs, strict=True)), dtype=float)
     for axes in itertools.permutations(range(3))
@@ -131,21 +102,19 @@ def check(translator: Translator, volume: Volume, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     """All of the way but training: guarded reader, preprocessing, overlapping windows, restoring."""
-    folder = tmp_path_factory.mktemp("identity")
-    (folder / "identity.py").write_text(IDENTITY)
     window = {"name": "window", "options": {"range": [0.0, 1024.0], "unit": ""}}
     config: dict[str, Any] = {
-        "output_dir": str(folder / "run"),
+        "output_dir": str(tmp_path_factory.mktemp("identity")),
         "dataset": {"name": "phantom"},
         "source": ["t1"],
         "target": ["t2"],
         "preprocess": {"intensity": {"t1": window, "t2": window}},
-        "generator": {"name": "identity:same"},
+        "generator": {"name": "unet", "options": {"width": 1, "levels": 1, "residual": True}},  # 0 is added
         "discriminator": None,
         "losses": {"l1": {}},
         "inference": {"window": [12, 12, 12], "overlap": 0.25, "batch": 8},
     }
-    experiment = load_config([config], plugins=[folder / "identity.py"])
+    experiment = load_config([config])
     return Translator(experiment, make_method(experiment, training_cases=None), make_preprocessing(experiment), {})
 
 
