@@ -162,26 +162,21 @@ def test_only_foregrounds_are_fitted_and_background_answers_with_its_mean() -> N
         np.testing.assert_allclose(predicted[:, mask == 0], 0.9, atol=1e-6)
 
 
-def test_predictions_stay_in_the_scaled_range() -> None:
-    source = sources(1)
-    baselines = fit_baselines([case(0.2 + 0.1 * source, np.clip(4 * source - 1.5, 0, 1))])
-    for baseline in baselines.values():
-        predicted = baseline.predict(case(sources(2), None))
-        assert predicted.shape == (1, *SHAPE)
-        assert predicted.dtype == np.float32
-        assert 0 <= predicted.min() <= predicted.max() <= 1
-
-
-def test_training_cases_are_taken_one_at_a_time() -> None:
+def test_predictions_stay_in_the_scaled_range_and_training_cases_are_taken_one_at_a_time() -> None:
     taken: list[int] = []
 
     def training() -> Iterator[Prepared]:
         for seed in range(3):
             taken.append(seed)
-            yield case(sources(seed), sources(seed))
+            yield case(0.2 + 0.1 * sources(seed), np.clip(4 * sources(seed) - 1.5, 0, 1))
 
-    assert list(fit_baselines(training())) == ["source_linear", "source_lut", "training_mean"]
+    baselines = fit_baselines(training())
+    assert list(baselines) == ["source_linear", "source_lut", "training_mean"]
     assert taken == [0, 1, 2]
+    for baseline in baselines.values():
+        predicted = baseline.predict(case(sources(4), None))
+        assert (predicted.shape, predicted.dtype) == ((1, *SHAPE), np.float32)
+        assert 0 <= predicted.min() <= predicted.max() <= 1
 
 
 def test_cases_without_foreground_are_left_out_and_still_predicted() -> None:

@@ -65,7 +65,7 @@ class Blurred(Translator):
         return ndimage.gaussian_filter(super().predict(*arguments, **options), (0, SIGMA, SIGMA, SIGMA))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_segmenters_of_real_images_beat_those_of_synthetic_ones_which_beat_those_of_blurred_ones(
     tmp_path: Path, request: pytest.FixtureRequest

@@ -18,14 +18,16 @@ import medtrans
 from medtrans.builtin.losses.adversarial import Relativistic
 from medtrans.builtin.losses.voxel import L1
 from medtrans.builtin.methods.judging import accuracy
-from medtrans.components import Parts, RunInfo, WeightedLoss
+from medtrans.components import RunInfo
 from medtrans.errors import TrainingError
 from medtrans.gan_watch import GanWatch, findings_in
 from medtrans.pipeline import evaluate
 from medtrans.preprocess import Prepared
-from medtrans.training import LOG_INTERVAL, Plan, Standing, train
+from medtrans.training import LOG_INTERVAL, Standing, train
 from medtrans.types import Batch, DiscriminatorOutput
 from medtrans.volume import Grid
+
+from .toys import toy_method, toy_plan
 
 GRID = Grid((16, 16, 16), np.eye(4))
 CASES = 4
@@ -262,20 +264,14 @@ def trained(folder: Path, seed: int, rate: float) -> set[str]:
     """The kinds told in a toy run of 300 steps at a learning rate; "stopped" where it had to stop."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        parts = Parts(
-            make_generator=lambda source, target: nn.Sequential(
+        method = toy_method(
+            lambda source, target: nn.Sequential(
                 nn.Conv3d(source, 4, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv3d(4, target, 3, padding=1)
             ),
-            make_discriminator=lambda source, target: Judge(),
-            losses={"l1": WeightedLoss(L1(levels=1), 1.0), "relativistic": WeightedLoss(Relativistic(), 1e-4)},
-            make_optimizer=lambda parameters, role: torch.optim.Adam(parameters, lr=rate),
-            learning_rate_factor=lambda step, role: 1.0,
-            source_channels=1,
-            target_channels=1,
-            epoch_steps=10,
-            accumulate=1,
+            {"l1": (L1(levels=1), 1.0), "relativistic": (Relativistic(), 1e-4)},
+            discriminator=lambda source, target: Judge(),
+            optimizer=lambda parameters: torch.optim.Adam(parameters, lr=rate),
         )
-        method = medtrans.PairedMethod(parts)
         pairs = [phantom(seed, number) for number in range(8)]
         sources, targets = (torch.from_numpy(np.stack(images))[:, None] for images in zip(*pairs, strict=True))
         watch = GanWatch(LOG_INTERVAL, "psnr", higher_is_better=True, cases=2)
@@ -293,7 +289,7 @@ def trained(folder: Path, seed: int, rate: float) -> set[str]:
             return {"psnr": float(np.mean(scores))}, []
 
         folder.mkdir()
-        plan = Plan(seed, 0, 300, 50, 300, 2, None, True, folder / "checkpoints", "c0ffee")
+        plan = toy_plan(folder / "checkpoints", steps=300, every=50, checkpoint_every=300, seed=seed, best=None)
         run = RunInfo(folder, {}, 0, 30_000)
         try:
             train(method, batches(), plan, standing=Standing(), validate=judged, callbacks=[watch], run=run)
@@ -315,6 +311,7 @@ def test_a_learning_rate_a_thousand_times_too_high_is_told_within_300_steps_ten_
     assert all(diverged(tmp_path / str(seed), seed) for seed in range(10))
 
 
+@pytest.mark.slow
 def test_the_same_training_at_a_fit_rate_is_left_alone(tmp_path: Path) -> None:
     assert not trained(tmp_path / "run", 0, 1e-2) & {"stopped", "divergence", "copy-through"}
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from medtrans import DataError, PairedMethod, Parts, RunInfo, TrainingError, checkpoint
-from medtrans.components import WeightedLoss
+from medtrans import DataError, PairedMethod, RunInfo, TrainingError, checkpoint
 from medtrans.optimizers import SGD
-from medtrans.training import Plan, Standing, train
+from medtrans.training import Standing, train
 from medtrans.types import Batch, Loss, LossInputs, batch_mean
 from medtrans.watch import LOG_INTERVAL
+
+from .toys import toy_method, toy_plan
 
 BROKEN_AT = 13
 """The step, counted from 1; checkpoints are of steps 0, 5, 10."""
@@ -50,21 +50,11 @@ class Breakable(Loss):
 
 
 def method(place: str, bad: float) -> PairedMethod:
-    made = PairedMethod(
-        Parts(
-            make_generator=lambda source, target: nn.Conv3d(source, target, 1),
-            make_discriminator=None,
-            losses={"difference": WeightedLoss(Breakable(place, bad), 1.0)},
-            make_optimizer=lambda params, _role: SGD(lr=1e-3).make(params),
-            learning_rate_factor=lambda _step, _role: 1.0,
-            source_channels=1,
-            target_channels=1,
-            epoch_steps=10,
-            accumulate=1,
-        )
+    return toy_method(
+        lambda source, target: nn.Conv3d(source, target, 1),
+        {"difference": (Breakable(place, bad), 1.0)},
+        optimizer=SGD(lr=1e-3).make,
     )
-    made.setup(Fabric(accelerator="cpu", devices=1))
-    return made
 
 
 def batches(place: str, bad: float, made: PairedMethod) -> Any:
@@ -78,10 +68,7 @@ def batches(place: str, bad: float, made: PairedMethod) -> Any:
 
 
 def go(folder: Path, made: PairedMethod, given: Any, standing: Standing, validate: Any = None, every: int = 5) -> None:
-    plan = Plan(
-        seed=0, rank=0, steps=30, validate_every=every, checkpoint_every=every, keep=2, best="psnr",
-        best_is_higher=True, checkpoints=folder, config_hash="c0ffee",
-    )  # fmt: skip
+    plan = toy_plan(folder, steps=30, every=every)
     run = RunInfo(folder, {}, 0, 30)
     train(made, given, plan, standing=standing, validate=validate, callbacks=[], run=run)
 
