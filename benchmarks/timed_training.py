@@ -14,15 +14,16 @@ from typing import Any
 import torch
 
 from medtrans.assembly import make_method
-from medtrans.assessment import validation_scores
 from medtrans.components import Method
 from medtrans.config import load_config
 from medtrans.devices import lone_fabric
 from medtrans.inference import Translator
+from medtrans.judging import Judge
 from medtrans.seeds import derived_seed
 from medtrans.study import Study, gather_cohort
 from medtrans.trainer import fabric_batches
 from medtrans.types import Batch
+from medtrans.validation import validation_scores
 
 __all__ = ["Point", "Trainee", "trained_in_turns", "trainee"]
 
@@ -66,7 +67,8 @@ class Trainee:
             self.step += 1
             self.seconds += time.process_time() - begun
         translator = Translator(self.study.experiment, self.method, self.study.preprocessing, {})
-        scores = [one.values for one, _ in validation_scores(self.study, translator, self.study.cohort.of("test"))]
+        judge, members = Judge.of(self.study), self.study.cohort.of("test")
+        scores = [one.values for one, _ in validation_scores(self.study, judge, translator, members)]
         psnr, ssim = (fmean(next(v for k, v in one.items() if k.startswith(name)) for one in scores) for name in KEYS)
         self.points.append(Point(self.seconds, self.step, psnr, ssim))
 

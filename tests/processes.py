@@ -28,11 +28,13 @@ from medtrans.config import load_config
 from medtrans.devices import connected
 from medtrans.errors import MedtransError
 from medtrans.inference import Translator
+from medtrans.judging import Judge
 from medtrans.launchers import environment_of_rank
 from medtrans.opening import opened
 from medtrans.signals import end_requests
 from medtrans.study import Study, gather_cohort
 from medtrans.trainer import train_method
+from medtrans.validation import Validator
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
@@ -140,7 +142,8 @@ def train_only(config: Mapping[str, Any], cache: str, resume: bool, mishap: Mish
             if mishap is not None and mishap.rank == ranks.rank:
                 mishap.arm(method)
             translator = Translator(experiment, method, study.preprocessing, numbers)
-            train_method(study, method, translator, fabric, folder, continued=resume, ranks=ranks, request=request)
+            validator = Validator(study, Judge.of(study), translator, ranks)
+            train_method(study, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
 
 
 def _child(work: Callable[..., None], arguments: Sequence[Any], environment: Mapping[str, str], log: str) -> None:

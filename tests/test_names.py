@@ -17,6 +17,7 @@ from medtrans.cohort import Cohort, Member
 from medtrans.components import Case
 from medtrans.config import load_config
 from medtrans.inference import Translator
+from medtrans.judging import Judge
 from medtrans.prediction_files import file_stems
 from medtrans.runfolder import RunFolder
 from medtrans.study import Study
@@ -97,7 +98,7 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
     before = snapshot(tmp_path)
     numbers = {"t2": {"low": 0.0, "high": 900.0}}
     answers = Copies(experiment, None, study.preprocessing, numbers)  # type: ignore[arg-type]  # no network is asked
-    assess(study, answers, folder, ())
+    assess(study, Judge.of(study), answers, folder, ())
     written = snapshot(tmp_path) - before
     assert written
     assert all(path.startswith("runs/deep/run/") for path in written)

@@ -12,12 +12,12 @@ import pytest
 from skimage.metrics import structural_similarity
 
 import medtrans
-from medtrans.assembly import make_metrics, make_preprocessing
+from medtrans.assembly import make_preprocessing
 from medtrans.cohort import Cohort, Member, load_images
 from medtrans.config import Experiment, load_config
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation import read_metrics_csv
-from medtrans.judging import Judge
+from medtrans.judging import Judge, make_metrics
 from medtrans.preprocess import Prepared
 from medtrans.study import Study, gather_cohort
 from medtrans.volume import read
@@ -195,7 +195,7 @@ def test_images_that_metrics_look_at_are_missed_before_training(to_ct: dict[str,
     moved = replace(cohort.of("test")[0], case=medtrans.Case("c", "s", {"labels": tmp_path / "gone.nii.gz"}))
     others = [member for member in cohort.members if member.split != "test"]
     with pytest.raises(DataError, match=r"one looks at labels, whose file is not there for case_000\d; restore it"):
-        Study(experiment, Cohort((*others, moved)), tmp_path / "cache")
+        Judge.of(Study(experiment, Cohort((*others, moved)), tmp_path / "cache"))
 
 
 def test_windows_move_only_where_there_are_several(done: medtrans.RunFolder) -> None:

@@ -13,9 +13,8 @@ from torch.optim import Optimizer
 
 from medtrans.channel_order import in_channels_last
 from medtrans.compilation import compiled
-from medtrans.components import Method, Metric, Parts, WeightedLoss
+from medtrans.components import Method, Parts, WeightedLoss
 from medtrans.config import Experiment
-from medtrans.evaluation import data_low_of, data_range_of
 from medtrans.network_sides import multiple_of, padded_sides
 from medtrans.preprocess import Preprocessing
 from medtrans.recomputation import recompute_blocks
@@ -23,7 +22,7 @@ from medtrans.seeds import derived_seed
 from medtrans.settings import TrainSettings
 from medtrans.types import as_pyramid
 
-__all__ = ["make_method", "make_metrics", "make_preprocessing"]
+__all__ = ["make_method", "make_preprocessing"]
 
 
 def make_preprocessing(experiment: Experiment) -> Preprocessing:
@@ -39,20 +38,6 @@ def make_preprocessing(experiment: Experiment) -> Preprocessing:
         spacing_mm=config.preprocess.spacing_mm,
         crop=config.preprocess.crop,
     )
-
-
-def make_metrics(experiment: Experiment, preprocessing: Preprocessing) -> dict[str, dict[str, Metric]]:
-    """By target, the metrics with that target's data range."""
-    scalings, protocol = preprocessing.scalings, experiment.config.protocol
-
-    def metrics_of(target: str) -> dict[str, Metric]:
-        facts = {
-            "data_range": data_range_of(scalings, target, protocol=protocol),
-            "data_low": data_low_of(scalings, target, protocol=protocol),
-        }
-        return {key: experiment.build("metrics", key, **facts) for key in experiment.under("metrics")}
-
-    return {target: metrics_of(target) for target in experiment.config.target}
 
 
 def make_method(experiment: Experiment, *, training_cases: int | None, ranks: int = 1) -> Method:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,11 @@ from medtrans.atomic import complete_file, write_json
 from medtrans.baselines import Baseline, fit_baselines
 from medtrans.cohort import Member
 from medtrans.costs import keep_translation_costs
-from medtrans.errors import DataError
 from medtrans.evaluation import write_metrics_csv
 from medtrans.faithfulness import Watch, Watched
-from medtrans.gan_watch import GanWatch, findings_in
+from medtrans.gan_watch import findings_in
 from medtrans.inference import Translator
-from medtrans.judging import Truth
+from medtrans.judging import Judge
 from medtrans.pictures import png_bytes
 from medtrans.prediction_files import file_stems
 from medtrans.preprocess import Prepared
@@ -31,10 +29,11 @@ from medtrans.runfolder import RunFolder
 from medtrans.signals import EndRequest
 from medtrans.statistics import CaseScores, summary_of, worst_median_best
 from medtrans.study import Study
+from medtrans.validation import predicted, retranslated
 from medtrans.viewed_cases import keep_volumes
 from medtrans.volume import read, write
 
-__all__ = ["assess", "validation_scores"]
+__all__ = ["assess"]
 
 _log = logging.getLogger("medtrans")
 
@@ -49,42 +48,9 @@ class _Assessed:
     seconds: float
 
 
-def validation_scores(
-    study: Study, translator: Translator, members: Sequence[Member], watch: GanWatch | None = None
-) -> list[tuple[CaseScores, np.ndarray]]:
-    """Scores and a picture of each member, by the weights as they are now; the watch sees each.
-
-    Raises:
-        DataError: a case cannot be read, or its translation is not finite; names it.
-    """
-    found = []
-    for member in members:
-        prepared = study.cache.prepared(member)
-        scaled = _predicted(translator, prepared, member)
-        truth = study.judge.truth(member, prepared)
-        picture = study.judge.picture(scaled, prepared)
-        scores = study.judge.scores(scaled, prepared, truth, member, _again(translator, prepared))
-        found.append((scores, picture))
-        if watch is not None:
-            watch.see_case(
-                member.number,
-                prepared,
-                scaled,
-                study.cache.foreground(member),
-                scores.values[watch.judged_by],
-                partial(_score_of, study, watch.judged_by, member, prepared, truth),
-            )
-    return found
-
-
-def _score_of(
-    study: Study, name: str, member: Member, prepared: Prepared, truth: Truth, prediction: np.ndarray
-) -> float:
-    return study.judge.scores(prediction, prepared, truth, member).values[name]
-
-
 def assess(
     study: Study,
+    judge: Judge,
     translator: Translator,
     folder: RunFolder,
     warnings: Sequence[str],
@@ -97,7 +63,8 @@ def assess(
     The baselines are fitted on training cases and scored on the same test cases in the same way.
 
     Args:
-        study: the cases and how they are judged.
+        study: the cases.
+        judge: of predictions.
         translator: with the weights to assess.
         folder: of the run.
         warnings: to keep beside the scores.
@@ -117,16 +84,17 @@ def assess(
     stems = file_stems(study.cohort.members, study.experiment.config.target)
     mine = []
     for member in progress_over(ranks.mine(test), "test cases"):
-        mine.append(_assessed(study, translator, folder, stems, member, baselines, watch))
+        mine.append(_assessed(study, judge, translator, folder, stems, member, baselines, watch))
         if request is not None and request.made:
             raise request.error(where="training is done", how_to_resume=f"medtrans run {folder.config} --resume")
     found, watched = ranks.gather(mine), ranks.gather([watch.watched])
     if ranks.leads:
-        _leave(study, folder, stems, found, list(baselines), warnings, Watched.together(watched))
+        _leave(study, judge, folder, stems, found, list(baselines), warnings, Watched.together(watched))
 
 
 def _assessed(
     study: Study,
+    judge: Judge,
     translator: Translator,
     folder: RunFolder,
     stems: Mapping[tuple[int, str], str],
@@ -136,15 +104,15 @@ def _assessed(
 ) -> _Assessed:
     prepared = study.cache.prepared(member)
     begun = time.perf_counter()
-    scaled = _predicted(translator, prepared, member)
+    scaled = predicted(translator, prepared, member)
     seconds = time.perf_counter() - begun
     targets = study.experiment.config.target
     paths = {target: folder.predictions / f"{stems[member.number, target]}.nii.gz" for target in targets}
     _write_prediction(translator, scaled, prepared, paths)
     watch.see(member, prepared, scaled)
-    judge, truth = study.judge, study.judge.truth(member, prepared)
+    truth = judge.truth(member, prepared)
     return _Assessed(
-        judge.scores(scaled, prepared, truth, member, _again(translator, prepared)),
+        judge.scores(scaled, prepared, truth, member, retranslated(translator, prepared)),
         {
             name: judge.scores(baseline.predict(prepared), prepared, truth, member)
             for name, baseline in baselines.items()
@@ -154,19 +122,9 @@ def _assessed(
     )
 
 
-def _predicted(translator: Translator, prepared: Prepared, member: Member) -> np.ndarray:
-    try:
-        return translator.predict(prepared)
-    except DataError as error:
-        raise DataError(*(f"{member.label}: {fault}" for fault in error.faults)) from error
-
-
-def _again(translator: Translator, prepared: Prepared) -> Callable[[float], np.ndarray]:
-    return lambda shift: translator.predict(prepared, shift=shift)
-
-
 def _leave(
     study: Study,
+    judge: Judge,
     folder: RunFolder,
     stems: Mapping[tuple[int, str], str],
     found: Sequence[_Assessed],
@@ -176,7 +134,7 @@ def _leave(
 ) -> None:
     rows = [one.model for one in found]
     of_baselines = {name: [one.baselines[name] for one in found] for name in baselines}
-    columns = study.judge.columns
+    columns = judge.columns
     write_metrics_csv(folder.metrics, rows)
     _tell(study, rows)
     write_json(folder.faithfulness, watched.report())
@@ -190,7 +148,7 @@ def _leave(
         warnings=warnings,
         seed=study.experiment.config.seed,
         protocol=study.experiment.config.protocol,
-        scored_in=study.scored_in,
+        scored_in=judge.scored_in,
     )
     write_json(folder.summary, summary)
     keep_translation_costs(folder.costs, [one.seconds for one in found])

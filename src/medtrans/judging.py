@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from medtrans.cohort import Member, load_images
+from medtrans.cohort import Cohort, Member, load_images
 from medtrans.components import Metric
+from medtrans.config import Experiment
 from medtrans.detailed_metric import DetailedMetric
 from medtrans.errors import DataError
-from medtrans.evaluation import columns_of, score, scoring_space, target_sha, unit_of
+from medtrans.evaluation import (
+    columns_of,
+    data_low_of,
+    data_range_of,
+    score,
+    scored_in,
+    scoring_space,
+    target_sha,
+    unit_of,
+)
+from medtrans.faults import listed
 from medtrans.pictures import montage
 from medtrans.preprocess import Prepared, Preprocessing
 from medtrans.protocols import PROTOCOLS, Protocol
 from medtrans.statistics import CaseScores, Column
-from medtrans.volume import NO_RULES, ReadingRules
+from medtrans.study import Study
+from medtrans.volume import NO_RULES, ReadingRules, Volume
 
-__all__ = ["Judge", "Truth"]
+__all__ = ["Judge", "Truth", "make_metrics"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,7 @@ class Judge:
         targets: the modalities predicted, in the order of channels.
         rules: how targets and masks are read that would otherwise be refused.
         protocol: the published way of scoring that is followed.
+        scored_in: by target, the intensities that scores refer to, in words.
     """
 
     def __init__(
@@ -58,7 +73,9 @@ class Judge:
         targets: Sequence[str],
         rules: ReadingRules = NO_RULES,
         protocol: Protocol = "native",
+        scored_in: Mapping[str, str] | None = None,
     ) -> None:
+        self.scored_in = dict(scored_in or {})
         self._preprocessing = preprocessing
         self._metrics = metrics
         self._targets = tuple(targets)
@@ -68,6 +85,30 @@ class Judge:
         detailed = [one for each in metrics.values() for one in each.values() if isinstance(one, DetailedMetric)]
         self._images = dict.fromkeys((name for one in detailed for name in one.images), False)
         self._images |= dict.fromkeys((name for one in detailed for name in one.label_maps), True)
+
+    @classmethod
+    def of(cls, study: Study) -> Self:
+        """The judge that a run's config asks for.
+
+        Raises:
+            ConfigError: a metric refuses its options.
+            DataError: a metric looks at images which the cases to be scored do not have.
+        """
+        experiment, preprocessing = study.experiment, study.preprocessing
+        config, scalings = experiment.config, study.preprocessing.scalings
+        judge = cls(
+            preprocessing,
+            make_metrics(experiment, preprocessing),
+            config.target,
+            config.reading.rules,
+            config.protocol,
+            {
+                target: scored_in(scalings, target, _scaling_of(experiment, target), protocol=config.protocol)
+                for target in config.target
+            },
+        )
+        _check_further_images(study.cohort, judge.further_images)
+        return judge
 
     @property
     def further_images(self) -> tuple[str, ...]:
@@ -196,3 +237,51 @@ def _around(inside: np.ndarray) -> tuple[slice, ...]:
     """The smallest box with all voxels that are set."""
     planes = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     return tuple(slice(int(along[0]), int(along[-1]) + 1) for along in planes)
+
+
+def make_metrics(experiment: Experiment, preprocessing: Preprocessing) -> dict[str, dict[str, Metric]]:
+    """By target, the metrics with that target's data range."""
+    scalings, protocol = preprocessing.scalings, experiment.config.protocol
+
+    def metrics_of(target: str) -> dict[str, Metric]:
+        facts = {
+            "data_range": data_range_of(scalings, target, protocol=protocol),
+            "data_low": data_low_of(scalings, target, protocol=protocol),
+        }
+        return {key: experiment.build("metrics", key, **facts) for key in experiment.under("metrics")}
+
+    return {target: metrics_of(target) for target in experiment.config.target}
+
+
+def _check_further_images(cohort: Cohort, modalities: Sequence[str]) -> None:
+    """That the images which metrics look at are there, before a run trains towards scores that cannot be made.
+
+    Raises:
+        DataError: no case that is scored has such an image, or a file is not there.
+    """
+    scored = [member for member in cohort.members if member.split != "train"]
+    faults = [
+        f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or leave the "
+        "metric out"
+        for modality in modalities
+        if scored and not any(modality in member.case.images for member in scored)
+    ]
+    for modality in modalities:
+        missing = [member.label for member in scored if _is_missing(member.case.images.get(modality))]
+        if missing:
+            faults.append(
+                f"metrics: one looks at {modality}, whose file is not there for {listed(missing)}; restore it"
+            )
+    if faults:
+        raise DataError(*faults)
+
+
+def _is_missing(image: Path | Callable[[], Volume] | None) -> bool:
+    return isinstance(image, Path) and not image.is_file()
+
+
+def _scaling_of(experiment: Experiment, modality: str) -> str:
+    slot = experiment.slots["preprocess", "intensity", modality]
+    options = ", ".join(f"{name}={value}" for name, value in sorted(slot.options.items()))
+    name = slot.found.name.removeprefix("builtin:")
+    return f"{name}({options})" if options else name

@@ -15,7 +15,6 @@ from pathlib import Path
 from medtrans.config import Experiment
 from medtrans.errors import MedtransError, RunCancelledError, RunInterruptedError, TrainingError, error_of
 from medtrans.launchers import environment_of_rank, place
-from medtrans.runfolder import RunFolder
 from medtrans.signals import EndRequest, end_requests
 
 __all__ = ["launch_ranks", "needs_launch"]
@@ -29,7 +28,7 @@ def needs_launch(experiment: Experiment) -> bool:
     return devices != "auto" and devices > 1 and place().count == 1
 
 
-def launch_ranks(experiment: Experiment, *, resume: bool, overwrite: bool, plugins: Sequence[Path]) -> RunFolder:
+def launch_ranks(experiment: Experiment, *, resume: bool, overwrite: bool, plugins: Sequence[Path]) -> None:
     """Run the config on `train.devices` ranks of this machine, each a process of its own.
 
     Signals go on to all ranks. When one fails, the others have seconds to say why and to end, then they are killed.
@@ -50,10 +49,9 @@ def launch_ranks(experiment: Experiment, *, resume: bool, overwrite: bool, plugi
             for process in ranks:
                 process.kill()
                 process.wait()
-    folder = RunFolder(Path(experiment.config.output_dir))
     if failed is not None:
-        raise _error(failed, ranks[failed], folder)
-    return folder
+        kept = Path(experiment.config.output_dir) / "config.yaml"
+        raise _error(failed, ranks[failed], how_to_resume=f"medtrans run {kept} --resume")
 
 
 def _start(command: Sequence[str], count: int) -> list[subprocess.Popen[bytes]]:
@@ -91,14 +89,13 @@ def _failed(ranks: Sequence[subprocess.Popen[bytes]]) -> int | None:
     return next((rank for rank, process in enumerate(ranks) if process.poll()), None)
 
 
-def _error(rank: int, process: subprocess.Popen[bytes], folder: RunFolder) -> MedtransError:
+def _error(rank: int, process: subprocess.Popen[bytes], *, how_to_resume: str) -> MedtransError:
     code = process.returncode
-    resume = f"medtrans run {folder.config} --resume"
     if code in (RunInterruptedError.exit_code, RunCancelledError.exit_code):
-        return error_of(code)(f"all ranks have ended as asked; go on with: {resume}")
+        return error_of(code)(f"all ranks have ended as asked; go on with: {how_to_resume}")
     if code < 0:
         return TrainingError(
             f"rank {rank} (process {process.pid}) was killed by {signal.Signals(-code).name}, so that all ended "
-            f"(SIGKILL that nobody sent: memory ran out); go on with: {resume}"
+            f"(SIGKILL that nobody sent: memory ran out); go on with: {how_to_resume}"
         )
     return error_of(code)(f"rank {rank} (process {process.pid}) ended with exit code {code}; it says why above")

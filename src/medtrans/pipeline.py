@@ -16,6 +16,7 @@ from medtrans.devices import connected
 from medtrans.downstream import planned, synthetic_to_real
 from medtrans.errors import ConfigError
 from medtrans.inference import Translator, load
+from medtrans.judging import Judge
 from medtrans.launch import launch_ranks, needs_launch
 from medtrans.opening import opened
 from medtrans.readiness import examine
@@ -24,6 +25,7 @@ from medtrans.runreport import write_report
 from medtrans.signals import end_requests
 from medtrans.study import Study, gather_cohort
 from medtrans.trainer import train_method
+from medtrans.validation import Validator
 
 __all__ = ["Config", "check", "clear_cache", "downstream", "evaluate", "run"]
 
@@ -53,7 +55,8 @@ def run(
     """
     experiment = load_config(_layers(config), overrides, plugins=plugins)
     if needs_launch(experiment):
-        return launch_ranks(experiment, resume=resume, overwrite=overwrite, plugins=plugins)
+        launch_ranks(experiment, resume=resume, overwrite=overwrite, plugins=plugins)
+        return RunFolder(Path(experiment.config.output_dir))
     with end_requests() as request, connected(experiment.config.train) as (fabric, ranks):
         cohort, warnings = gather_cohort(experiment)
         output = Path(experiment.config.output_dir)
@@ -61,11 +64,13 @@ def run(
         method = make_method(experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
         with opened(experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks) as folder:
             study = Study(experiment, cohort, folder.cache)
+            judge = Judge.of(study)
             target_numbers = study.prepare(ranks, request)
             translator = Translator(experiment, method, study.preprocessing, target_numbers)
-            train_method(study, method, translator, fabric, folder, continued=resume, ranks=ranks, request=request)
+            validator = Validator(study, judge, translator, ranks)
+            train_method(study, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
             trained = load(folder.path, plugins=plugins)
-            assess(study, trained, folder, warnings, ranks=ranks, request=request)
+            assess(study, judge, trained, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 if worth is not None:
                     synthetic_to_real(worth, trained)
@@ -82,7 +87,7 @@ def check(config: Config, overrides: Sequence[str] = (), *, plugins: Sequence[Pa
         MedtransError: the config is wrong, there are no cases to look at, or `downstream` cannot be done with them.
     """
     experiment = load_config(_layers(config), overrides, plugins=plugins)
-    report = examine(experiment)
+    report = examine(experiment, Judge.of)
     if report.ready and experiment.config.downstream is not None:
         planned(experiment, gather_cohort(experiment)[0], Path(experiment.config.output_dir), plugins=plugins)
     return report
@@ -109,7 +114,7 @@ def evaluate(run_folder: Path | str, *, plugins: Sequence[Path] = ()) -> RunFold
         cohort, warnings = gather_cohort(translator.experiment)
         study = Study(translator.experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
         with folder.taken() if ranks.leads else nullcontext():
-            assess(study, translator, folder, warnings, ranks=ranks, request=request)
+            assess(study, Judge.of(study), translator, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 write_report(folder)
     return folder

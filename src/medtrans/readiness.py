@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -30,10 +30,14 @@ __all__ = ["examine", "tiny_step"]
 _TINY_SIDE = 32
 
 
-def examine(experiment: Experiment) -> CheckReport:
+def examine(experiment: Experiment, make_scorer: Callable[[Study], object]) -> CheckReport:
     """Try everything a run does before its first step, and collect all that it would refuse.
 
     The networks take one step on noise; then every image is read once.
+
+    Args:
+        experiment: the checked config.
+        make_scorer: makes what a run is scored by, to see whether it can be made.
 
     Raises:
         DataError: there are no cases to look at.
@@ -45,6 +49,7 @@ def examine(experiment: Experiment) -> CheckReport:
     method, broken = _tried(experiment, cohort)
     networks = {} if method is None else method.networks()
     study = Study(experiment, cohort, Path(config.output_dir))
+    make_scorer(study)
     unlearnt = _unlearnt(study)
     inspector = Inspector(
         study.preprocessing,

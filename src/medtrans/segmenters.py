@@ -19,12 +19,14 @@ from medtrans.components import Case
 from medtrans.config import Experiment
 from medtrans.devices import lone_fabric
 from medtrans.inference import Translator
+from medtrans.judging import Judge
 from medtrans.progress import progress_over
 from medtrans.runfolder import RunFolder
 from medtrans.splits import SplitName
 from medtrans.statistics import CaseScores
 from medtrans.study import Study
 from medtrans.trainer import train_method
+from medtrans.validation import Validator
 
 __all__ = ["Images", "Kind", "Segmenter", "scores_of"]
 
@@ -117,23 +119,25 @@ def _trained_and_scored(segmenter: Segmenter, folder: RunFolder) -> dict[Images,
     experiment, cohort = segmenter.experiment, segmenter.cohort()
     study = Study(experiment, cohort, segmenter.cache)
     study.prepare()
+    judge = Judge.of(study)
     method = make_method(experiment, training_cases=len(cohort.of("train")))
     translator = Translator(experiment, method, study.preprocessing, {})
     continued = checkpoint.newest(folder.checkpoints) is not None
-    train_method(study, method, translator, lone_fabric(experiment.config.train), folder, continued=continued)
+    validator = Validator(study, judge, translator)
+    train_method(study, method, validator, lone_fabric(experiment.config.train), folder, continued=continued)
     return {
         kind: [
-            _scored(study, translator, segmenter.case_of(member, kind, "test"))
+            _scored(study, judge, translator, segmenter.case_of(member, kind, "test"))
             for member in progress_over(segmenter.test, f"{folder.path.name} on {kind} images")
         ]
         for kind in segmenter.tested_on
     }
 
 
-def _scored(study: Study, translator: Translator, member: Member) -> CaseScores:
+def _scored(study: Study, judge: Judge, translator: Translator, member: Member) -> CaseScores:
     prepared = study.cache.prepared(member)
-    truth = study.judge.truth(member, prepared)
-    scores = study.judge.scores(translator.predict(prepared), prepared, truth, member)
+    truth = judge.truth(member, prepared)
+    scores = judge.scores(translator.predict(prepared), prepared, truth, member)
     return replace(scores, case=scores.case.rpartition(" (")[0])
 
 

@@ -1,15 +1,15 @@
-"""Owns what a run works on: its cases, their preprocessing and cache, the judge of predictions, and what to say."""
+"""What a run works on: its cases, their preprocessing and cache, and what to say of them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias, cast
 
-from medtrans.assembly import make_metrics, make_preprocessing
+from medtrans.assembly import make_preprocessing
 from medtrans.cache import Cache, refuse_twins
 from medtrans.clipping import clipping_warnings
 from medtrans.cohort import Cohort, Member, gather, load_images
@@ -17,10 +17,7 @@ from medtrans.components import Dataset
 from medtrans.config import Experiment
 from medtrans.discretion import Discretion
 from medtrans.errors import DataError
-from medtrans.evaluation import scored_in
-from medtrans.faults import listed
 from medtrans.fingerprint import Fingerprint
-from medtrans.judging import Judge
 from medtrans.preflight import preflight
 from medtrans.preprocess import Preprocessing
 from medtrans.progress import progress_over
@@ -70,42 +67,8 @@ def _some(members: Sequence[Member]) -> str:
     return f"{len(members)} have none (first: {', '.join(member.label for member in members[:3])})"
 
 
-def _check_further_images(cohort: Cohort, modalities: Sequence[str]) -> None:
-    """That the images which metrics look at are there, before a run trains towards scores that cannot be made.
-
-    Raises:
-        DataError: no case that is scored has such an image, or a file is not there.
-    """
-    scored = [member for member in cohort.members if member.split != "train"]
-    faults = [
-        f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or leave the "
-        "metric out"
-        for modality in modalities
-        if scored and not any(modality in member.case.images for member in scored)
-    ]
-    for modality in modalities:
-        missing = [member.label for member in scored if _is_missing(member.case.images.get(modality))]
-        if missing:
-            faults.append(
-                f"metrics: one looks at {modality}, whose file is not there for {listed(missing)}; restore it"
-            )
-    if faults:
-        raise DataError(*faults)
-
-
-def _is_missing(image: Path | Callable[[], Volume] | None) -> bool:
-    return isinstance(image, Path) and not image.is_file()
-
-
-def _scaling_of(experiment: Experiment, modality: str) -> str:
-    slot = experiment.slots["preprocess", "intensity", modality]
-    options = ", ".join(f"{name}={value}" for name, value in sorted(slot.options.items()))
-    name = slot.found.name.removeprefix("builtin:")
-    return f"{name}({options})" if options else name
-
-
 class Study:
-    """A cohort with its preprocessing, cache and judge.
+    """A cohort with its preprocessing and cache.
 
     Args:
         experiment: the checked config.
@@ -122,19 +85,10 @@ class Study:
         self.cohort = cohort
         self.preprocessing: Preprocessing = make_preprocessing(experiment)
         self._rules = experiment.config.reading.rules
-        metrics = make_metrics(experiment, self.preprocessing)
-        config = experiment.config
-        self.judge = Judge(self.preprocessing, metrics, config.target, self._rules, config.protocol)
-        _check_further_images(cohort, self.judge.further_images)
-        self.scored_in = {
-            target: scored_in(
-                self.preprocessing.scalings, target, _scaling_of(experiment, target), protocol=config.protocol
-            )
-            for target in config.target
-        }
         self.discretion = Discretion(cohort, experiment)
         self._cache_folder = cache_folder
         self._learned = learned
+        self.target_numbers: Mapping[str, Mapping[str, float]] = {}
 
     @cached_property
     def cache(self) -> Cache:
@@ -161,7 +115,9 @@ class Study:
         else:
             self.preprocessing.restore(self._learned)
 
-    def prepare(self, ranks: Ranks | None = None, request: EndRequest | None = None) -> dict[str, dict[str, float]]:
+    def prepare(
+        self, ranks: Ranks | None = None, request: EndRequest | None = None
+    ) -> Mapping[str, Mapping[str, float]]:
         """Preprocess every case once, so that faults show before training; clipped intensities are logged.
 
         Args:
@@ -194,10 +150,11 @@ class Study:
         refuse_twins(self.cache, self.cohort.members)
         for warning in (*self.filled(), *self.clipped()) if ranks.leads else ():
             _log.warning("%s", warning)
-        return {
+        self.target_numbers = {
             target: {name: float(median(one[name] for one in several)) for name in several[0]}
             for target, several in fitted.items()
         }
+        return self.target_numbers
 
     def _learned_anew(self) -> Learned:
         self.learn()
@@ -211,6 +168,15 @@ class Study:
             (self.cache.prepared(member) for member in some), self.preprocessing.scalings, self.preprocessing.source
         )
         return None if found is None else found.as_data()
+
+    def translating_facts(self) -> dict[str, Any]:
+        """What prediction needs beside the weights, plain values for each checkpoint; raises as `prepare`."""
+        return {
+            "target_numbers": {name: dict(numbers) for name, numbers in self.target_numbers.items()},
+            "learned": self.preprocessing.learned,
+            "fingerprint": self.fingerprint(),
+            "masked": any("mask" in member.case.images for member in self.cohort.of("train")),
+        }
 
     def filled(self) -> list[str]:
         """Warnings of images whose voxels a reading rule was needed for; raises as `prepare`."""

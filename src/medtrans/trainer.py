@@ -1,4 +1,4 @@
-"""Owns the joining of a study, a method and the training loop."""
+"""The joining of a study, a method and the training loop."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from math import prod
-from statistics import fmean
+from typing import Protocol
 
 from lightning_fabric import Fabric
 
 from medtrans import checkpoint
-from medtrans.assessment import validation_scores
-from medtrans.cohort import Member
 from medtrans.comparison import patch_warnings
 from medtrans.compilation import refuse_without_compiler
 from medtrans.components import Callback, Method, RunInfo, Scored
 from medtrans.costs import StepClock, keep_training_costs
 from medtrans.errors import ConfigError
-from medtrans.gan_watch import GanWatch
-from medtrans.inference import Translator
 from medtrans.initialise import initialise
 from medtrans.inspection import Findings
 from medtrans.network_sides import common_multiple, padded_sides
@@ -34,7 +30,6 @@ from medtrans.standing import Standing, Stateful, checkpoint_bytes, restore_mark
 from medtrans.study import Study
 from medtrans.training import Plan, train
 from medtrans.types import Batch
-from medtrans.watch import LOG_INTERVAL
 from medtrans.workers import refuse_small_shared_memory, worker_faults
 
 __all__ = ["train_method"]
@@ -42,10 +37,33 @@ __all__ = ["train_method"]
 _log = logging.getLogger("medtrans")
 
 
+class Validator(Protocol):
+    """What scores the validation cases; the trainer is handed one, so that it need not know how scores are made."""
+
+    @property
+    def members(self) -> Sequence[object]:
+        """The validation cases; none where nothing is validated."""
+
+    @property
+    def best(self) -> str | None:
+        """The column that chooses the best weights; None for none."""
+
+    @property
+    def best_is_higher(self) -> bool:
+        """Its direction."""
+
+    @property
+    def callbacks(self) -> Sequence[Callback]:
+        """What looks at the validated cases and has to hear of each step too."""
+
+    def __call__(self) -> tuple[Mapping[str, float], Sequence[Scored]]:
+        """The mean of each column, and each case's scores and picture, by the weights as they are."""
+
+
 def train_method(
     study: Study,
     method: Method,
-    translator: Translator,
+    validator: Validator,
     fabric: Fabric,
     folder: RunFolder,
     *,
@@ -58,7 +76,7 @@ def train_method(
     Args:
         study: what is trained on.
         method: networks and their update.
-        translator: of validation cases.
+        validator: scores the validation cases.
         fabric: the device, launched.
         folder: of the run.
         continued: whether the newest checkpoint is gone on from.
@@ -81,15 +99,13 @@ def train_method(
     method.setup(fabric)
     if ranks.leads:
         refuse_full_disk(folder.checkpoints, 2 * checkpoint_bytes(method), what="two checkpoints need about")
-    plan, precision = _plan(study, translator, fabric, folder), fabric.strategy.precision
+    plan, precision = _plan(study, validator, fabric, folder), fabric.strategy.precision
     standing = _standing(method, folder, ranks, precision, plan.best) if continued else Standing()
-    members = study.cohort.of("validation")[: config.train.validation_cases]
     callbacks: list[Callback] = [
         study.experiment.build("callbacks", name) for name in study.experiment.under("callbacks") if ranks.leads
     ]
     run = RunInfo(folder.path, study.experiment.saved(), standing.step, config.train.steps)
-    watch = _watch(study, plan, len(ranks.mine(members))) if ranks.leads else None
-    callbacks += [] if watch is None else [watch]
+    callbacks += validator.callbacks
     clock = StepClock()
     callbacks += [clock] if ranks.leads else []
     with worker_faults(), closing(fabric_batches(study, method, fabric, standing.step)) as batches:
@@ -98,7 +114,7 @@ def train_method(
             batches,
             plan,
             standing=standing,
-            validate=(lambda: _validated(study, method, translator, members, ranks, watch)) if members else None,
+            validate=validator if validator.members else None,
             callbacks=callbacks,
             run=run,
             ranks=ranks,
@@ -170,10 +186,8 @@ def fabric_batches(study: Study, method: Method, fabric: Fabric, first_step: int
         yield batch.to(fabric.device, non_blocking=True)
 
 
-def _plan(study: Study, translator: Translator, fabric: Fabric, folder: RunFolder) -> Plan:
+def _plan(study: Study, validator: Validator, fabric: Fabric, folder: RunFolder) -> Plan:
     settings = study.experiment.config.train
-    columns = study.judge.columns
-    chosen = next((name for name in columns if settings.best in (name, name.rpartition("_")[0])), None)
     return Plan(
         seed=study.experiment.config.seed,
         rank=fabric.global_rank,
@@ -181,37 +195,11 @@ def _plan(study: Study, translator: Translator, fabric: Fabric, folder: RunFolde
         validate_every=settings.validate_every,
         checkpoint_every=settings.checkpoint_every,
         keep=settings.keep,
-        best=chosen,
-        best_is_higher=columns[chosen].higher_is_better if chosen else True,
+        best=validator.best,
+        best_is_higher=validator.best_is_higher,
         checkpoints=folder.checkpoints,
         config_hash=config_hash(study.experiment),
         facts=facts_of(study.experiment, fabric.world_size),
         how_to_resume=f"medtrans run {folder.config} --resume",
-        extra={
-            "target_numbers": {name: dict(numbers) for name, numbers in translator.target_numbers.items()},
-            "learned": translator.preprocessing.learned,
-            "fingerprint": study.fingerprint(),
-            "masked": any("mask" in member.case.images for member in study.cohort.of("train")),
-        },
+        extra=study.translating_facts(),
     )
-
-
-def _watch(study: Study, plan: Plan, cases: int) -> GanWatch:
-    columns = study.judge.columns
-    judged_by = plan.best or next(iter(columns))
-    return GanWatch(LOG_INTERVAL, judged_by, higher_is_better=columns[judged_by].higher_is_better, cases=cases)
-
-
-def _validated(
-    study: Study,
-    method: Method,
-    translator: Translator,
-    members: Sequence[Member],
-    ranks: Ranks,
-    watch: GanWatch | None,
-) -> tuple[Mapping[str, float], list[Scored]]:
-    names = study.experiment.config.names
-    ranks.share_buffers(method.networks())
-    found = ranks.gather(validation_scores(study, translator, ranks.mine(members), watch))
-    scored = [Scored(scores.case if names else scores.label, scores.values, picture) for scores, picture in found]
-    return {name: fmean(case.scores[name] for case in scored) for name in scored[0].scores}, scored

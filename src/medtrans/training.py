@@ -165,6 +165,8 @@ class _Loop:
     def _validate(self, validate: Validate) -> bool:
         plan, standing = self.plan, self.standing
         try:
+            # Running statistics differ between ranks, each of which has seen batches of its own.
+            self.ranks.share_buffers(self.method.networks())
             means, cases = validate()
         except DataError as error:
             raise type(error)(*(f"step {standing.step}: validation: {fault}" for fault in error.faults)) from error
