@@ -96,12 +96,13 @@ def test_one_target_gives_a_column_a_metric_and_several_name_the_target() -> Non
     off = volumes + np.array([30.0, 0.1], dtype=np.float32).reshape(2, 1, 1, 1)
     one = score(off[:1], volumes[:1], None, (1, 1, 1), {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}})
     assert one == pytest.approx({"psnr": 40.0, "mae": 30.0})
-    metrics = {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}, "t2": {"psnr": PSNR(1.0), "mae": MAE()}}
+    metrics = {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}, "t2": {"psnr": PSNR(1.0), "mse": MSE()}}
     two = score(off, volumes, None, (1, 1, 1), metrics)
-    assert two == pytest.approx({"psnr_ct": 40.0, "mae_ct": 30.0, "psnr_t2": 20.0, "mae_t2": 0.1})
+    assert two == pytest.approx({"psnr_ct": 40.0, "mae_ct": 30.0, "psnr_t2": 20.0, "mse_t2": 0.01})
     columns = columns_of(metrics, {"ct": "HU", "t2": ""})
     assert list(columns) == list(two)
     assert [column.unit for column in columns.values()] == ["dB", "HU", "dB", ""]
+    assert columns_of({"ct": {"mse": MSE()}}, {"ct": "HU"})["mse"].unit == "HU^2"
     assert columns["mae_ct"].definition == MAE.definition
     assert not columns["mae_ct"].higher_is_better
 
@@ -203,19 +204,15 @@ def test_an_interval_needs_three_subjects_and_is_a_point_where_nothing_varies() 
 
 
 def test_visits_of_one_subject_do_not_narrow_the_interval() -> None:
-    values = np.random.default_rng(0).normal(30, 2, 12)
-    names = [str(number) for number in range(12)]
-    low, high = mean_interval(values, names) or (0, 0)
+    values, names = np.random.default_rng(0).normal(30, 2, 12), [str(number) for number in range(12)]
     visits = mean_interval(np.repeat(values, 5), [name for name in names for _ in range(5)])
-    assert visits == pytest.approx([low, high])
+    assert visits == pytest.approx(mean_interval(values, names))
 
 
 def test_a_summary_says_what_each_column_is() -> None:
     rows = [row(number, psnr=30.0 + number, mae=50.0 - number) for number in range(4)]
     columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
     summary = summarise(rows, columns)
-    assert (summary["psnr"]["worst"], summary["psnr"]["best"]) == ("case_0000", "case_0003")
-    assert (summary["mae"]["worst"], summary["mae"]["best"]) == ("case_0000", "case_0003")
     assert summary["psnr"]["quartiles"] == pytest.approx([30.75, 32.25])
     assert summary["psnr"]["mean"] == 31.5
     assert (summary["mae"]["unit"], summary["mae"]["higher_is_better"]) == ("HU", False)
@@ -232,11 +229,8 @@ def test_a_comparison_is_paired_and_positive_where_the_first_is_better() -> None
     assert (gain["better"], gain["n"], gain["unit"]) == (4, 4, "dB")
     assert compare(mine, theirs, "mae", MAE_COLUMN)["mean"] == 1
     assert compare(theirs, mine, "mae", MAE_COLUMN)["better"] == 0
-
-
-def test_two_perfect_scores_are_equal() -> None:
-    rows = [row(number, psnr=math.inf) for number in range(3)]
-    assert compare(rows, rows, "psnr", PSNR_COLUMN)["ci95"] == [0, 0]
+    perfect = [row(number, psnr=math.inf) for number in range(3)]
+    assert compare(perfect, perfect, "psnr", PSNR_COLUMN)["ci95"] == [0, 0]
 
 
 def test_only_the_same_cases_against_the_same_targets_are_compared() -> None:
@@ -319,6 +313,7 @@ def test_parts_of_a_metric_are_columns_of_their_own_between_key_and_target() -> 
     prediction[0, :4] = 2
     one = score(prediction[:1], target[:1], None, (1, 1, 1), {"ct": {"halves": Halves()}})
     assert one == {"halves": 1.0, "halves_lower": 2.0, "halves_upper": 0.0}
+    assert Halves()(prediction[0], target[0], None, (1, 1, 1)) == 1.0
     metrics = {"ct": {"halves": Halves()}, "t2": {"halves": Halves()}}
     two = score(prediction, target, None, (1, 1, 1), metrics, images={"labels": np.full((8, 8, 8), 3)})
     assert two["halves_ct"] == 4.0
@@ -330,11 +325,6 @@ def test_parts_of_a_metric_are_columns_of_their_own_between_key_and_target() -> 
     assert columns["halves_upper_ct"].definition == "mean |error| where i is high"
 
 
-def test_a_metric_is_a_plain_one_without_its_surroundings() -> None:
-    volume = np.zeros((8, 8, 8), dtype=np.float32)
-    assert Halves()(volume + 1, volume, None, (1, 1, 1)) == 1.0
-
-
 def test_a_metric_that_gives_other_parts_than_it_announces_is_refused() -> None:
     class Wrong(Halves):
         parts: Mapping[str, str] = {"lower": "", "middle": ""}
@@ -342,8 +332,3 @@ def test_a_metric_that_gives_other_parts_than_it_announces_is_refused() -> None:
     volume = np.zeros((1, 8, 8, 8), dtype=np.float32)
     with pytest.raises(SetupError, match=r"metrics\.wrong: gave the parts .*'upper'.*expected .*'middle'"):
         score(volume, volume, None, (1, 1, 1), {"t2": {"wrong": Wrong()}})
-
-
-def test_the_square_of_a_unit_is_that_of_the_target() -> None:
-    columns = columns_of({"ct": {"mse": MSE()}, "t2": {"mse": MSE()}}, {"ct": "HU", "t2": ""})
-    assert (columns["mse_ct"].unit, columns["mse_t2"].unit) == ("HU^2", "")

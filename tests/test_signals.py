@@ -18,8 +18,7 @@ from medtrans.signals import end_requests
 from medtrans.training import Standing, train
 
 from .processes import Mishap, config_of, fingerprint, trained
-from .test_training import Ears, Random, batches
-from .toys import toy_plan
+from .test_training import Ears, Random, batches, plan
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def test_a_signal_ends_the_run_after_the_step_it_came_in_with_a_checkpoint(
     before, standing, ears = signal.getsignal(number), Standing(), Ears()
     with end_requests() as request, pytest.raises(error) as caught:
         train(
-            Asked(), batches(0, 9), toy_plan(tmp_path, steps=9, every=9), standing=standing, validate=None,
+            Asked(), batches(0, 9), plan(tmp_path, steps=9, every=9), standing=standing, validate=None,
             callbacks=[ears], run=RunInfo(tmp_path, {}, 0, 9), request=request,
         )  # fmt: skip
     assert caught.value.exit_code == code
@@ -70,7 +69,7 @@ def test_a_step_that_is_saved_already_is_not_saved_again(tmp_path: Path) -> None
     ears = Ears()
     with end_requests() as request, pytest.raises(RunInterruptedError):
         train(
-            Asked(), batches(0, 9), toy_plan(tmp_path, steps=9, every=2), standing=Standing(), validate=None,
+            Asked(), batches(0, 9), plan(tmp_path, steps=9, every=2), standing=Standing(), validate=None,
             callbacks=[ears], run=RunInfo(tmp_path, {}, 0, 9), request=request,
         )  # fmt: skip
     assert [heard for heard in ears.heard if heard.startswith("checkpoint")] == ["checkpoint 2 step_00000002"]
