@@ -64,15 +64,12 @@ def test_a_linear_relation_is_recovered_exactly() -> None:
 
     def related(seed: int) -> Prepared:
         source = sources(seed, channels=2)
-        target = np.einsum("ts,s...->t...", weights, source) + constant[:, None, None, None]
-        return case(source, target)
+        return case(source, np.einsum("ts,s...->t...", weights, source) + constant[:, None, None, None])
 
     linear = fit_baselines(related(seed) for seed in (1, 2))["source_linear"]
     new = related(3)
-    predicted = linear.predict(replace(new, target=None))
-    assert predicted.dtype == np.float32
+    predicted, foreground = linear.predict(replace(new, target=None)), foreground_of(new)
     assert new.target is not None
-    foreground = foreground_of(new)
     np.testing.assert_allclose(predicted[:, foreground], new.target[:, foreground], atol=1e-6)
 
 
@@ -87,16 +84,11 @@ def test_a_source_that_never_varies_leaves_the_linear_fit_sound() -> None:
 
 def test_any_step_function_of_the_first_source_is_recovered_exactly() -> None:
     steps = np.random.default_rng(0).random((2, 64))
-
-    def related(seed: int) -> Prepared:
-        source = sources(seed, channels=2)
-        return case(source, steps[:, (source[0] * 64).astype(int)])
-
-    new = related(3)
-    assert new.target is not None
-    foreground = np.asarray(new.source[0] > 7 / 64)
-    predicted = fit_baselines([related(1), related(2)])["source_lut"].predict(new)
-    np.testing.assert_allclose(predicted[:, foreground], new.target[:, foreground], atol=1e-6)
+    pairs = [(source, steps[:, (source[0] * 64).astype(int)]) for source in (sources(seed, 2) for seed in (1, 2, 3))]
+    lut = fit_baselines(case(*pair) for pair in pairs[:2])["source_lut"]
+    source, target = pairs[2]
+    foreground = source[0] > 7 / 64
+    np.testing.assert_allclose(lut.predict(case(source, None))[:, foreground], target[:, foreground], atol=1e-6)
 
 
 def test_bins_that_training_left_empty_are_interpolated_and_the_ends_go_on() -> None:

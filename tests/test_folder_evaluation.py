@@ -71,9 +71,7 @@ def test_only_the_mask_counts_and_both_images_are_clipped_to_the_range(tmp_path:
 
 def test_files_are_paired_by_name_whatever_their_format(tmp_path: Path) -> None:
     data = np.random.default_rng(0).random((8, 8, 8))
-    target = fill(tmp_path / "t", {"one.of.two": data})
-    prediction = tmp_path / "p"
-    prediction.mkdir()
+    target, prediction = fill(tmp_path / "t", {"one.of.two": data}), fill(tmp_path / "p", {})
     write(Volume(data.astype(np.float32) + 1, AFFINE), prediction / "one.of.two.nii")
     (prediction / "notes.txt").write_text("not an image")
     scored = evaluate_folders(prediction, target, scoring=Scoring(("mae",)))
@@ -181,8 +179,7 @@ def test_further_images_reach_the_metrics_that_ask_for_them(
 
 
 def test_two_doses_are_scored_like_images(tmp_path: Path) -> None:
-    dose = np.full((8, 8, 8), 2.0)
-    places = [fill(tmp_path / name, {"plan": data}) for name, data in (("p", dose + 0.1), ("t", dose))]
+    places = [fill(tmp_path / str(gray), {"plan": np.full((8, 8, 8), gray)}) for gray in (2.1, 2.0)]
     scoring = Scoring(("dose_mae",), Scoring.options_from(["dose_mae.prescribed_gy=2.0"]), unit="Gy")
     assert evaluate_folders(*places, scoring=scoring).rows[0].values == {"dose_mae": pytest.approx(0.05, abs=1e-6)}
 

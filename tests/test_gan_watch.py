@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,36 +64,30 @@ def see(watch: GanWatch, number: int, source: np.ndarray, target: np.ndarray, pr
     return own
 
 
-def validate(watch: GanWatch, seed: int, step: int, generator: Any) -> None:
-    """A validation of a generator `(source, target, rng) -> prediction` on toy phantoms."""
+def validate(watch: GanWatch, seed: int, step: int, generator: str) -> None:
+    """A validation on toy phantoms."""
     scores = []
     for number in range(CASES):
         source, target = phantom(seed, number)
-        prediction = np.clip(generator(source, target, np.random.default_rng((seed, number, step))), 0, 1)
+        prediction = np.clip(GENERATORS[generator](source, target, np.random.default_rng((seed, number, step))), 0, 1)
         scores.append(see(watch, number, source, target, prediction))
     watch.on_validation(step, {"psnr": float(np.mean(scores))}, [])
 
 
-def collapsed(source: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return 0.4 + 1e-3 * rng.standard_normal(source.shape)
+def noise(rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((16, 16, 16))
 
 
-def one_for_all(source: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same image with plenty of contrast whatever the source is."""
-    return phantom(99, 0)[1] + 1e-3 * rng.standard_normal(source.shape)
+GENERATORS: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
+    "collapsed": lambda source, target, rng: 0.4 + 1e-3 * noise(rng),
+    "one for all": lambda source, target, rng: phantom(99, 0)[1] + 1e-3 * noise(rng),  # with plenty of contrast
+    "healthy": lambda source, target, rng: 0.45 * (target + np.roll(target, 1, 0)) + 0.03 * noise(rng),  # dark, blurred
+    "identity": lambda source, target, rng: source,
+    "worse": lambda source, target, rng: 1 - target + 0.1 * noise(rng),
+}
 
 
-def healthy(source: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The target, blurred along an axis, too dark and noisy."""
-    blurred = (target + np.roll(target, 1, 0) + np.roll(target, -1, 0)) / 3
-    return 0.9 * blurred + 0.03 * rng.standard_normal(source.shape)
-
-
-def identity(source: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return source
-
-
-def after(folder: Path, generator: Any, seed: int, validations: int = 3) -> list[str]:
+def after(folder: Path, generator: str, seed: int, validations: int = 3) -> list[str]:
     """The kinds told after so many validations."""
     watch = watch_in(folder)
     for step in range(1, validations + 1):
@@ -101,17 +95,17 @@ def after(folder: Path, generator: Any, seed: int, validations: int = 3) -> list
     return list(watch.findings.told)
 
 
-@pytest.mark.parametrize("generator", [collapsed, one_for_all])
-def test_a_collapsed_generator_is_told_within_three_validations(tmp_path: Path, generator: Any) -> None:
+@pytest.mark.parametrize("generator", ["collapsed", "one for all"])
+def test_a_collapsed_generator_is_told_within_three_validations(tmp_path: Path, generator: str) -> None:
     assert all("collapse" in after(tmp_path, generator, seed) for seed in range(8))
 
 
 def test_a_healthy_generator_raises_no_more_than_one_alarm_in_twenty(tmp_path: Path) -> None:
-    assert sum(bool(after(tmp_path, healthy, seed, validations=5)) for seed in range(20)) <= 1
+    assert sum(bool(after(tmp_path, "healthy", seed, validations=5)) for seed in range(20)) <= 1
 
 
 def test_an_identity_generator_is_always_told_and_only_of_copying(tmp_path: Path) -> None:
-    assert all(after(tmp_path, identity, seed) == ["copy-through"] for seed in range(8))
+    assert all(after(tmp_path, "identity", seed) == ["copy-through"] for seed in range(8))
 
 
 @pytest.mark.parametrize(
@@ -133,22 +127,19 @@ def test_what_the_target_is_like_too_is_no_fault(tmp_path: Path, pair: Any) -> N
 
 
 def test_a_validation_worse_than_the_source_itself_is_told_after_three_in_a_row(tmp_path: Path) -> None:
-    def worse(source: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return 1 - target + 0.1 * rng.standard_normal(source.shape)
-
     watch = watch_in(tmp_path)
-    for step, generator in enumerate((worse, worse, healthy, worse, worse)):
+    for step, generator in enumerate(("worse", "worse", "healthy", "worse", "worse")):
         validate(watch, 0, step, generator)
     assert watch.findings.told == {}
-    validate(watch, 0, 5, worse)
+    validate(watch, 0, 5, "worse")
     assert list(watch.findings.told) == ["baseline"]
 
 
 def test_at_the_last_validation_of_a_run_once_is_enough(tmp_path: Path) -> None:
     watch = watch_in(tmp_path, steps=7)
-    validate(watch, 0, 6, collapsed)
+    validate(watch, 0, 6, "collapsed")
     assert watch.findings.told == {}
-    validate(watch, 0, 7, collapsed)
+    validate(watch, 0, 7, "collapsed")
     assert "collapse" in watch.findings.told
 
 
@@ -170,10 +161,6 @@ def test_a_game_that_one_side_has_won_for_500_steps_is_told_with_the_numbers(
     assert f"{accuracy:.3g}" in warning
 
 
-def test_a_game_that_is_open_again_in_between_is_not_won(tmp_path: Path) -> None:
-    assert scripted(watch_in(tmp_path), 3000, lambda n: {"discriminator_accuracy": 0.999 if n % 400 else 0.8}) == []
-
-
 def test_each_of_several_discriminators_is_watched(tmp_path: Path) -> None:
     values = {"a_discriminator_accuracy": 0.7, "b_discriminator_accuracy": 1}
     assert scripted(watch_in(tmp_path), 500, lambda step: values) == ["b_discriminator_accuracy high"]
@@ -188,23 +175,23 @@ def test_gradients_a_hundred_times_the_others_are_told(
 
 
 def test_a_loss_ten_times_its_lowest_for_200_steps_is_told(tmp_path: Path) -> None:
-    def values(step: int) -> Mapping[str, float]:
-        return {"generator": 1.0 if step < 300 else 50.0}
-
-    assert scripted(watch_in(tmp_path), 490, values) == []
-    assert scripted(watch_in(tmp_path), 540, values) == ["divergence"]
+    for steps, told in ((490, []), (540, ["divergence"])):
+        assert scripted(watch_in(tmp_path), steps, lambda step: {"generator": 1 if step < 300 else 50}) == told
 
 
 @pytest.mark.parametrize(
-    "loss",
+    ("name", "value"),
     [
-        lambda step: 1 / step + (30 if step % 100 == 0 else 0),  # falling, with peaks
-        lambda step: -1 + step / 100,  # from below 0
-        lambda step: 1 + 8 * (step > 100),  # less than ten times
+        ("discriminator_accuracy", lambda step: 0.999 if step % 400 else 0.8),  # open again in between
+        ("generator", lambda step: 1 / step + (30 if step % 100 == 0 else 0)),  # falling, with peaks
+        ("generator", lambda step: -1 + step / 100),  # from below 0
+        ("generator", lambda step: 1 + 8 * (step > 100)),  # less than ten times
     ],
 )
-def test_a_loss_that_falls_peaks_or_has_no_ratio_is_left_alone(tmp_path: Path, loss: Any) -> None:
-    assert scripted(watch_in(tmp_path), 1000, lambda step: {"generator": loss(step)}) == []
+def test_a_game_that_is_open_and_a_loss_that_falls_peaks_or_has_no_ratio_are_left_alone(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    assert scripted(watch_in(tmp_path), 1000, lambda step: {name: value(step)}) == []
 
 
 class Untouchable(dict[str, Tensor]):
@@ -231,7 +218,7 @@ def test_a_fault_is_told_once_in_the_log_and_kept_over_an_interruption(
     watch = watch_in(tmp_path)
     with caplog.at_level(logging.WARNING, "medtrans"):
         for step in (10, 20, 30, 40):
-            validate(watch, 0, step, collapsed)
+            validate(watch, 0, step, "collapsed")
     told = [record.getMessage() for record in caplog.records if "mode collapse" in record.getMessage()]
     assert len(told) == 1
     watch.on_end(40, None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medtrans.layout import block_means
+from medtrans.layout import block_means, correlation
 from medtrans.likeness import Likeness, collapse, copy_through, likeness_of
 
 
@@ -68,3 +68,9 @@ def test_block_means_keep_the_mean_of_equal_blocks_and_any_shape(shape: tuple[in
     assert volume.min() - 1e-12 <= means.min() <= means.max() <= volume.max() + 1e-12
     if shape == (8, 8, 8):
         np.testing.assert_allclose(means, volume)
+
+
+def test_correlation_of_constants_is_defined() -> None:
+    flat, ramp = np.ones(9), np.arange(9.0)
+    assert [correlation(flat, flat), correlation(flat, ramp)] == [1, 0]
+    assert correlation(ramp, 3 - 2 * ramp) == pytest.approx(-1)

@@ -251,10 +251,15 @@ def test_fixed_scalings_are_scored_and_written_in_native_units(tiny: dict[str, A
         assert -1024.5 <= volume.data.min() < volume.data.max() <= 3000.5
 
 
-def test_what_may_be_a_mistake_is_said_before_training(tiny: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    medtrans.run(tiny, ["patch.size=[16, 16, 32]", "losses.relativistic=null", "train.steps=1"])
-    assert "patch.size 16×16×32 does not fit" in caplog.text
-    assert "discriminator: no loss trains it" in caplog.text
+def test_what_may_be_a_mistake_is_said_before_training(
+    tiny: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mine.py").write_text(GENERATOR_PLUGIN)
+    doubtful = ["patch.size=[16, 16, 32]", "losses.relativistic=null", "train.memory=low", "train.steps=1"]
+    medtrans.run(tiny, ["generator={name: mine:small}", *doubtful], plugins=[tmp_path / "mine.py"])
+    for told in ("patch.size 16×16×32 does not fit", "discriminator: no loss trains it", "low does nothing for Small"):
+        assert told in caplog.text
+    assert "low does nothing for MultiResUNet" not in caplog.text
 
 
 def test_several_sources_and_targets(tiny: dict[str, Any]) -> None:

@@ -28,10 +28,9 @@ from medtrans import (
 from medtrans.builtin.losses.voxel import L1
 from medtrans.compilation import compiled, refuse_without_compiler
 from medtrans.optimizers import Adam
-from medtrans.recomputation import names_blocks, recompute_blocks
+from medtrans.recomputation import recompute_blocks
 from medtrans.types import Batch, as_pyramid
 
-from .conftest import GENERATOR_PLUGIN
 from .toys import toy_method
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -115,17 +114,6 @@ def test_low_memory_works_in_mixed_precision_and_among_ranks() -> None:
     finally:
         dist.destroy_process_group()
     assert_alike(plain, lean, rtol=0, atol=0)
-
-
-def test_a_network_without_named_blocks_is_left_alone_and_the_run_says_so(
-    tiny: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    plugin = tmp_path / "small.py"
-    plugin.write_text(GENERATOR_PLUGIN)
-    run(tiny, ["generator={name: small:small}", "train.steps=1", "train.memory=low"], plugins=[plugin])
-    assert "train.memory: low does nothing for Small" in caplog.text
-    assert "MultiResUNet" not in caplog.text
-    assert not names_blocks(nn.Conv3d(1, 1, 1))
 
 
 @pytest.mark.slow
