@@ -106,7 +106,7 @@ def newest(folder: Path) -> checkpoint.Checkpoint:
 
 def best_step(folder: Path) -> int | None:
     best = checkpoint.best(folder)
-    return best and best.step
+    return best.step if best else None
 
 
 def test_a_resumed_run_ends_as_the_one_left_alone_and_one_of_another_seed_does_not(tmp_path: Path) -> None:

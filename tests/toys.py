@@ -44,7 +44,7 @@ def toy_method(
 
 
 def toy_plan(folder: Path, *, steps: int = 6, every: int = 2, **more: Any) -> Plan:
-    settings = {
+    settings: dict[str, Any] = {
         "seed": 3, "rank": 0, "steps": steps, "validate_every": every, "checkpoint_every": every, "keep": 2,
         "best": "psnr", "best_is_higher": True, "checkpoints": folder, "config_hash": "c0ffee",
     }  # fmt: skip
