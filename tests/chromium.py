@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import select
@@ -14,29 +13,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BINARY = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
+BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
-    "--disable-component-update", "--enable-unsafe-swiftshader", "--use-gl=angle", "--use-angle=swiftshader",
-    "--remote-debugging-pipe", "--window-size=1200,1000", "--hide-scrollbars",
+    "--disable-component-update", "--disable-gpu", "--remote-debugging-pipe", "--window-size=1200,1000",
 )  # fmt: skip
 
 
 class Page:
     """One open page, and what it said and asked for since it was opened."""
 
-    def __init__(self, reader: int, writer: int) -> None:
+    def __init__(self, reader: int, writer: int, path: Path) -> None:
         self._reader, self._writer, self._buffer, self._number = reader, writer, b"", 0
-        self._session: str | None = None
+        self._session: dict[str, str] = {}
         self.errors: list[str] = []
         self.requests: list[str] = []
-
-    def open(self, path: Path) -> None:
-        """Load a local file, and wait until it is there."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = {"sessionId": session}
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.call("Page.navigate", url=path.as_uri())
@@ -55,38 +49,25 @@ class Page:
             assert time.monotonic() < end, f"{script} did not come true; the page said {self.errors}"
             select.select([], [], [], 0.1)
 
-    def screenshot(
-        self, path: Path, *, left: float = 0, top: float = 0, width: float = 1200, height: float = 1000
-    ) -> None:
-        """What a part of the page looks like, in pixels from its top left."""
-        clip = {"x": left, "y": top, "width": width, "height": height, "scale": 1}
-        shot = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
-
     def call(self, method: str, **parameters: Any) -> Mapping[str, Any]:
-        """One command of the protocol."""
+        """One command of the protocol; events that come before its answer are noted."""
         self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
+        message = {"id": self._number, "method": method, "params": parameters, **self._session}
         os.write(self._writer, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
-                return answer["result"]
-            self._note(answer)
+        while (answer := self._next()).get("id") != self._number:
+            self._note(answer.get("method", ""), answer.get("params", {}))
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
 
-    def _note(self, event: Mapping[str, Any]) -> None:
-        method, found = event.get("method"), event.get("params", {})
-        if method == "Network.requestWillBeSent":
+    def _note(self, event: str, found: Mapping[str, Any]) -> None:
+        if event == "Network.requestWillBeSent":
             self.requests.append(found["request"]["url"])
-        elif method == "Runtime.exceptionThrown":
-            self.errors.append(found["exceptionDetails"].get("exception", {}).get("description", str(found)))
-        elif method == "Runtime.consoleAPICalled" and found["type"] in ("error", "assert"):
-            self.errors.append(" ".join(str(one.get("value", one.get("description"))) for one in found["args"]))
-        elif method == "Log.entryAdded" and found["entry"]["level"] == "error":
-            self.errors.append(found["entry"]["text"])
+        elif (
+            event == "Runtime.exceptionThrown"
+            or (event == "Runtime.consoleAPICalled" and found["type"] in ("error", "assert"))
+            or (event == "Log.entryAdded" and found["entry"]["level"] == "error")
+        ):
+            self.errors.append(json.dumps(found))
 
     def _next(self) -> Mapping[str, Any]:
         while b"\0" not in self._buffer:
@@ -102,12 +83,11 @@ class Page:
 @contextmanager
 def opened(path: Path, profile: Path) -> Iterator[Page]:
     """A local page in a Chromium of its own, whose profile is in a folder of the test's."""
-    assert BINARY is not None
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
-    command = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    command = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "chromium", str(BINARY), *FLAGS]
     process = subprocess.Popen(
-        ["bash", "-c", command, "chromium", BINARY, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        [*command, f"--user-data-dir={profile}", "about:blank"],
         pass_fds=(theirs_in, theirs_out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -115,9 +95,7 @@ def opened(path: Path, profile: Path) -> Iterator[Page]:
     os.close(theirs_in)
     os.close(theirs_out)
     try:
-        page = Page(ours_in, ours_out)
-        page.open(path)
-        yield page
+        yield Page(ours_in, ours_out, path)
     finally:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""Owns the fenced blocks of the documentation: where they stand, what is said of each, and how a page is run."""
+"""The fenced blocks of the documentation: where they stand, what is said of each, and how a page is run."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_the_card_says_what_a_reader_needs(made: Made) -> None:
     assert yaml.safe_load(front)["license"] == 'CC BY 4.0, "as it is" | with care'
     for expected in (
         "Research use only", "| from | t1 |", "| train cases | 3: case_000", "relativistic × 0 to 0.0001 |",
-        "2 patches of 16 × 16 × 16 voxels", "psnr [dB]", "baseline source_linear", "| medtrans | ", "CC BY 4.0",
+        "2 patches of 16×16×16 voxels", "psnr [dB]", "baseline source_linear", "| medtrans | ", "CC BY 4.0",
     ):  # fmt: skip
         assert expected in text, expected
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
+import re
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
-from matplotlib import image
 
 import medtrans
-from medtrans.errors import ConfigError, SetupError
+from medtrans.comparison_report import write_comparison
+from medtrans.errors import ConfigError
 from medtrans.runreport import write_report
-from medtrans.strips import strip_chart
-from medtrans.viewer import carried, viewer_script
+from medtrans.viewed_cases import ROLES, for_viewing
+from medtrans.viewer import ViewedCase
 from medtrans.volume import Volume
 
-from .chromium import BINARY, opened
+from .chromium import BINARY, Page, opened
+from .test_report import page as rendered
 
 CASES = 10
 
@@ -62,59 +60,30 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> medtrans.RunFolder:
     )  # fmt: skip
 
 
-def test_ten_cases_take_less_than_8_mb_without_the_viewer(done: medtrans.RunFolder) -> None:
+def test_ten_cases_take_less_than_8_mb_and_carry_no_volume_unless_asked(done: medtrans.RunFolder) -> None:
     assert json.loads(done.summary.read_text())["cases"] == CASES
     assert write_report(done).stat().st_size < 8_000_000
-    assert "niivue" not in done.report.read_text()
+    assert "<script" not in done.report.read_text()
 
 
-def test_the_viewer_that_is_carried_is_the_published_one_with_its_licences() -> None:
-    folder = files("medtrans") / "templates" / "niivue"
-    content = (folder / "niivue.umd.js").read_bytes()
-    published = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
-    assert hashlib.sha256(content).hexdigest() == published
-    assert (folder / "SHA256SUMS").read_text() == f"{published}  niivue.umd.js\n"
-    assert "BSD 2-Clause License" in (folder / "LICENSE").read_text()
-    notices = (folder / "THIRD_PARTY_NOTICES").read_text()
-    for package in ("fflate", "gl-matrix", "nifti-reader-js", "zarrita", "numcodecs", "@lukeed/uuid"):
-        assert f"\n{package} " in notices, package
-    assert viewer_script() == content.decode()
-
-
-def test_a_changed_viewer_is_not_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    niivue = tmp_path / "templates" / "niivue"
-    shutil.copytree(str(files("medtrans") / "templates" / "niivue"), niivue)
-    monkeypatch.setattr("medtrans.viewer.files", lambda package: tmp_path)
-    assert viewer_script()
-    with (niivue / "niivue.umd.js").open("a") as file:
-        file.write("fetch('elsewhere')")
-    with pytest.raises(SetupError, match="has been changed"):
-        viewer_script()
-    (niivue / "niivue.umd.js").unlink()
-    with pytest.raises(SetupError, match="is missing"):
-        viewer_script()
-
-
-def test_a_carried_volume_lies_where_it_lay_and_keeps_its_intensities(tmp_path: Path) -> None:
-    data = np.full((30, 28, 26), -1000.0, dtype=np.float32)
-    data[10:20, 9:22, 8:16] = np.linspace(-200, 1500, 10 * 13 * 8).reshape(10, 13, 8)
-    affine = np.array([[-2.0, 0, 0, 40], [0, 2.0, 0.1, -20], [0, 0, 3.0, 7], [0, 0, 0, 1]])
-    path = tmp_path / "carried.nii.gz"
-    path.write_bytes(carried(Volume(data, affine), (-1000.0, 1500.0)))
-    stored = nibabel.load(path)
-    assert np.prod(stored.shape) < data.size
-    assert stored.get_data_dtype() == np.uint8
-    assert (float(stored.header["cal_min"]), float(stored.header["cal_max"])) == (-1000, 1500)
-    world = affine @ [15, 15, 12, 1]
-    i, j, k, _ = np.rint(np.linalg.solve(stored.affine, world)).astype(int)
-    np.testing.assert_allclose(stored.affine @ [i, j, k, 1], world, atol=1e-3)
-    assert np.asarray(stored.dataobj)[i, j, k] == pytest.approx(data[15, 15, 12], abs=2500 / 255)
-
-
-def test_large_volumes_are_carried_by_every_second_voxel() -> None:
-    rng = np.random.default_rng(0)
-    large = Volume(rng.random((140, 140, 140)).astype(np.float32), np.eye(4))
-    assert len(gzip.decompress(carried(large, (0.0, 1.0)))) < 352 + 71**3
+def test_small_volumes_lie_where_they_lay_and_of_large_ones_every_second_voxel_is_taken_along_the_finest_axes() -> None:
+    target = np.full((30, 28, 26), -1000.0, dtype=np.float32)
+    target[10:20, 9:22, 8:16] = np.linspace(-200, 3000, 10 * 13 * 8).reshape(10, 13, 8)
+    affine, turn = (
+        np.array([[-2.0, 0, 0, 40], [0, 2.0, 0.1, -20], [0, 0, 3.0, 7], [0, 0, 0, 1]]),
+        np.diag([1, -1, 1, 1]),
+    )
+    turn[1, 3] = 27
+    turned = Volume(np.flip(target, 1).astype(np.int16), affine @ turn)
+    small = for_viewing({"source": Volume(target / 2, affine), "prediction": turned, "target": Volume(target, affine)})
+    assert {volume.shape for volume in small.values()} == {(14, 17, 12)}  # two voxels around what is not empty
+    i, j, k, _ = np.rint(np.linalg.solve(small["target"].affine, affine @ [15, 15, 12, 1])).astype(int)
+    assert small["target"].data[i, j, k] == target[15, 15, 12]
+    assert small["prediction"].data[i, j, k] == pytest.approx(target[15, 15, 12], abs=1)
+    large = Volume(np.random.default_rng(0).random((256, 256, 40)).astype(np.float32), np.diag([1.0, 1.0, 3.0, 1.0]))
+    small = for_viewing(dict.fromkeys(ROLES, large))
+    np.testing.assert_array_equal(small["target"].data, large.data[::2, ::2])
+    assert small["target"].spacing_mm == (2, 2, 3)
 
 
 def test_a_run_that_kept_no_volumes_says_how_to_get_a_viewer(done: medtrans.RunFolder, tmp_path: Path) -> None:
@@ -126,35 +95,7 @@ def test_a_run_that_kept_no_volumes_says_how_to_get_a_viewer(done: medtrans.RunF
         write_report(copy, viewer="inline")
 
 
-def test_a_strip_has_a_dot_for_every_case_where_its_value_is() -> None:
-    cases = [(f"case_{n:04d}", float(value)) for n, value in enumerate([1, 2, 3, 3, 3, 4, 9])]
-    chart = strip_chart("mae [HU]", {"": [*cases, ("case_0099", float("inf"))]}, marks={"lut": 5.0, "none": None})
-    (strip,) = chart.strips
-    assert len(strip.dots) == len({(dot.x, dot.y) for dot in strip.dots}) == 7
-    assert strip.missing == 1
-    places = {dot.title.split(":")[0]: dot.x for dot in strip.dots}
-    assert places["case_0002"] == places["case_0003"] == strip.median
-    assert chart.left <= places["case_0000"] < places["case_0001"] < places["case_0006"] <= chart.right
-    (mark,) = chart.marks
-    assert mark.label == "lut"
-    assert places["case_0005"] < mark.x < places["case_0006"]
-    assert all(0 <= dot.y <= chart.bottom for dot in strip.dots)
-
-
-def test_strips_of_nothing_and_of_one_value_can_be_drawn() -> None:
-    nothing = strip_chart("psnr", {"a": [], "b": [("x", float("nan"))]})
-    assert [strip.median for strip in nothing.strips] == [None, None]
-    assert nothing.ticks == ()
-    assert strip_chart("psnr", {"": [("x", 3.0)]}).strips[0].median is not None
-
-
-def sections(page: Any) -> list[str]:
-    found: list[str] = page.evaluate("[...document.querySelectorAll('h2')].map(one => one.textContent.trim())")
-    return found
-
-
-CANVAS = "document.querySelectorAll('.viewer canvas')[1]"
-PLACES = "document.querySelector('.viewer').innerText.match(/[-0-9., ]+ mm:/g).map(one => one.trim())"
+SECTIONS = "[...document.querySelectorAll('h2')].map(one => one.textContent.trim())"
 
 needs_chromium = pytest.mark.skipif(BINARY is None, reason="no Chromium is installed (apt-get install chromium)")
 
@@ -165,44 +106,130 @@ def test_a_browser_opens_the_report_and_its_viewer_without_an_error_or_a_request
 ) -> None:
     path = write_report(done, viewer="inline")
     with opened(path, tmp_path / "profile") as page:
-        assert sections(page) == [
+        sections = page.evaluate(SECTIONS)
+        assert sections[sections.index("Scores") :] == [
             "Scores", "Case by case", "Pictures", "Viewer", "Can it be trusted?", "Worth to a segmenter", "Every case",
             "Training", "Run it again", "Configuration", "Environment",
-        ] or sections(page)[0] == "Warnings"  # fmt: skip
+        ]  # fmt: skip
         assert page.evaluate("document.querySelectorAll('#pictures img').length") == 3
         assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth >= 900)")
-        assert page.evaluate("document.querySelectorAll('#cases circle').length") == 2 * CASES
+        assert page.evaluate("document.querySelectorAll('#cases use title').length") == 2 * CASES
         assert page.evaluate("document.querySelectorAll('#downstream tbody tr').length") == 2
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        page.evaluate("document.querySelector('.viewer button').click()")
-        page.wait_for("document.querySelector('.viewer').dataset.state", seconds=120)
-        assert page.evaluate("document.querySelector('.viewer').dataset.state") == "ready"
-        said = page.evaluate("[...document.querySelectorAll('.viewer')][0].innerText")
-        assert said.count(" mm: ") == 3
-        assert "HU" in said
-        before = page.evaluate(PLACES)
-        assert len(set(before)) == 1
-        page.evaluate(f"{CANVAS}.scrollIntoView({{block: 'center'}})")
-        x, y, width = page.evaluate(f"(r => [r.x, r.y, r.width])({CANVAS}.getBoundingClientRect())")
-        for kind in ("mousePressed", "mouseReleased"):
-            page.call(
-                "Input.dispatchMouseEvent", type=kind, x=x + 0.2 * width, y=y + 0.2 * width, button="left", clickCount=1
-            )
-        page.wait_for(f"JSON.stringify({PLACES}) !== JSON.stringify({json.dumps(before)})")
-        assert len(set(page.evaluate(PLACES))) == 1  # the three crosshairs have moved together
-        page.screenshot(tmp_path / "pane.png", left=x, top=page.evaluate("scrollY") + y, width=width, height=width)
-        drawn = image.imread(tmp_path / "pane.png")[..., :3].max(axis=2)
-        assert (drawn > 0.3).mean() > 0.05
-        assert (drawn < 0.05).mean() > 0.05
+        for number in range(3):
+            Viewer(page, number)
+        assert page.evaluate("document.querySelector('.viewer output').innerText").count("HU") == 3
+        for width in (1200, 390):
+            page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=True)
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert page.errors == []
-        assert [url for url in page.requests if not url.startswith(("data:", "blob:", "file:"))] == []
-        assert [url for url in page.requests if url.startswith("file:")] == [path.as_uri()]
+        assert [url for url in page.requests if not url.startswith("data:")] == [path.as_uri()]
+
+
+# The viewer shows the voxels of the volumes
+
+OBLIQUE = [[0.0, -1.98, 0.4, 9], [-2.0, 0, 0, 31], [0, -0.28, -2.97, -4], [0, 0, 0, 1]]
+AFFINES = (np.diag([2.0, 2.0, 3.0, 1.0]), np.array(OBLIQUE))  # the second counts to the back, left and down
+SAID = (
+    r"(.*) mm \(RAS\)\s+source (\S+) as in its file\s+prediction (\S+) HU\s+target (\S+) HU\s+"
+    r"prediction - target (\S+) HU"
+)
+CROSSHAIR = """.querySelectorAll('.screen').values().map(screen => {
+  const [canvas, upright, level] = screen.children;
+  const [x, y] = [parseFloat(upright.style.left) / 100, parseFloat(level.style.top) / 100];
+  const pixel = canvas.getContext('2d').getImageData(x * canvas.width, y * canvas.height, 1, 1).data;
+  return {x, y, colour: [...pixel].slice(0, 3)};
+}).toArray()"""
+
+
+def planted(affine: np.ndarray) -> tuple[ViewedCase, dict[str, np.ndarray]]:
+    """Noise with one brightest voxel in each image, and an empty border that is cut off."""
+    data = {}
+    for number, role in enumerate(ROLES):
+        data[role] = np.random.default_rng(number).integers(0, 500, (20, 24, 16)).astype(np.float32)
+        data[role][:3] = data[role][:, :, -2:] = 0
+        data[role][9 + number, 8 + number, 5 + number] = 1023  # so that whole numbers are carried as they are
+    return ViewedCase(
+        "case_0001", "", for_viewing({role: Volume(one, affine) for role, one in data.items()}), "HU"
+    ), data
+
+
+class Viewer:
+    """One case's viewer in a page, opened by its button."""
+
+    def __init__(self, page: Page, number: int) -> None:
+        self._page, self._card = page, f"document.querySelectorAll('.viewer')[{number}]"
+        self.evaluate(".querySelector('button').click()")
+        page.wait_for(f"{self._card}.dataset.state")
+        assert self.evaluate(".dataset.state") == "ready"
+
+    def evaluate(self, script: str) -> Any:
+        return self._page.evaluate(self._card + script)
+
+    def said(self) -> tuple[np.ndarray, list[float]]:
+        """The position in mm, and the values under the crosshair."""
+        found = re.fullmatch(SAID, self.evaluate(".querySelector('output').innerText").replace("−", "-"))
+        assert found
+        return np.array(found[1].split(","), dtype=float), [float(value) for value in found.groups()[1:]]
+
+    def press(self, key: str, times: int) -> None:
+        for _ in range(times):
+            self._page.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+
+    def mouse(self, kind: str, number: int, right: float, down: float, **more: float | str) -> None:
+        """An event of the mouse in a picture, in parts of its width and height."""
+        canvas = f".querySelectorAll('canvas')[{number}]"
+        self.evaluate(f"{canvas}.scrollIntoView({{block: 'center'}})")
+        box = self.evaluate(f"{canvas}.getBoundingClientRect().toJSON()")
+        x, y = box["x"] + right * box["width"], box["y"] + down * box["height"]
+        self._page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+
+@needs_chromium
+def test_the_viewer_shows_the_voxels_of_the_volumes_where_its_letters_say(tmp_path: Path) -> None:
+    path, cases = tmp_path / "report.html", [planted(affine) for affine in AFFINES]
+    path.write_text(rendered(viewed=[case for case, _ in cases]))
+    with opened(path, tmp_path / "profile") as page:
+        for number, (affine, (case, data)) in enumerate(zip(AFFINES, cases, strict=True)):
+            viewer = Viewer(page, number)
+            sides = "['left', 'right', 'top', 'bottom'].map(side => one.querySelector('.' + side).textContent).join('')"
+            letters = viewer.evaluate(f".querySelectorAll('.screen').values().map(one => {sides}).toArray()")
+            assert letters == ["RLAP"] * 4 + ["RLSI"] * 4 + ["APSI"] * 4
+            box = viewer.evaluate(".querySelectorAll('.screen')[4].getBoundingClientRect().toJSON()")
+            wide, _, high = np.multiply(case.volumes["target"].shape, case.volumes["target"].spacing_mm)
+            assert box["height"] / box["width"] == pytest.approx(high / wide, rel=0.02)
+
+            nearest = affine[:3, np.abs(affine[:3, :3]).argmax(axis=1)]
+            towards_ras = nearest * np.sign(np.diag(nearest))  # where the keys lead, however the file counts its voxels
+            for image, role in enumerate(ROLES):
+                marker = np.unravel_index(data[role].argmax(), data[role].shape)
+                place = affine[:3] @ [*marker, 1]
+                steps = np.rint(np.linalg.solve(towards_ras, place - viewer.said()[0])).astype(int)
+                for plus, minus, count in zip(
+                    ("ArrowLeft", "ArrowUp", "PageUp"), ("ArrowRight", "ArrowDown", "PageDown"), steps, strict=True
+                ):
+                    viewer.press(plus if count > 0 else minus, abs(count))
+                position, values = viewer.said()
+                np.testing.assert_allclose(position, place, atol=0.06)
+                source, prediction, target = (float(data[role][marker]) for role in ROLES)
+                assert values == [source, prediction, target, prediction - target]
+                drawn = [one["colour"] for one in viewer.evaluate(CROSSHAIR)]
+                assert drawn[image::4] == [[255, 255, 255]] * 3  # axial, coronal, sagittal
+                assert [np.sign(red - blue) for red, _, blue in drawn[3::4]] == [np.sign(prediction - target)] * 3
+
+            for kind in ("mousePressed", "mouseReleased"):
+                viewer.mouse(kind, 6, 0.3, 0.4, button="left")  # in the target's coronal slice
+            drawn = viewer.evaluate(CROSSHAIR)[4]
+            assert (drawn["x"], drawn["y"]) == (pytest.approx(0.3, abs=0.04), pytest.approx(0.4, abs=0.05))
+            position, values = viewer.said()
+            voxel = tuple(np.rint(np.linalg.solve(affine, [*position, 1])).astype(int)[:3])
+            assert values[:3] == [data[role][voxel] for role in ROLES]
+            viewer.mouse("mouseWheel", 6, 0.3, 0.4, deltaX=0, deltaY=80)  # two slices to the back
+            np.testing.assert_allclose(viewer.said()[0], position - 2 * towards_ras[:, 1], atol=0.11)
+        assert page.errors == []
 
 
 @needs_chromium
 def test_a_browser_opens_a_page_that_compares_runs(done: medtrans.RunFolder, tmp_path: Path) -> None:
-    from medtrans.comparison_report import write_comparison
-
     other = tmp_path / "other"
     shutil.copytree(done.path, other)
     text = (other / "config.yaml").read_text()
@@ -210,18 +237,16 @@ def test_a_browser_opens_a_page_that_compares_runs(done: medtrans.RunFolder, tmp
     path = write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
     assert path.stat().st_size < 1_000_000
     with opened(path, tmp_path / "profile") as page:
-        assert "Gains over run" in sections(page)
+        assert "Gains over run" in page.evaluate(SECTIONS)
         text = page.evaluate("document.body.innerText")
         assert "seed: 0 -> 7" in text
         assert "better in 0 of 10" in text
-        assert page.evaluate("document.querySelectorAll('#cases circle').length") == 2 * 2 * CASES
+        assert page.evaluate("document.querySelectorAll('#cases use title').length") == 2 * 2 * CASES
         assert page.errors == []
         assert page.requests == [path.as_uri()]
 
 
 def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.RunFolder, tmp_path: Path) -> None:
-    from medtrans.comparison_report import write_comparison
-
     with pytest.raises(ConfigError, match="given twice"):
         write_comparison([done, done], tmp_path / "comparison.html")
     other = tmp_path / "other"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from .conftest import Medtrans
-from .pages import DOCS, blocks, follow, shown_words, with_short
+from .pages import DOCS, blocks, follow, shown_words
 
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 LEAVES = {
@@ -44,14 +44,3 @@ def test_a_tutorial_can_be_followed_as_it_is_printed(
         assert json.loads(status.read_text())["state"] == "done", status
         config = yaml.safe_load(status.with_name("config.yaml").read_text())
         assert config["train"]["steps"] == 6, "the short form reached the run"
-
-
-def test_the_short_form_goes_behind_the_commands_that_take_it() -> None:
-    text = (
-        "medtrans run a.yaml train.steps=9 output_dir=x\nmedtrans predict runs/x a b\nmedtrans check a || echo no # why"
-    )
-    assert with_short(text, ["train.steps=1", "patch.size=[8,8,8]"]) == (
-        "medtrans run a.yaml train.steps=9 output_dir=x train.steps=1 'patch.size=[8,8,8]'\n"
-        "medtrans predict runs/x a b\n"
-        "medtrans check a train.steps=1 'patch.size=[8,8,8]' || echo no # why"
-    )

@@ -1,4 +1,4 @@
-"""Owns what a check found, as a table to read and as data."""
+"""What a check found, as a table to read and as data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medtrans.faults import listed
+from medtrans.numerals import sides
 
 if TYPE_CHECKING:
     from medtrans.inspection import Remark
@@ -118,12 +119,7 @@ class CheckReport:
 def _table(cases: Sequence[CaseReport]) -> list[str]:
     rows = [("number", "case", "split", "voxels", "mm", "")]
     rows += [
-        (case.label, case.case, case.split, _by(case.shape, "d"), _by(case.spacing_mm, ".3g"), case.state)
-        for case in cases
+        (case.label, case.case, case.split, sides(case.shape), sides(case.spacing_mm), case.state) for case in cases
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _by(values: Sequence[float] | None, form: str) -> str:
-    return "?" if values is None else "×".join(f"{value:{form}}" for value in values)

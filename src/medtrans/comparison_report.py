@@ -1,4 +1,4 @@
-"""Owns the page that compares several runs: their scores side by side, case by case, and what they differ in."""
+"""The page that compares several runs: their scores side by side, case by case, and what they differ in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import yaml
 
 from medtrans.atomic import write_text
+from medtrans.charts import strip_chart
 from medtrans.config import differences
 from medtrans.discretion import shareable_config
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation import read_metrics_csv
-from medtrans.numerals import between, short
+from medtrans.numerals import between, signed
 from medtrans.report import page_of, scores_table
 from medtrans.report_parts import downstream_part, faithfulness_part
 from medtrans.runfolder import RunFolder
 from medtrans.runreport import report_facts
 from medtrans.statistics import CaseScores, Column, compare
-from medtrans.strips import strip_chart
 
 __all__ = ["write_comparison"]
 
@@ -131,7 +131,7 @@ def _gains(first: _Run, run: _Run, columns: Mapping[str, Column]) -> dict[str, A
     return {
         "cells": [
             {
-                "mean": "–" if one["mean"] is None else f"{'+' if one['mean'] > 0 else ''}{short(one['mean'])}",
+                "mean": signed(one["mean"]),
                 "interval": between(one["ci95"]),
                 "better": f"better in {one['better']} of {one['n']}",
                 "tone": _tone(one["ci95"]),

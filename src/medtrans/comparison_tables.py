@@ -1,14 +1,15 @@
-"""Owns the tables of a comparison of runs, as Markdown and as LaTeX."""
+"""The tables of a comparison of runs, as Markdown and as LaTeX."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from medtrans.atomic import write_text
 from medtrans.errors import SetupError
+from medtrans.numerals import DASH, MINUS, number, probability, signed, signed_between
 
 __all__ = ["as_latex", "as_markdown", "write_tables"]
 
@@ -19,6 +20,7 @@ _HEADS = (
 _ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    DASH: "--", MINUS: "$-$", "∞": r"$\infty$",
 }  # fmt: skip
 
 
@@ -65,13 +67,13 @@ def _rows(comparison: Mapping[str, Any]) -> list[list[str]]:
         unit = f" [{one['unit']}]" if one["unit"] else ""
         metric = f"{one['metric']}{unit} {'(higher)' if one['higher_is_better'] else '(lower)'}"
         if one["metric"] != last:
-            rows.append([metric, comparison["reference"], _number(one["reference_mean"]), *[""] * 7])
+            rows.append([metric, comparison["reference"], number(one["reference_mean"]), *[""] * 7])
             last = one["metric"]
         rows.append(
             [
-                "", one["run"], _number(one["run_mean"]), _signed(one["gain"]), _interval(one["ci95"]),
-                _signed(one["effect"]), _interval(one["effect_ci95"]), f"{one['better']} of {one['n']}",
-                _probability(one["wilcoxon_p_holm"]), _probability(one["permutation_p_holm"]),
+                "", one["run"], number(one["run_mean"]), signed(one["gain"]), signed_between(one["ci95"]) or DASH,
+                signed(one["effect"]), signed_between(one["effect_ci95"]) or DASH, f"{one['better']} of {one['n']}",
+                probability(one["wilcoxon_p_holm"]), probability(one["permutation_p_holm"]),
             ]
         )  # fmt: skip
     return rows
@@ -96,23 +98,5 @@ def _notes(comparison: Mapping[str, Any]) -> list[str]:
     return notes + [f"{metric}: {definition}." for metric, definition in definitions.items()]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3g}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "–" if bounds is None else f"{bounds[0]:+.3g} to {bounds[1]:+.3g}"
-
-
-def _probability(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def _escaped(text: str) -> str:
-    return re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found.group()], text).replace("–", "--")
+    return re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found.group()], text)

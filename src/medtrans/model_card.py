@@ -1,4 +1,4 @@
-"""Owns the card of an exported model: what it does, how it was trained and scored, and what it must not be used for."""
+"""The card of an exported model: what it does, how it was trained and scored, and what it must not be used for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medtrans._version import __version__
+from medtrans.numerals import DASH, between, number, sides
 
 __all__ = ["model_card"]
 
@@ -79,7 +80,7 @@ def _task(config: Mapping[str, Any], units: Mapping[str, str]) -> Iterator[tuple
     yield "from", ", ".join(config["source"])
     yield "to", ", ".join(f"{name} [{units[name]}]" if units[name] else name for name in config["target"])
     spacing = config["preprocess"]["spacing_mm"]
-    yield "voxels", "as the image has them" if spacing is None else f"{_by(spacing)} mm"
+    yield "voxels", "as the image has them" if spacing is None else f"{sides(spacing)} mm"
     for name, slot in config["preprocess"]["intensity"].items():
         yield f"intensity of {name}", slot["name"].removeprefix("builtin:")
     yield "image files", "NIfTI, MetaImage, NRRD in; NIfTI out, on the grid of the first source"
@@ -94,7 +95,7 @@ def _training(
     for name, count in parameters.items():
         yield f"parameters of {name}", f"{count:,}"
     yield "losses", ", ".join(f"{name} × {_weight(slot['weight'])}" for name, slot in config["losses"].items())
-    yield "steps", f"{step:,}, {config['train']['batch']} patches of {_by(config['patch']['size'])} voxels in a batch"
+    yield "steps", f"{step:,}, {config['train']['batch']} patches of {sides(config['patch']['size'])} voxels in a batch"
     yield "seed", str(config["seed"])
     yield "dataset component", config["dataset"]["name"].removeprefix("builtin:")
     for split, numbers in splits.items():
@@ -106,15 +107,14 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
         return "## Scores\n\nThe model was not scored on test cases.\n"
     rows = [("", "mean", "SD", "95 % interval", "cases"), ("---",) * 5]
     for name, score in summary["metrics"].items():
-        interval = score["ci95"]
-        bounds = "–" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+        interval = between(score["ci95"]) or DASH
         unit = f" [{score['unit']}]" if score["unit"] else ""
         better = "higher" if score["higher_is_better"] else "lower"
         rows.append(
-            (f"{name}{unit}, {better} is better", _number(score["mean"]), _number(score["sd"]), bounds, str(score["n"]))
+            (f"{name}{unit}, {better} is better", number(score["mean"]), number(score["sd"]), interval, str(score["n"]))
         )
         for baseline, scored in summary["baselines"].items():
-            rows.append((f"{name} of the baseline {baseline}", _number(scored[name]["mean"]), "", "", ""))
+            rows.append((f"{name} of the baseline {baseline}", number(scored[name]["mean"]), "", "", ""))
     definitions = [f"{name}: {score['definition']}" for name, score in summary["metrics"].items()]
     text = "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
     return f"## Scores\n\nOn the test cases.\n\n{text}\n\n{_list('', definitions)}"
@@ -143,26 +143,18 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _by(sides: Sequence[float]) -> str:
-    return " × ".join(f"{side:g}" for side in sides)
-
-
 def _weight(weight: Any) -> str:
     return f"{weight['start']:g} to {weight['end']:g}" if isinstance(weight, Mapping) else f"{weight:g}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
     """`case_0001 to case_0003, case_0007`."""
     runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
+    for case in sorted(numbers):
+        if runs and case == runs[-1][-1] + 1:
+            runs[-1].append(case)
         else:
-            runs.append([number])
+            runs.append([case])
     return ", ".join(
         f"case_{run[0]:04d}" if len(run) == 1 else f"case_{run[0]:04d} to case_{run[-1]:04d}" for run in runs
     )

@@ -1,21 +1,20 @@
-"""Owns the report: one HTML page that says how good a run is, shows it and tells how to run it again."""
+"""The report: one HTML page that says how good a run is, shows it and tells how to run it again."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medtrans.curves import chart
+from medtrans.charts import Chart, line_chart, strip_chart
 from medtrans.numerals import between, number, places, short
 from medtrans.report_parts import downstream_part, faithfulness_part
-from medtrans.strips import StripChart, strip_chart
-from medtrans.viewer import viewer_script
+from medtrans.viewer import ViewedCase, embedded, script_hash, viewer_script
 
-__all__ = ["Verdict", "ViewedCase", "page_of", "render", "scores_table", "verdicts"]
+__all__ = ["Verdict", "page_of", "render", "scores_table", "verdicts"]
 
 _BASELINES = {
     "source_linear": "a linear fit of the source",
@@ -36,22 +35,6 @@ class Verdict:
 
     text: str
     tone: str
-
-
-class ViewedCase(NamedTuple):
-    """A case for the interactive viewer.
-
-    Args:
-        label: what it is called.
-        caption: why it is shown.
-        volumes: by role ("source", "prediction", "target"), the content of a small NIfTI file, from `viewer.carried`.
-        unit: of prediction and target.
-    """
-
-    label: str
-    caption: str
-    volumes: Mapping[str, bytes]
-    unit: str
 
 
 def render(
@@ -88,9 +71,9 @@ def render(
         facts: what was run, a line each.
         faithfulness: the content of `faithfulness.json`.
         downstream: the content of `downstream/results.json`.
-        viewed: cases for the interactive viewer; any of them makes the page larger by 2.3 MB.
+        viewed: cases for the interactive viewer; their volumes are carried in the page.
     """
-    metrics = summary["metrics"]
+    metrics, script = summary["metrics"], viewer_script()
     return page_of(
         "report.html.j2",
         title=title,
@@ -98,8 +81,10 @@ def render(
         faithfulness=None if faithfulness is None else faithfulness_part(faithfulness),
         downstream=None if downstream is None else downstream_part(downstream),
         strips=_strips(rows, summary),
-        viewed=[_viewed(case) for case in viewed],
-        script=viewer_script() if viewed else "",
+        viewed=viewed,
+        volumes=[embedded(case) for case in viewed],
+        script=script,
+        script_hash=script_hash(script),
         command=command,
         config_text=config_text,
         environment=list(_flat(environment)),
@@ -113,7 +98,7 @@ def render(
             {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
             for label, caption, content in pictures
         ],
-        charts=[chart(name, points) for name, points in curves.items()],
+        charts=[line_chart(name, points) for name, points in curves.items()],
         warnings=list(dict.fromkeys([*summary["warnings"], *warnings])),
     )
 
@@ -206,7 +191,7 @@ def scores_table(table: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
-def _strips(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[StripChart]:
+def _strips(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Chart]:
     """For each column every case's score, beside the means of the trivial baselines."""
     if not rows:
         return []
@@ -218,11 +203,6 @@ def _strips(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> li
         )
         for name, metric in summary["metrics"].items()
     ]
-
-
-def _viewed(case: ViewedCase) -> dict[str, Any]:
-    volumes = {role: base64.b64encode(content).decode("ascii") for role, content in case.volumes.items()}
-    return {"label": case.label, "caption": case.caption, "volumes": volumes, "unit": case.unit}
 
 
 def _best(column: str, table: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -1,4 +1,4 @@
-"""Owns the report's parts beyond scores, as rows that a template shows: what was watched for, and segmenters."""
+"""The report's parts beyond scores, as rows that a template shows: what was watched for, and segmenters."""
 
 from __future__ import annotations
 

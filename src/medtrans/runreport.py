@@ -1,4 +1,4 @@
-"""Owns the report of a run folder: gathers what the run left behind and writes report.html."""
+"""The report of a run folder: gathers what the run left behind and writes report.html."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from medtrans.costs import read_costs, told_costs
 from medtrans.discretion import shareable_config
 from medtrans.errors import ConfigError
 from medtrans.evaluation import read_metrics_csv
-from medtrans.report import ViewedCase, render
+from medtrans.report import render
 from medtrans.runfolder import RunFolder
-from medtrans.viewed_cases import ROLES, kept_volumes
+from medtrans.viewed_cases import kept_volumes
+from medtrans.viewer import ViewedCase
 
 __all__ = ["report_facts", "write_report"]
 
@@ -124,7 +125,7 @@ def _viewed(folder: RunFolder, config: Mapping[str, Any], shown: Mapping[str, st
     cases = [
         ViewedCase(shown[label], f"{rank} test case", volumes, unit)
         for rank, label, path in _stems(folder)
-        if len(volumes := kept_volumes(folder.pictures, path.stem)) == len(ROLES)
+        if (volumes := kept_volumes(folder.pictures, path.stem))
     ]
     if not cases:
         raise ConfigError(

@@ -1,13 +1,15 @@
-"""Owns tables on the terminal."""
+"""Tables on the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from medtrans.numerals import DASH, between, number
 
 __all__ = ["downstream_table", "summary_table"]
 
@@ -34,17 +36,17 @@ def summary_table(summary: Mapping[str, Any], names: Mapping[str, str] | None = 
         title = Text(f"{name}{unit} {'↑' if scores['higher_is_better'] else '↓'}")
         means.add_row(
             title,
-            f"{_number(scores['mean'])} ± {_number(scores['sd'])}",
-            _interval(scores["ci95"]),
-            *(_number(scored[name]["mean"]) for scored in summary["baselines"].values()),
+            f"{number(scores['mean'])} ± {number(scores['sd'])}",
+            between(scores["ci95"]) or DASH,
+            *(number(scored[name]["mean"]) for scored in summary["baselines"].values()),
         )
         shown = (scores.get(place) for place in ("worst", "best"))
         spread.add_row(
             title,
-            _number(scores["median"]),
-            _interval(scores.get("quartiles")),
+            number(scores["median"]),
+            between(scores.get("quartiles")) or DASH,
             str(scores["n"]),
-            *(Text((names or {}).get(label, label) if label else "–") for label in shown),
+            *(Text((names or {}).get(label, label) if label else DASH) for label in shown),
         )
     return Group(means, spread, Text("\n".join(_notes(summary))))
 
@@ -72,20 +74,11 @@ def downstream_table(results: Mapping[str, Any]) -> Table:
     for arm, columns in results["arms"].items():
         for place, (name, scores) in enumerate(columns.items()):
             unit = f" ({scores['unit']})" if scores["unit"] else ""
-            interval = scores["ci95"]
             table.add_row(
                 "" if place else arm,
                 f"{name}{unit} {'↑' if scores['higher_is_better'] else '↓'}",
-                _number(scores["mean"]),
-                f"{_number(interval[0])} to {_number(interval[1])}" if interval else "–",
-                _number(scores["ratio"]),
+                number(scores["mean"]),
+                between(scores["ci95"]) or DASH,
+                number(scores["ratio"]),
             )
     return table
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return f"{_number(bounds[0])} to {_number(bounds[1])}" if bounds else "–"

@@ -1,81 +1,83 @@
-"""Owns the interactive viewer of a report: the NiiVue that comes with medtrans, and volumes that a page can carry."""
+"""The interactive viewer of a report: its script, and volumes as a page carries them."""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
-import struct
-import tempfile
+from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from medtrans.errors import SetupError
-from medtrans.regrid import canonical, cropped, regrid
-from medtrans.volume import Grid, Volume, write
+from medtrans.viewed_cases import quantised
+from medtrans.volume import Volume
 
-__all__ = ["NIIVUE", "carried", "viewer_script"]
+__all__ = ["ViewedCase", "embedded", "script_hash", "viewer_script"]
 
-NIIVUE = "0.69.0"
-"""The version of NiiVue that is carried (BSD-2-Clause; its licence and notices lie beside it)."""
 
-_MOST_VOXELS = 2**21
-_LEVELS = 255
-_SLOPE = 112  # where a NIfTI-1 header holds scl_slope and scl_inter
-_SHOWN = 124  # where it holds the intensities of white and black
-_DIM = 0.02  # of the range of intensities, above which a voxel is no empty border
+class ViewedCase(NamedTuple):
+    """A case for the interactive viewer.
+
+    Args:
+        label: what it is called.
+        caption: why it is shown.
+        volumes: "source", "prediction" and "target" on one grid, from `viewed_cases.for_viewing`.
+        unit: of prediction and target.
+    """
+
+    label: str
+    caption: str
+    volumes: Mapping[str, Volume]
+    unit: str
 
 
 def viewer_script() -> str:
-    """NiiVue as JavaScript that a page can hold.
+    """The viewer as JavaScript that a page can hold."""
+    return (files("medtrans") / "templates" / "viewer.js").read_text(encoding="utf-8")
 
-    Raises:
-        SetupError: the file is missing or is not the one that was published.
+
+def script_hash(script: str) -> str:
+    """The script's name in a content security policy: the page runs this one and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def embedded(case: ViewedCase) -> dict[str, Any]:
+    """A case as plain data for `viewer.js`, with the contrasts it is first shown in.
+
+    Prediction and target share one, from the target's 0.5th to its 99.5th percentile. The error is shown up to its
+    99.5th percentile.
     """
-    folder = files("medtrans") / "templates" / "niivue"
-    try:
-        content = (folder / "niivue.umd.js").read_bytes()
-        published = (folder / "SHA256SUMS").read_text(encoding="utf-8").split()[0]
-    except OSError as error:
-        raise SetupError(f"the viewer that comes with medtrans is missing ({error}); install medtrans again") from error
-    if hashlib.sha256(content).hexdigest() != published:
-        raise SetupError("the viewer that comes with medtrans has been changed; install medtrans again")
-    return content.decode("utf-8")
+    source, prediction, target = (case.volumes[role].data for role in ("source", "prediction", "target"))
+    error = np.abs(prediction - target)
+    strongest = float(np.percentile(error[error > 0], 99.5)) if error.any() else 1.0
+    return {
+        "unit": case.unit,
+        "shape": target.shape,
+        "affine": case.volumes["target"].affine.tolist(),
+        "volumes": {role: _packed(volume.data) for role, volume in case.volumes.items()},
+        "contrasts": {
+            "source": {"range": _range(source), "shown": _window(source)},
+            "target": {"range": _range(prediction, target), "shown": _window(target)},
+            "error": {"range": [0.0, float(error.max()) or 1.0], "shown": [-strongest, strongest]},
+        },
+    }
 
 
-def carried(volume: Volume, limits: tuple[float, float]) -> bytes:
-    """A volume as a small NIfTI file: no empty border, 256 grey levels, every second voxel where there are millions.
-
-    Args:
-        volume: any.
-        limits: the intensities of the darkest and the brightest level; the header's slope leads back to them.
-    """
-    grid = canonical(volume.grid)
-    data = regrid(volume.data, volume.grid, grid)
-    low, high = limits
-    grid, data = _without_border(grid, data, low + _DIM * (high - low))
-    while data.size > _MOST_VOXELS:
-        data = data[::2, ::2, ::2]
-        grid = Grid((data.shape[0], data.shape[1], data.shape[2]), grid.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
-    step = (high - low) / _LEVELS or 1.0
-    levels = np.clip(np.rint((data - low) / step), 0, _LEVELS).astype(np.uint8)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "volume.nii.gz"
-        write(Volume(np.ascontiguousarray(levels), grid.affine), path, description="medtrans: for viewing only")
-        stored = bytearray(gzip.decompress(path.read_bytes()))
-    struct.pack_into("<2f", stored, _SLOPE, step, low)
-    struct.pack_into("<2f", stored, _SHOWN, high, low)
-    return gzip.compress(bytes(stored), compresslevel=9, mtime=0)
+def _packed(data: np.ndarray) -> dict[str, Any]:
+    """Levels, the first axis fastest: all low bytes, then all high bytes, which gzip packs a fifth smaller."""
+    levels, low, step = quantised(data)
+    halves = b"".join(half.astype(np.uint8).tobytes("F") for half in (levels & 255, levels >> 8))
+    packed = gzip.compress(halves, compresslevel=6, mtime=0)
+    return {"low": low, "step": step, "data": base64.b64encode(packed).decode("ascii")}
 
 
-def _without_border(grid: Grid, data: np.ndarray, dark: float) -> tuple[Grid, np.ndarray]:
-    inside = data > dark
-    if not inside.any():
-        return grid, data
-    sides = []
-    for axis in range(3):
-        planes = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
-        sides.append(slice(max(0, int(planes[0]) - 2), min(data.shape[axis], int(planes[-1]) + 3)))
-    i, j, k = sides
-    return cropped(grid, (i, j, k)), data[i, j, k]
+def _range(*volumes: np.ndarray) -> list[float]:
+    low, high = min(float(data.min()) for data in volumes), max(float(data.max()) for data in volumes)
+    return [low, high if high > low else low + 1.0]
+
+
+def _window(data: np.ndarray) -> list[float]:
+    low, high = (float(limit) for limit in np.percentile(data, (0.5, 99.5)))
+    return [low, high] if high > low else _range(data)

@@ -126,7 +126,7 @@ def report(
     run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs; several are compared.")],
     viewer: Annotated[
         Viewer,
-        typer.Option("--viewer", help="inline: carry an interactive viewer of the shown cases, 2.3 MB or more."),
+        typer.Option("--viewer", help="inline: carry an interactive viewer of the shown cases, some MB each."),
     ] = Viewer.none,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Page to write that compares several runs.")

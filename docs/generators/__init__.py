@@ -1,1 +1,0 @@
-"""Owns the texts of the reference pages that are made from the code; `docs/generate.py` writes them."""
