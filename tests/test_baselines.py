@@ -49,10 +49,6 @@ def blob(centre: tuple[float, float, float], shape: tuple[int, int, int] = SHAPE
     return np.exp(-distance / (2 * width**2))[None]
 
 
-def inside(mask: np.ndarray, volume: np.ndarray) -> np.ndarray:
-    return volume[:, mask]
-
-
 def test_the_foreground_is_the_mask_or_where_any_source_is_bright() -> None:
     source = np.zeros((2, *SHAPE))
     source[0, 3], source[1, 5], source[0, 7] = 0.5, 0.5, 0.05
@@ -68,16 +64,13 @@ def test_a_linear_relation_is_recovered_exactly() -> None:
 
     def related(seed: int) -> Prepared:
         source = sources(seed, channels=2)
-        target = np.einsum("ts,s...->t...", weights, source) + constant[:, None, None, None]
-        return case(source, target)
+        return case(source, np.einsum("ts,s...->t...", weights, source) + constant[:, None, None, None])
 
     linear = fit_baselines(related(seed) for seed in (1, 2))["source_linear"]
     new = related(3)
-    predicted = linear.predict(replace(new, target=None))
-    assert predicted.dtype == np.float32
+    predicted, foreground = linear.predict(replace(new, target=None)), foreground_of(new)
     assert new.target is not None
-    foreground = foreground_of(new)
-    np.testing.assert_allclose(inside(foreground, predicted), inside(foreground, new.target), atol=1e-6)
+    np.testing.assert_allclose(predicted[:, foreground], new.target[:, foreground], atol=1e-6)
 
 
 def test_a_source_that_never_varies_leaves_the_linear_fit_sound() -> None:
@@ -86,21 +79,16 @@ def test_a_source_that_never_varies_leaves_the_linear_fit_sound() -> None:
     target = 0.3 * source[:1] + 0.2
     predicted = fit_baselines([case(source, target)])["source_linear"].predict(case(source, None))
     foreground = foreground_of(case(source, None))
-    np.testing.assert_allclose(inside(foreground, predicted), inside(foreground, target), atol=1e-6)
+    np.testing.assert_allclose(predicted[:, foreground], target[:, foreground], atol=1e-6)
 
 
 def test_any_step_function_of_the_first_source_is_recovered_exactly() -> None:
     steps = np.random.default_rng(0).random((2, 64))
-
-    def related(seed: int) -> Prepared:
-        source = sources(seed, channels=2)
-        return case(source, steps[:, (source[0] * 64).astype(int)])
-
-    new = related(3)
-    assert new.target is not None
-    foreground = np.asarray(new.source[0] > 7 / 64)
-    predicted = fit_baselines([related(1), related(2)])["source_lut"].predict(new)
-    np.testing.assert_allclose(inside(foreground, predicted), inside(foreground, new.target), atol=1e-6)
+    pairs = [(source, steps[:, (source[0] * 64).astype(int)]) for source in (sources(seed, 2) for seed in (1, 2, 3))]
+    lut = fit_baselines(case(*pair) for pair in pairs[:2])["source_lut"]
+    source, target = pairs[2]
+    foreground = source[0] > 7 / 64
+    np.testing.assert_allclose(lut.predict(case(source, None))[:, foreground], target[:, foreground], atol=1e-6)
 
 
 def test_bins_that_training_left_empty_are_interpolated_and_the_ends_go_on() -> None:
@@ -137,17 +125,11 @@ def test_the_mean_is_aligned_in_mm_not_in_voxels() -> None:
         np.testing.assert_allclose(predicted, coarse.target, atol=0.02)
 
 
-def test_a_mean_of_two_anatomies_lies_between_them() -> None:
-    source = np.ones((1, *SHAPE))
-    flat = [case(source, np.full((1, *SHAPE), level)) for level in (0.2, 0.6)]
-    np.testing.assert_allclose(fit_baselines(flat)["training_mean"].predict(flat[0]), 0.4, atol=1e-6)
-
-
 def test_a_case_counts_towards_the_mean_only_where_it_reaches() -> None:
     large = case(np.ones((1, 12, 12, 12)), np.full((1, 12, 12, 12), 0.4))
     small = case(np.ones((1, 6, 6, 6)), np.full((1, 6, 6, 6), 0.8))
     expected = np.full((12, 12, 12), 0.4)
-    expected[3:9, 3:9, 3:9] = 0.6
+    expected[3:9, 3:9, 3:9] = 0.6  # the mean of both
     predicted = fit_baselines([large, small])["training_mean"].predict(large)
     np.testing.assert_allclose(predicted[0], expected, atol=1e-6)
 
@@ -166,26 +148,21 @@ def test_only_foregrounds_are_fitted_and_background_answers_with_its_mean() -> N
         np.testing.assert_allclose(predicted[:, mask == 0], 0.9, atol=1e-6)
 
 
-def test_predictions_stay_in_the_scaled_range() -> None:
-    source = sources(1)
-    baselines = fit_baselines([case(0.2 + 0.1 * source, np.clip(4 * source - 1.5, 0, 1))])
-    for baseline in baselines.values():
-        predicted = baseline.predict(case(sources(2), None))
-        assert predicted.shape == (1, *SHAPE)
-        assert predicted.dtype == np.float32
-        assert 0 <= predicted.min() <= predicted.max() <= 1
-
-
-def test_training_cases_are_taken_one_at_a_time() -> None:
+def test_predictions_stay_in_the_scaled_range_and_training_cases_are_taken_one_at_a_time() -> None:
     taken: list[int] = []
 
     def training() -> Iterator[Prepared]:
         for seed in range(3):
             taken.append(seed)
-            yield case(sources(seed), sources(seed))
+            yield case(0.2 + 0.1 * sources(seed), np.clip(4 * sources(seed) - 1.5, 0, 1))
 
-    assert list(fit_baselines(training())) == ["source_linear", "source_lut", "training_mean"]
+    baselines = fit_baselines(training())
+    assert list(baselines) == ["source_linear", "source_lut", "training_mean"]
     assert taken == [0, 1, 2]
+    for baseline in baselines.values():
+        predicted = baseline.predict(case(sources(4), None))
+        assert (predicted.shape, predicted.dtype) == ((1, *SHAPE), np.float32)
+        assert 0 <= predicted.min() <= predicted.max() <= 1
 
 
 def test_cases_without_foreground_are_left_out_and_still_predicted() -> None:
@@ -194,13 +171,10 @@ def test_cases_without_foreground_are_left_out_and_still_predicted() -> None:
     baselines = fit_baselines([dark, case(smooth, 0.5 * smooth)])
     foreground = foreground_of(case(smooth, None))
     predicted = baselines["source_linear"].predict(case(smooth, None))
-    np.testing.assert_allclose(inside(foreground, predicted), inside(foreground, 0.5 * smooth), atol=1e-6)
+    np.testing.assert_allclose(predicted[:, foreground], 0.5 * smooth[:, foreground], atol=1e-6)
     for baseline in baselines.values():
         assert np.isfinite(baseline.predict(dark)).all()
     with pytest.raises(DataError, match="no training case has a voxel inside its mask"):
         fit_baselines([dark])
-
-
-def test_a_training_case_needs_a_target() -> None:
     with pytest.raises(DataError, match="no target"):
         fit_baselines([case(sources(1), None)])

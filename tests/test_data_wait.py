@@ -57,24 +57,22 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_slow_loader_is_named_once_with_its_share(caplog: pytest.LogCaptureFixture, behind: int) -> None:
     _train(loader_s=0.3, step_s=0.1, behind=behind)
     (said,) = _warnings(caplog)
-    assert said.startswith("the data are waited for 75 % of the time")
-    assert "50 steps took 0.1 s each and waited 0.3 s for their patches" in said
-    assert "train.workers" in said
+    for told in ("75 %", "50 steps took 0.1 s each and waited 0.3 s", "train.workers"):
+        assert told in said
 
 
-@pytest.mark.parametrize("loader_s", [0.0, 0.02])
-def test_a_loader_that_keeps_up_is_not_named(caplog: pytest.LogCaptureFixture, loader_s: float) -> None:
-    _train(loader_s=loader_s, step_s=0.1)
-    assert _warnings(caplog) == []
-
-
-def test_what_else_is_done_between_steps_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
-    _train(loader_s=0.01, step_s=0.1, between_s=5.0)
-    assert _warnings(caplog) == []
-
-
-def test_a_short_run_is_not_judged(caplog: pytest.LogCaptureFixture) -> None:
-    _train(loader_s=1.0, step_s=0.1, steps=40)
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"loader_s": 0.02},
+        {"loader_s": 0.01, "between_s": 5.0},  # what else is done between steps does not count
+        {"loader_s": 1.0, "steps": 40},  # too short to be judged
+    ],
+)
+def test_a_run_that_does_not_wait_for_its_loader_is_left_alone(
+    caplog: pytest.LogCaptureFixture, run: dict[str, float]
+) -> None:
+    _train(step_s=0.1, **run)  # type: ignore[arg-type]  # steps are whole
     assert _warnings(caplog) == []
 
 

@@ -1,9 +1,7 @@
 """Better synthetic images make better segmenters: real ones before a translator's, and those before blurred ones.
 
-Lesions are the brightest tissue of FLAIR, and few voxels of a head. A translator trained briefly by squared error
-hedges: its lesions are paler than real ones, nearer to the brain around them, so that a segmenter learns a border that
-is not the real images'. Blurred, small lesions are all but gone from the images it learns from, and large ones have no
-edge.
+A translator trained briefly by squared error hedges: its lesions are paler than real ones, so that a segmenter learns a
+border that is not the real images'. Blurred, small lesions are all but gone from the images it learns from.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ from medtrans.inference import Translator
 from medtrans.study import gather_cohort
 
 PLAIN = '''
-"""A network of few convolutions at full resolution: it sees single voxels' contrasts, and is quick to train."""
 from torch import nn
 
 from medtrans import Component, hookimpl
@@ -31,7 +28,7 @@ PLUGIN_API = "1.0"
 
 
 class Plain(nn.Module):
-    """Two convolutions of 3^3 and one of a voxel.
+    """Few convolutions at full resolution, quick to train.
 
     Args:
         width: features between.
@@ -53,7 +50,9 @@ class Plain(nn.Module):
 def medtrans_generators():
     return [Component("plain", Plain)]
 '''
-SIZE, SPACING_MM = [28, 32, 20], [5.0, 5.0, 5.0]  # the brain alone, at voxels of which a lesion has many
+SIZE = [28, 32, 20]
+HEADS = {"size": SIZE, "spacing_mm": [5.0, 5.0, 5.0]}  # the brain alone, at voxels of which a lesion has many
+MODALITIES = ["t1", "t2", "t1ce", "flair"]
 SIGMA = 1.5  # voxels
 MARGIN = 0.02
 
@@ -65,7 +64,7 @@ class Blurred(Translator):
         return ndimage.gaussian_filter(super().predict(*arguments, **options), (0, SIGMA, SIGMA, SIGMA))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_segmenters_of_real_images_beat_those_of_synthetic_ones_which_beat_those_of_blurred_ones(
     tmp_path: Path, request: pytest.FixtureRequest
@@ -76,17 +75,11 @@ def test_segmenters_of_real_images_beat_those_of_synthetic_ones_which_beat_those
     run = medtrans.run(
         {
             "output_dir": str(tmp_path / "run"),
-            "dataset": {
-                "name": "phantom",
-                "options": {"subjects": subjects, "size": SIZE, "spacing_mm": SPACING_MM, "lesions": True},
-            },
-            "source": ["t1", "t2", "t1ce"],
-            "target": ["flair"],
+            "dataset": {"name": "phantom", "options": {"subjects": subjects, "lesions": True} | HEADS},
+            "source": MODALITIES[:3],
+            "target": MODALITIES[3:],
             "split": {"by": "fractions", "train": 0.25, "validation": 0.04, "test": 0.71},
-            "preprocess": {
-                "crop": "none",
-                "intensity": {name: {"name": "percentile"} for name in ("t1", "t2", "t1ce", "flair")},
-            },
+            "preprocess": {"crop": "none", "intensity": {name: {"name": "percentile"} for name in MODALITIES}},
             "patch": {"size": [16, 16, 16], "foreground": 0.1},
             "generator": {"name": "plain:plain", "options": {"width": 16}},
             "discriminator": None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,32 +59,33 @@ def row(number: int, subject: str | None = None, sha: str = "a", **values: float
 # In which units
 
 
-def test_a_fixed_scaling_is_scored_in_its_unit_and_a_fitted_one_from_0_to_1() -> None:
+def test_a_fixed_scaling_is_scored_in_its_unit_and_a_fitted_one_from_0_to_1_and_both_are_clipped() -> None:
     assert (data_range_of(SCALINGS, "ct"), unit_of(SCALINGS, "ct")) == (3000.0, "HU")
     assert (data_range_of(SCALINGS, "t2"), unit_of(SCALINGS, "t2")) == (1.0, "")
-    scaled = np.full((2, 4, 4, 4), 0.5, dtype=np.float32)
+    scaled = np.broadcast_to(np.array([-1, 0.5, 2], dtype=np.float32)[:, None, None], (2, 3, 4, 4))
     scored = scoring_space(scaled, ["ct", "t2"], SCALINGS, NUMBERS)
     assert scored.dtype == np.float32
-    np.testing.assert_allclose(scored[0], 500)
-    np.testing.assert_allclose(scored[1], 0.5)
-
-
-def test_intensities_are_clipped_to_the_scaled_range_before_they_are_scored() -> None:
-    scaled = np.array([-1.0, 2.0], dtype=np.float32).reshape(1, 2, 1, 1)
-    np.testing.assert_allclose(scoring_space(scaled, ["ct"], SCALINGS, NUMBERS).ravel(), (-1000, 2000))
-    np.testing.assert_allclose(scoring_space(scaled, ["t2"], SCALINGS, NUMBERS).ravel(), (0, 1))
+    np.testing.assert_allclose(scored[:, :, 0, 0], [[-1000, 500, 2000], [0, 0.5, 1]])
 
 
 def test_the_protocol_of_the_paper_scores_from_0_to_1_and_stretches_fitted_images() -> None:
     assert data_range_of(SCALINGS, "ct", protocol="mdaunet") == 1
     assert unit_of(SCALINGS, "ct", protocol="mdaunet") == ""
     scaled = np.linspace(0.2, 0.7, 8, dtype=np.float32).reshape(1, 2, 2, 2)
-    ct = scoring_space(scaled, ["ct"], SCALINGS, NUMBERS, protocol="mdaunet")
-    np.testing.assert_allclose(ct, scaled)
+    np.testing.assert_allclose(scoring_space(scaled, ["ct"], SCALINGS, NUMBERS, protocol="mdaunet"), scaled)
     t2 = scoring_space(scaled, ["t2"], SCALINGS, NUMBERS, protocol="mdaunet")
     np.testing.assert_allclose(t2.ravel(), np.linspace(0, 1, 8), atol=1e-6)
-    flat = scoring_space(np.full_like(scaled, 0.3), ["t2"], SCALINGS, NUMBERS, protocol="mdaunet")
-    assert not flat.any()
+    assert not scoring_space(np.full_like(scaled, 0.3), ["t2"], SCALINGS, NUMBERS, protocol="mdaunet").any()
+
+
+def test_the_range_and_what_scores_refer_to_follow_the_protocol() -> None:
+    assert data_range_of(SCALINGS, "ct", protocol="synthrad2025") == 4095
+    lows = [data_low_of(SCALINGS, "ct", protocol=one) for one in ("native", "mdaunet", "synthrad2023")]
+    assert lows == [-1000, 0, -1024]
+    assert data_low_of(SCALINGS, "t2") == 0
+    assert scored_in(SCALINGS, "ct", "window") == "[-1000, 2000] HU, clipped"
+    assert scored_in(SCALINGS, "t2", "percentile(upper=99)") == "[0, 1] after percentile(upper=99)"
+    assert scored_in(SCALINGS, "ct", "window", protocol="synthrad2025").startswith("[-1024, 3071] HU")
 
 
 # The scores of a case
@@ -94,24 +96,25 @@ def test_one_target_gives_a_column_a_metric_and_several_name_the_target() -> Non
     off = volumes + np.array([30.0, 0.1], dtype=np.float32).reshape(2, 1, 1, 1)
     one = score(off[:1], volumes[:1], None, (1, 1, 1), {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}})
     assert one == pytest.approx({"psnr": 40.0, "mae": 30.0})
-    metrics = {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}, "t2": {"psnr": PSNR(1.0), "mae": MAE()}}
+    metrics = {"ct": {"psnr": PSNR(3000.0), "mae": MAE()}, "t2": {"psnr": PSNR(1.0), "mse": MSE()}}
     two = score(off, volumes, None, (1, 1, 1), metrics)
-    assert two == pytest.approx({"psnr_ct": 40.0, "mae_ct": 30.0, "psnr_t2": 20.0, "mae_t2": 0.1})
+    assert two == pytest.approx({"psnr_ct": 40.0, "mae_ct": 30.0, "psnr_t2": 20.0, "mse_t2": 0.01})
     columns = columns_of(metrics, {"ct": "HU", "t2": ""})
     assert list(columns) == list(two)
     assert [column.unit for column in columns.values()] == ["dB", "HU", "dB", ""]
+    assert columns_of({"ct": {"mse": MSE()}}, {"ct": "HU"})["mse"].unit == "HU^2"
     assert columns["mae_ct"].definition == MAE.definition
     assert not columns["mae_ct"].higher_is_better
 
 
 @pytest.mark.parametrize("channels", [(), (1,)], ids=["without channel", "with channel"])
 def test_only_the_mask_counts(channels: tuple[int, ...]) -> None:
-    target = np.zeros((1, 8, 8, 8), dtype=np.float32)
-    prediction = target + 1
+    prediction = np.ones((1, 8, 8, 8), dtype=np.float32)
     prediction[0, :4] = 0.25
     mask = np.zeros((*channels, 8, 8, 8), dtype=np.uint8)
     mask[..., :4, :, :] = 1
-    assert score(prediction, target, mask, (1, 1, 1), {"t2": {"mae": MAE()}})["mae"] == pytest.approx(0.25)
+    found = score(prediction, np.zeros_like(prediction), mask, (1, 1, 1), {"t2": {"mae": MAE()}})
+    assert found["mae"] == pytest.approx(0.25)
 
 
 def test_what_cannot_be_scored_is_said() -> None:
@@ -128,19 +131,15 @@ def test_a_target_is_known_by_its_voxels_and_where_they_lie() -> None:
     data = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     moved, changed = np.eye(4), data.copy()
     moved[0, 3], changed[1, 2, 3] = 1, 0
-    same = {
-        target_sha(Volume(data, np.eye(4))),
-        target_sha(Volume(np.asfortranarray(data), np.eye(4))),
-        target_sha(Volume(data.astype(np.int16), np.eye(4))),
-    }
-    assert len(same) == 1
-    others = [
+    alike = {target_sha(Volume(one, np.eye(4))) for one in (data, np.asfortranarray(data), data.astype(np.int16))}
+    assert len(alike) == 1
+    others = {
         target_sha(Volume(data, moved)),
         target_sha(Volume(changed, np.eye(4))),
         target_sha(Volume(data.reshape(4, 3, 2), np.eye(4))),
         target_sha(Volume(data, np.eye(4)), Volume(data, np.eye(4))),
-    ]
-    assert len({*same, *others}) == 5
+    }
+    assert len(alike | others) == 5
 
 
 # The table
@@ -160,17 +159,18 @@ def test_a_table_of_scores_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert last.subject == rows[1].subject
 
 
-def test_a_file_that_is_no_table_of_scores_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("case,psnr\na,1\n")
-    with pytest.raises(DataError, match=r"metrics\.csv.*column label, subject, target_sha is missing"):
-        read_metrics_csv(path)
-    path.write_text("case,label,subject,psnr,target_sha\na,b,c,good,d\n")
-    with pytest.raises(DataError, match=r"metrics\.csv, row 2: .*good"):
-        read_metrics_csv(path)
-    path.write_text("case,label,subject,psnr,target_sha\na,b,c\n")
-    with pytest.raises(DataError, match=r"metrics\.csv, row 2"):
-        read_metrics_csv(path)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("case,psnr\na,1\n", "column label, subject, target_sha is missing"),
+        ("case,label,subject,psnr,target_sha\na,b,c,good,d\n", "row 2: .*good"),
+        ("case,label,subject,psnr,target_sha\na,b,c\n", "row 2"),
+    ],
+)
+def test_a_file_that_is_no_table_of_scores_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(DataError, match=r"metrics\.csv.*" + message):
+        read_metrics_csv(tmp_path / "metrics.csv")
 
 
 # The scores of a cohort
@@ -203,32 +203,16 @@ def test_an_interval_needs_three_subjects_and_is_a_point_where_nothing_varies() 
     assert mean_interval(np.array([2.0, 2.0, 2.0]), ["a", "b", "c"]) == [2.0, 2.0]
 
 
-def test_an_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
-    names = [str(number) for number in range(25)]
-    hits = 0
-    for seed in range(100):
-        low, high = mean_interval(np.random.default_rng(seed).normal(30, 2, 25), names) or (0, 0)
-        hits += low < 30 < high
-    assert 88 <= hits <= 99
-
-
 def test_visits_of_one_subject_do_not_narrow_the_interval() -> None:
-    values = np.random.default_rng(0).normal(30, 2, 12)
-    names = [str(number) for number in range(12)]
-    low, high = mean_interval(values, names) or (0, 0)
+    values, names = np.random.default_rng(0).normal(30, 2, 12), [str(number) for number in range(12)]
     visits = mean_interval(np.repeat(values, 5), [name for name in names for _ in range(5)])
-    assert visits == pytest.approx([low, high])
+    assert visits == pytest.approx(mean_interval(values, names))
 
 
 def test_a_summary_says_what_each_column_is() -> None:
     rows = [row(number, psnr=30.0 + number, mae=50.0 - number) for number in range(4)]
     columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
     summary = summarise(rows, columns)
-    assert list(summary["psnr"]) == [
-        "mean", "sd", "median", "quartiles", "ci95", "n", "worst", "best", "unit", "higher_is_better", "definition",
-    ]  # fmt: skip
-    assert (summary["psnr"]["worst"], summary["psnr"]["best"]) == ("case_0000", "case_0003")
-    assert (summary["mae"]["worst"], summary["mae"]["best"]) == ("case_0000", "case_0003")
     assert summary["psnr"]["quartiles"] == pytest.approx([30.75, 32.25])
     assert summary["psnr"]["mean"] == 31.5
     assert (summary["mae"]["unit"], summary["mae"]["higher_is_better"]) == ("HU", False)
@@ -245,11 +229,8 @@ def test_a_comparison_is_paired_and_positive_where_the_first_is_better() -> None
     assert (gain["better"], gain["n"], gain["unit"]) == (4, 4, "dB")
     assert compare(mine, theirs, "mae", MAE_COLUMN)["mean"] == 1
     assert compare(theirs, mine, "mae", MAE_COLUMN)["better"] == 0
-
-
-def test_two_perfect_scores_are_equal() -> None:
-    rows = [row(number, psnr=math.inf) for number in range(3)]
-    assert compare(rows, rows, "psnr", PSNR_COLUMN)["ci95"] == [0, 0]
+    perfect = [row(number, psnr=math.inf) for number in range(3)]
+    assert compare(perfect, perfect, "psnr", PSNR_COLUMN)["ci95"] == [0, 0]
 
 
 def test_only_the_same_cases_against_the_same_targets_are_compared() -> None:
@@ -258,7 +239,7 @@ def test_only_the_same_cases_against_the_same_targets_are_compared() -> None:
         compare(rows, rows[:1], "psnr", PSNR_COLUMN)
     with pytest.raises(DataError, match="1 cases here, 2 there"):
         compare(rows[:1], rows, "psnr", PSNR_COLUMN)
-    with pytest.raises(DataError, match=r"1 cases were scored against different targets \(first: case_0002\)"):
+    with pytest.raises(DataError, match=r"1 cases .* different targets .*case_0002"):
         compare(rows, [rows[0], row(2, sha="b", psnr=1.0)], "psnr", PSNR_COLUMN)
 
 
@@ -270,15 +251,11 @@ def test_the_whole_summary_compares_with_the_best_baseline_of_each_column() -> N
     columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
     summary = summary_of(scored(25.0, 85.0), baselines, columns, warnings=["careful"])
     json.dumps(summary, allow_nan=False)
-    assert list(summary) == ["cases", "protocol", "scored_in", "metrics", "baselines", "comparison", "warnings"]
-    assert summary["cases"] == 4
+    assert set(summary) == {"cases", "protocol", "scored_in", "metrics", "baselines", "comparison", "warnings"}
     assert summary["warnings"][0] == "careful"
-    assert len(summary["warnings"]) == 2
     assert summary["baselines"]["source_lut"]["psnr"]["mean"] == pytest.approx(22.15)
-    assert summary["comparison"]["psnr"]["baseline"] == "source_lut"
-    assert summary["comparison"]["psnr"]["mean"] == pytest.approx(3)
-    assert summary["comparison"]["mae"]["baseline"] == "source_linear"
-    assert summary["comparison"]["mae"]["mean"] == pytest.approx(-5)
+    gains = {name: (one["baseline"], one["mean"]) for name, one in summary["comparison"].items()}
+    assert gains == {"psnr": ("source_lut", pytest.approx(3)), "mae": ("source_linear", pytest.approx(-5))}
     assert summary_of(scored(25.0, 85.0), {}, columns)["comparison"] == {}
 
 
@@ -298,7 +275,7 @@ def test_intervals_of_few_subjects_come_with_a_warning() -> None:
 
     assert warnings(20) == []
     (warning,) = warnings(19)
-    assert warning.startswith("psnr: scores of 19 subjects; a 95 % interval from fewer than 20 misses")
+    assert warning.startswith("psnr: scores of 19 subjects")
 
 
 def test_the_protocol_of_the_paper_gives_the_spread_of_the_population() -> None:
@@ -323,20 +300,11 @@ class Halves(DetailedMetric):
     label_maps = ("labels",)
 
     def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
+        self, prediction: np.ndarray, target: np.ndarray, mask: Any, spacing_mm: Any, surroundings: Surroundings
     ) -> dict[str, float]:
         error = np.abs(prediction - target)
-        labels = surroundings.images.get("labels", np.zeros(1))
-        return {
-            "": float(error.mean() + labels.mean()),
-            "lower": float(error[:4].mean()),
-            "upper": float(error[4:].mean()),
-        }
+        whole = float(error.mean() + surroundings.images.get("labels", np.zeros(1)).mean())
+        return {"": whole, "lower": float(error[:4].mean()), "upper": float(error[4:].mean())}
 
 
 def test_parts_of_a_metric_are_columns_of_their_own_between_key_and_target() -> None:
@@ -345,6 +313,7 @@ def test_parts_of_a_metric_are_columns_of_their_own_between_key_and_target() -> 
     prediction[0, :4] = 2
     one = score(prediction[:1], target[:1], None, (1, 1, 1), {"ct": {"halves": Halves()}})
     assert one == {"halves": 1.0, "halves_lower": 2.0, "halves_upper": 0.0}
+    assert Halves()(prediction[0], target[0], None, (1, 1, 1)) == 1.0
     metrics = {"ct": {"halves": Halves()}, "t2": {"halves": Halves()}}
     two = score(prediction, target, None, (1, 1, 1), metrics, images={"labels": np.full((8, 8, 8), 3)})
     assert two["halves_ct"] == 4.0
@@ -356,11 +325,6 @@ def test_parts_of_a_metric_are_columns_of_their_own_between_key_and_target() -> 
     assert columns["halves_upper_ct"].definition == "mean |error| where i is high"
 
 
-def test_a_metric_is_a_plain_one_without_its_surroundings() -> None:
-    volume = np.zeros((8, 8, 8), dtype=np.float32)
-    assert Halves()(volume + 1, volume, None, (1, 1, 1)) == 1.0
-
-
 def test_a_metric_that_gives_other_parts_than_it_announces_is_refused() -> None:
     class Wrong(Halves):
         parts: Mapping[str, str] = {"lower": "", "middle": ""}
@@ -368,21 +332,3 @@ def test_a_metric_that_gives_other_parts_than_it_announces_is_refused() -> None:
     volume = np.zeros((1, 8, 8, 8), dtype=np.float32)
     with pytest.raises(SetupError, match=r"metrics\.wrong: gave the parts .*'upper'.*expected .*'middle'"):
         score(volume, volume, None, (1, 1, 1), {"t2": {"wrong": Wrong()}})
-
-
-def test_the_square_of_a_unit_is_that_of_the_target() -> None:
-    assert columns_of({"ct": {"mse": MSE()}}, {"ct": "HU"})["mse"].unit == "HU^2"
-    assert columns_of({"t2": {"mse": MSE()}}, {"t2": ""})["mse"].unit == ""
-
-
-def test_the_range_and_what_scores_refer_to_follow_the_protocol() -> None:
-    assert data_range_of(SCALINGS, "ct", protocol="synthrad2025") == 4095
-    assert [data_low_of(SCALINGS, "ct", protocol=one) for one in ("native", "mdaunet", "synthrad2023")] == [
-        -1000,
-        0,
-        -1024,
-    ]
-    assert data_low_of(SCALINGS, "t2") == 0
-    assert scored_in(SCALINGS, "ct", "window") == "[-1000, 2000] HU, clipped"
-    assert scored_in(SCALINGS, "t2", "percentile(upper=99)") == "[0, 1] after percentile(upper=99)"
-    assert scored_in(SCALINGS, "ct", "window", protocol="synthrad2025").startswith("[-1024, 3071] HU")

@@ -35,11 +35,8 @@ def truth() -> dict[str, np.ndarray]:
 def folders(tmp_path: Path, truth: dict[str, np.ndarray]) -> tuple[Path, Path, Path]:
     predictions = {name: data + 10 * number for number, (name, data) in enumerate(truth.items(), 1)}
     masks = {name: data > 0 for name, data in truth.items()}
-    return (
-        fill(tmp_path / "prediction", predictions),
-        fill(tmp_path / "target", truth),
-        fill(tmp_path / "mask", masks),
-    )
+    both = fill(tmp_path / "prediction", predictions), fill(tmp_path / "target", truth)
+    return *both, fill(tmp_path / "mask", masks)
 
 
 def test_constant_offsets_give_closed_forms_in_the_unit_that_is_told(
@@ -49,26 +46,21 @@ def test_constant_offsets_give_closed_forms_in_the_unit_that_is_told(
     scored = evaluate_folders(*folders[:2], mask=folders[2], scoring=CT, output=output)
     assert [row.case for row in scored.rows] == list(truth)
     assert [row.values["mae"] for row in scored.rows] == pytest.approx([10, 20, 30], abs=1e-3)
-    assert [row.values["psnr"] for row in scored.rows] == pytest.approx(
-        [20 * math.log10(4024 / offset) for offset in (10, 20, 30)], abs=1e-4
-    )
+    psnr = [20 * math.log10(4024 / offset) for offset in (10, 20, 30)]
+    assert [row.values["psnr"] for row in scored.rows] == pytest.approx(psnr, abs=1e-4)
     rows = read_metrics_csv(output / "metrics.csv")
     assert [row.values for row in rows] == [row.values for row in scored.rows]
-    anna = Volume(truth["anna"].astype(np.float32), AFFINE)
-    assert rows[0].target_sha == target_sha(anna)
+    assert rows[0].target_sha == target_sha(Volume(truth["anna"].astype(np.float32), AFFINE))
     summary = json.loads((output / "summary.json").read_text())
     assert summary["metrics"]["mae"]["mean"] == pytest.approx(20, abs=1e-3)
     assert (summary["metrics"]["mae"]["unit"], summary["metrics"]["mae"]["worst"]) == ("HU", "case_0003")
     assert summary["scored_in"] == {"target": "[-1024, 3000] HU, clipped"}
     assert summary["baselines"] == {}
-    assert "fewer than 20" in summary["warnings"][0]
 
 
 def test_only_the_mask_counts_and_both_images_are_clipped_to_the_range(tmp_path: Path) -> None:
-    target = np.zeros((8, 8, 8))
-    prediction = np.where(np.arange(8)[:, None, None] < 4, 5000.0, 99.0)[:, :1, :1] + np.zeros((8, 8, 8))
-    mask = np.zeros((8, 8, 8))
-    mask[:4] = 2
+    target, prediction, mask = np.zeros((3, 8, 8, 8))
+    prediction[:4], prediction[4:], mask[:4] = 5000, 99, 2
     places = [fill(tmp_path / name, {"one": data}) for name, data in (("p", prediction), ("t", target), ("m", mask))]
     scored = evaluate_folders(places[0], places[1], mask=places[2], scoring=Scoring(("mae",), limits=(-1024, 3000)))
     assert scored.rows[0].values == {"mae": 3000.0}
@@ -79,9 +71,7 @@ def test_only_the_mask_counts_and_both_images_are_clipped_to_the_range(tmp_path:
 
 def test_files_are_paired_by_name_whatever_their_format(tmp_path: Path) -> None:
     data = np.random.default_rng(0).random((8, 8, 8))
-    target = fill(tmp_path / "t", {"one.of.two": data})
-    prediction = tmp_path / "p"
-    prediction.mkdir()
+    target, prediction = fill(tmp_path / "t", {"one.of.two": data}), fill(tmp_path / "p", {})
     write(Volume(data.astype(np.float32) + 1, AFFINE), prediction / "one.of.two.nii")
     (prediction / "notes.txt").write_text("not an image")
     scored = evaluate_folders(prediction, target, scoring=Scoring(("mae",)))
@@ -95,27 +85,30 @@ def test_all_that_is_missing_is_named_at_once(folders: tuple[Path, Path, Path], 
     output = tmp_path / "scores"
     with pytest.raises(DataError) as refused:
         evaluate_folders(*folders[:2], mask=folders[2], scoring=CT, output=output)
-    assert [fault.partition(": ")[2] for fault in refused.value.faults] == [
-        "1 of 3 images are missing (prediction): anna",
-        "1 of 3 images are missing (target): carl",
-        "1 of 3 images are missing (mask): bela",
-    ]
+    for fault, words in zip(
+        refused.value.faults, ("(prediction): anna", "(target): carl", "(mask): bela"), strict=True
+    ):
+        assert fault.endswith(f"1 of 3 images are missing {words}")
     assert not output.exists()
+
+
+def shifted(mm: float) -> np.ndarray:
+    affine = AFFINE.copy()
+    affine[0, 3] = mm
+    return affine
 
 
 def test_every_grid_that_differs_is_named_and_nothing_is_resampled(
     folders: tuple[Path, Path, Path], truth: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    moved = AFFINE.copy()
-    moved[0, 3] = 2
-    fill(folders[0], {"anna": truth["anna"]}, moved)
+    fill(folders[0], {"anna": truth["anna"]}, shifted(2))
     fill(folders[0], {"bela": truth["bela"][1:]})
     (folders[2] / "carl.nii.gz").write_bytes(b"broken")
     with pytest.raises(DataError) as refused:
         evaluate_folders(*folders[:2], mask=folders[2], scoring=CT, output=tmp_path / "scores")
     text = "\n".join(refused.value.faults)
-    assert "anna: the prediction lies up to 2 mm away from the target" in text
-    assert "bela: the prediction has 12×11×12 voxels, the target 13×11×12" in text
+    assert "anna: the prediction lies up to 2 mm away" in text
+    assert "bela: the prediction has 12×11×12 voxels" in text
     assert "carl.nii.gz" in text
     assert not (tmp_path / "scores").exists()
 
@@ -123,9 +116,7 @@ def test_every_grid_that_differs_is_named_and_nothing_is_resampled(
 def test_a_shift_below_a_tenth_of_a_voxel_is_rounding(
     folders: tuple[Path, Path, Path], truth: dict[str, np.ndarray]
 ) -> None:
-    moved = AFFINE.copy()
-    moved[0, 3] = 0.01
-    fill(folders[0], truth, moved)
+    fill(folders[0], truth, shifted(0.01))
     assert evaluate_folders(*folders[:2], scoring=Scoring(("mae",))).rows[0].values["mae"] < 1e-3
 
 
@@ -139,31 +130,24 @@ def test_what_cannot_be_scored_is_told_of_every_case(folders: tuple[Path, Path, 
 
 
 @pytest.mark.parametrize(
-    ("scoring", "faults"),
+    ("scoring", "fault"),
     [
-        (Scoring(), ["psnr: needs the range", "ssim: needs the range"]),
-        (Scoring(("psnrr", "mae")), ["did you mean 'psnr'"]),
-        (
-            Scoring(("ssim",), {"ssim": {"windw": 5}}, limits=(0, 1)),
-            ["--option ssim.windw: unknown key; did you mean 'window'"],
-        ),
-        (Scoring(("mae",), {"ssim": {"window": 5}}), ["--option ssim: no such metric is scored"]),
-        (
-            Scoring(("mae_by_label",), {"mae_by_label": {"labels": {"bone": 4}}}),
-            ["looks at labels: give --image labels=FOLDER"],
-        ),
-        (Scoring(protocol="synthrad2023"), ["scores inside a mask: give --mask"]),
-        (Scoring(protocol="mdaunet"), ["looks at source images too"]),
-        (Scoring(limits=(3000, -1024)), ["--range 3000 -1024: expected the lower end first"]),
+        (Scoring(), "ssim: needs the range"),
+        (Scoring(("psnrr", "mae")), "did you mean 'psnr'"),
+        (Scoring(("ssim",), {"ssim": {"windw": 5}}, limits=(0, 1)), "--option ssim.windw: unknown key"),
+        (Scoring(("mae",), {"ssim": {"window": 5}}), "--option ssim: no such metric is scored"),
+        (Scoring(("mae_by_label",), {"mae_by_label": {"labels": {"bone": 4}}}), "--image labels=FOLDER"),
+        (Scoring(protocol="synthrad2023"), "give --mask"),
+        (Scoring(protocol="mdaunet"), "looks at source images too"),
+        (Scoring(limits=(3000, -1024)), "--range 3000 -1024"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_before_any_image_is_read(
-    folders: tuple[Path, Path, Path], scoring: Scoring, faults: list[str]
+    folders: tuple[Path, Path, Path], scoring: Scoring, fault: str
 ) -> None:
     with pytest.raises(ConfigError) as refused:
         evaluate_folders(*folders[:2], scoring=scoring)
-    for fault in faults:
-        assert fault in "\n".join(refused.value.faults)
+    assert fault in "\n".join(refused.value.faults)
 
 
 def test_folders_and_outputs_are_checked(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -195,8 +179,7 @@ def test_further_images_reach_the_metrics_that_ask_for_them(
 
 
 def test_two_doses_are_scored_like_images(tmp_path: Path) -> None:
-    dose = np.full((8, 8, 8), 2.0)
-    places = [fill(tmp_path / name, {"plan": data}) for name, data in (("p", dose + 0.1), ("t", dose))]
+    places = [fill(tmp_path / str(gray), {"plan": np.full((8, 8, 8), gray)}) for gray in (2.1, 2.0)]
     scoring = Scoring(("dose_mae",), Scoring.options_from(["dose_mae.prescribed_gy=2.0"]), unit="Gy")
     assert evaluate_folders(*places, scoring=scoring).rows[0].values == {"dose_mae": pytest.approx(0.05, abs=1e-6)}
 

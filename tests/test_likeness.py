@@ -29,15 +29,11 @@ def cohort(translate: Callable[[np.ndarray, np.ndarray], np.ndarray], seeds: ran
     return found
 
 
-@pytest.mark.parametrize("first", range(20))
-def test_the_identity_is_flagged_as_a_copy(first: int) -> None:
+@pytest.mark.parametrize("first", range(5))
+def test_the_identity_is_flagged_as_a_copy_and_a_translation_neither_as_one_nor_as_collapsed(first: int) -> None:
     found = copy_through(cohort(lambda source, target: source, range(first, first + 3)))
     assert found["flagged"]
     assert found["source_prediction"] == pytest.approx(1)
-
-
-@pytest.mark.parametrize("first", range(20))
-def test_a_translation_is_neither_a_copy_nor_collapsed(first: int) -> None:
     cases = cohort(lambda source, target: target, range(first, first + 4))
     assert not copy_through(cases)["flagged"]
     assert not collapse(cases)["flagged"]
@@ -64,7 +60,7 @@ def test_too_few_cases_are_not_judged() -> None:
     assert copy_through([]) == {"source_prediction": None, "source_target": None, "flagged": False}
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 8), (17, 9, 31), (3, 5, 8), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(8, 8, 8), (17, 9, 31), (1, 1, 1)])
 def test_block_means_keep_the_mean_of_equal_blocks_and_any_shape(shape: tuple[int, int, int]) -> None:
     volume = np.random.default_rng(0).random(shape)
     means = block_means(volume)
@@ -76,6 +72,5 @@ def test_block_means_keep_the_mean_of_equal_blocks_and_any_shape(shape: tuple[in
 
 def test_correlation_of_constants_is_defined() -> None:
     flat, ramp = np.ones(9), np.arange(9.0)
-    assert correlation(flat, flat) == 1
-    assert correlation(flat, ramp) == 0
+    assert [correlation(flat, flat), correlation(flat, ramp)] == [1, 0]
     assert correlation(ramp, 3 - 2 * ramp) == pytest.approx(-1)

@@ -31,11 +31,11 @@ def test_no_difference_at_all_gives_one(test) -> None:  # type: ignore[no-untype
     assert p[1] < 1e-3
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_both_tests_hold_their_level_where_nothing_differs(seed: int) -> None:
-    differences = np.random.default_rng(seed).normal(size=(10_000, 20))
+    differences = np.random.default_rng(seed).normal(size=(5_000, 20))
     for p in (wilcoxon_p(differences), sign_flip_p(differences, seed=seed)):
-        assert 0.043 <= (p <= 0.05).mean() <= 0.057
+        assert 0.041 <= (p <= 0.05).mean() <= 0.059
 
 
 def test_both_tests_find_a_difference_that_is_there() -> None:
@@ -64,8 +64,6 @@ def test_the_effect_is_the_mean_over_the_spread_with_an_interval() -> None:
 
 def test_intervals_of_fifty_scores_hold_the_true_mean_as_often_as_they_say() -> None:
     names = [f"{number:02d}" for number in range(50)]
-    hits = 0
-    for seed in range(1000):
-        low, high = mean_interval(np.random.default_rng(seed).normal(30, 2, 50), names, seed=seed) or (0, 0)
-        hits += low <= 30 <= high
-    assert 0.925 <= hits / 1000 <= 0.97
+    draws = [np.random.default_rng(seed).normal(30, 2, 50) for seed in range(300)]
+    intervals = [mean_interval(draw, names, seed=seed) or (0, 0) for seed, draw in enumerate(draws)]
+    assert 0.92 <= np.mean([low <= 30 <= high for low, high in intervals]) <= 0.98

@@ -10,15 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import medtrans
 from medtrans.atomic import write_json
 from medtrans.comparison_tables import as_latex, as_markdown
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation import read_metrics_csv, write_metrics_csv
-from medtrans.folder_evaluation import Scoring, evaluate_folders
 from medtrans.run_comparison import compare_runs
 from medtrans.statistics import CaseScores, Column, summary_of
-from medtrans.volume import Volume, write
 
 COLUMNS = {"psnr": Column("dB", True, "peak signal to noise"), "mae": Column("HU", False, "mean absolute error")}
 
@@ -45,59 +42,34 @@ def of(comparison: dict, metric: str, run: str | None = None) -> dict:  # type: 
     return next(one for one in comparison["comparisons"] if one["metric"] == metric and run in (None, one["run"]))
 
 
-def test_half_a_decibel_is_found_in_twenty_phantoms_and_nothing_between_equal_runs(tmp_path: Path) -> None:
-    """The scores of two denoisers of 20 phantoms, one 0.5 dB better in the mean, by images alone."""
-    phantom = medtrans.component("dataset", "phantom").factory(subjects=20, size=(16, 16, 16))
-    rng = np.random.default_rng(0)
-    places = {name: tmp_path / name for name in ("target", "worse", "better", "again")}
-    for place in places.values():
-        place.mkdir()
-    louder = 10 ** (0.5 / 20)
-    for case in phantom.cases():
-        target = case.images["t2"]()
-        hardness = rng.uniform(20, 60)
-        for name, place in places.items():
-            noise = (
-                0 if name == "target" else rng.normal(0, hardness * (1 if name == "better" else louder), target.shape)
-            )
-            write(Volume((target.data + noise).astype(np.float32), target.affine), place / f"{case.case}.nii.gz")
-    for name in ("worse", "better", "again"):
-        scoring = Scoring(("psnr", "mae"), limits=(-500.0, 2000.0))
-        evaluate_folders(places[name], places["target"], scoring=scoring, output=tmp_path / f"{name}_scores")
-    found = compare_runs([tmp_path / f"{name}_scores" for name in ("worse", "better", "again", "worse")])
-    gain = of(found, "psnr", "better_scores")
+def test_half_a_decibel_is_found_in_twenty_cases_and_nothing_between_equal_runs(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    (psnr, mae), rng = scores, np.random.default_rng(1)
+    runs = [scored(tmp_path / "worse", psnr, mae)]
     # Cases differ by many dB: only pairing shows the half.
-    assert gain["gain"] == pytest.approx(0.5, abs=0.1)
-    assert gain["ci95"][0] > 0.3
-    assert gain["wilcoxon_p_holm"] < 0.01
-    assert gain["permutation_p_holm"] < 0.01
-    assert of(found, "mae", "better_scores")["gain"] > 0
-    by_chance = of(found, "psnr", "again_scores")
-    assert by_chance["ci95"][0] < 0 < by_chance["ci95"][1]
-    assert by_chance["wilcoxon_p_holm"] > 0.05
-    assert by_chance["permutation_p_holm"] > 0.05
-    equal = of(found, "psnr", "worse_scores (2)")
-    assert (equal["gain"], equal["wilcoxon_p"], equal["permutation_p"], equal["better"]) == (0, 1, 1, 0)
-
-
-def test_gains_follow_the_direction_of_the_metric(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
-    psnr, mae = scores
-    rng = np.random.default_rng(1)
-    first = scored(tmp_path / "first", psnr, mae)
-    other = scored(tmp_path / "other", psnr + rng.normal(1, 0.5, 20), mae + rng.normal(5, 1, 20))
-    found = compare_runs([first, other])
-    assert found["reference"] == "first"
+    runs.append(scored(tmp_path / "better", psnr + rng.normal(0.5, 0.2, 20), mae - rng.normal(5, 1, 20)))
+    runs.append(scored(tmp_path / "again", psnr + rng.normal(0, 0.2, 20), mae + rng.normal(0, 1, 20)))
+    found = compare_runs([*runs, runs[0]])
+    assert found["reference"] == "worse (1)"
     assert (found["cases"], found["subjects"]) == (20, 20)
-    better, worse = of(found, "psnr"), of(found, "mae")
-    assert better["gain"] == pytest.approx(better["run_mean"] - better["reference_mean"])
-    assert worse["gain"] == pytest.approx(worse["reference_mean"] - worse["run_mean"])
-    assert worse["gain"] < -4
-    low, high = better["effect_ci95"]
-    assert 1 < low < better["effect"] < high
-    assert worse["better"] == 0
-    assert better["permutation_p_holm"] >= better["permutation_p"]
+    gain = of(found, "psnr", "better")
+    assert gain["gain"] == pytest.approx(0.5, abs=0.1)
+    assert gain["gain"] == pytest.approx(gain["run_mean"] - gain["reference_mean"])
+    assert gain["ci95"][0] > 0.3
+    assert max(gain["wilcoxon_p_holm"], gain["permutation_p_holm"]) < 0.01
+    low, high = gain["effect_ci95"]
+    assert 1 < low < gain["effect"] < high
+    lower = of(found, "mae", "better")
+    assert lower["gain"] == pytest.approx(lower["reference_mean"] - lower["run_mean"])
+    assert lower["gain"] > 4
+    by_chance = of(found, "psnr", "again")
+    assert by_chance["ci95"][0] < 0 < by_chance["ci95"][1]
+    assert min(by_chance["wilcoxon_p_holm"], by_chance["permutation_p_holm"]) > 0.05
+    equal = of(found, "psnr", "worse (2)")
+    assert (equal["gain"], equal["wilcoxon_p"], equal["permutation_p"], equal["better"]) == (0, 1, 1, 0)
     json.dumps(found, allow_nan=False)
-    assert [one["metric"] for one in compare_runs([first, other], ["mae"])["comparisons"]] == ["mae"]
+    assert {one["metric"] for one in compare_runs(runs, ["mae"])["comparisons"]} == {"mae"}
 
 
 def test_all_comparisons_of_a_table_are_corrected_together(
@@ -161,13 +133,12 @@ def test_runs_that_differ_are_refused_and_all_that_differs_is_named(
     with pytest.raises(DataError) as refused:
         compare_runs([first, other])
     text = "\n".join(refused.value.faults)
-    assert "1 cases of first are missing in other: name 1" in text
-    assert "1 cases of other are missing in first: name 99" in text
-    assert "1 cases were scored against different targets: name 2" in text
-    assert "protocol differs: native and mdaunet" in text
-    assert "scored_in differs: [-1000, 2000] HU, clipped and [-1024, 3000] HU, clipped" in text
-    assert "psnr is not the same score, definition: 'peak signal to noise' and 'another peak'" in text
-    assert "other has no mae; choose columns that both have with --metric" in text
+    for words in (
+        "missing in other: name 1", "missing in first: name 99", "against different targets: name 2",
+        "protocol differs: native and mdaunet", "scored_in differs: [-1000, 2000] HU", "psnr is not the same score",
+        "other has no mae",
+    ):  # fmt: skip
+        assert words in text
     assert len(refused.value.faults) == 7
 
 
@@ -175,12 +146,13 @@ def test_folders_without_scores_and_unknown_columns_are_refused(
     tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
 ) -> None:
     run = scored(tmp_path / "run", *scores)
-    with pytest.raises(ConfigError, match="at least two runs, found 1"):
-        compare_runs([run])
-    with pytest.raises(ConfigError, match=r"holds no scores, metrics\.csv and summary\.json missing"):
-        compare_runs([run, tmp_path])
-    with pytest.raises(ConfigError, match="--metric psnrr: no such column; did you mean 'psnr'"):
-        compare_runs([run, run], ["psnrr"])
+    for folders, metrics, message in (
+        ([run], [], "at least two runs"),
+        ([run, tmp_path], [], r"no scores, metrics\.csv and summary\.json missing"),
+        ([run, run], ["psnrr"], "--metric psnrr.*did you mean 'psnr'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            compare_runs(folders, metrics)
     (run / "summary.json").write_text("{")
     with pytest.raises(ConfigError, match="is damaged"):
         compare_runs([run, run])
@@ -197,12 +169,9 @@ def test_the_tables_hold_every_comparison_and_what_it_means(
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4
     assert len({line.count("|") for line in lines}) == 1
-    assert "| psnr [dB] (higher) | first_run |" in markdown
     assert "| 20 of 20 | < 0.001 | < 0.001 |" in markdown
-    assert "| 1.000 | 1.000 |" in markdown
-    assert "corrected by Holm" in markdown
-    assert "Scored in (ct): [-1000, 2000] HU, clipped." in markdown
-    assert "psnr: peak signal to noise." in markdown
+    for told in ("Holm", "Scored in (ct): [-1000, 2000] HU, clipped", "psnr: peak signal to noise"):
+        assert told in markdown
     latex = as_latex(found)
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 1 + 4

@@ -7,20 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from medtrans import DataError, PairedMethod, Parts, RunInfo, TrainingError, checkpoint
-from medtrans.components import WeightedLoss
+from medtrans import DataError, PairedMethod, RunInfo, TrainingError, checkpoint
 from medtrans.optimizers import SGD
-from medtrans.training import Plan, Standing, train
+from medtrans.training import Standing, train
 from medtrans.types import Batch, Loss, LossInputs, batch_mean
 from medtrans.watch import LOG_INTERVAL
 
+from .toys import toy_method, toy_plan
+
 BROKEN_AT = 13
 """The step, counted from 1; checkpoints are of steps 0, 5, 10."""
-
-BAD = {"nan": torch.nan, "inf": torch.inf, "-inf": -torch.inf}
 
 
 class Once(torch.autograd.Function):
@@ -52,43 +50,27 @@ class Breakable(Loss):
 
 
 def method(place: str, bad: float) -> PairedMethod:
-    made = PairedMethod(
-        Parts(
-            make_generator=lambda source, target: nn.Conv3d(source, target, 1),
-            make_discriminator=None,
-            losses={"difference": WeightedLoss(Breakable(place, bad), 1.0)},
-            make_optimizer=lambda params, _role: SGD(lr=1e-3).make(params),
-            learning_rate_factor=lambda _step, _role: 1.0,
-            source_channels=1,
-            target_channels=1,
-            epoch_steps=10,
-            accumulate=1,
-        )
+    return toy_method(
+        lambda source, target: nn.Conv3d(source, target, 1),
+        {"difference": (Breakable(place, bad), 1.0)},
+        optimizer=SGD(lr=1e-3).make,
     )
-    made.setup(Fabric(accelerator="cpu", devices=1))
-    return made
 
 
 def batches(place: str, bad: float, made: PairedMethod) -> Any:
     for step in range(1, 31):
-        source, target = torch.rand(2, 1, 4, 4, 4), torch.rand(2, 1, 4, 4, 4)
-        if step == BROKEN_AT:
-            if place in ("source", "target"):
-                {"source": source, "target": target}[place][1, 0, 2, 2, 2] = bad
-            elif place == "weight":
-                with torch.no_grad():
-                    made.generator.bare.bias[0] = bad  # type: ignore[index]  # a convolution has one
-        yield Batch(source, target, None, (3, 7))
+        images = {"source": torch.rand(2, 1, 4, 4, 4), "target": torch.rand(2, 1, 4, 4, 4)}
+        if step == BROKEN_AT and place in images:
+            images[place][1, 0, 2, 2, 2] = bad
+        if step == BROKEN_AT and place == "weight":
+            nn.init.constant_(made.generator.bare.bias, bad)  # type: ignore[arg-type]  # a convolution has one
+        yield Batch(images["source"], images["target"], None, (3, 7))
 
 
-def go(folder: Path, made: PairedMethod, given: Any, **more: Any) -> Standing:
-    standing = Standing()
-    plan = Plan(
-        seed=0, rank=0, steps=30, validate_every=5, checkpoint_every=5, keep=2, best="psnr", best_is_higher=True,
-        checkpoints=folder, config_hash="c0ffee",
-    )  # fmt: skip
-    train(made, given, plan, standing=standing, callbacks=[], run=RunInfo(folder, {}, 0, 30), **more)
-    return standing
+def go(folder: Path, made: PairedMethod, given: Any, standing: Standing, validate: Any = None, every: int = 5) -> None:
+    plan = toy_plan(folder, steps=30, every=every)
+    run = RunInfo(folder, {}, 0, 30)
+    train(made, given, plan, standing=standing, validate=validate, callbacks=[], run=run)
 
 
 def scores(values: list[float]) -> Any:
@@ -96,26 +78,28 @@ def scores(values: list[float]) -> Any:
     return lambda: ({"psnr": next(left)}, [])
 
 
-@pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "bad", "said"),
     [
-        ("source", f"step {BROKEN_AT}: the source is not finite, in patches of case_0007"),
-        ("target", f"step {BROKEN_AT}: the target is not finite, in patches of case_0007"),
-        ("loss", f"step {BROKEN_AT}: difference is not finite, on patches of case_0003, case_0007"),
-        ("gradient", f"step {BROKEN_AT}: generator_gradient_norm is not finite, on patches of case_0003, case_0007"),
-        ("weight", "weight tensors are not finite, first generator.bias"),
+        ("source", torch.nan, f"step {BROKEN_AT}: the source is not finite, in patches of case_0007"),
+        ("target", torch.inf, f"step {BROKEN_AT}: the target is not finite, in patches of case_0007"),
+        ("loss", torch.nan, f"step {BROKEN_AT}: difference is not finite, on patches of case_0003, case_0007"),
+        ("loss", -torch.inf, f"step {BROKEN_AT}: difference is not finite, on patches of case_0003, case_0007"),
+        ("gradient", torch.nan, f"step {BROKEN_AT}: generator_gradient_norm is not finite"),
+        ("gradient", torch.inf, f"step {BROKEN_AT}: generator_gradient_norm is not finite"),
+        ("weight", -torch.inf, "weight tensors are not finite, first generator.bias"),
+        ("weight", torch.nan, "weight tensors are not finite, first generator.bias"),
     ],
 )
 def test_what_is_not_finite_is_caught_within_a_log_interval_and_named_and_never_saved(
-    tmp_path: Path, place: str, said: str, bad: str
+    tmp_path: Path, place: str, bad: float, said: str
 ) -> None:
-    made = method(place, BAD[bad])
+    made = method(place, bad)
     seen: list[int] = []
     stepped = made.training_step
     made.training_step = lambda batch, step: (seen.append(step), stepped(batch, step))[1]  # type: ignore[method-assign]  # watches the calls
     with pytest.raises(TrainingError) as error:
-        go(tmp_path, made, batches(place, BAD[bad], made), validate=scores([1.0, 2.0, 3.0]))
+        go(tmp_path, made, batches(place, bad, made), Standing(), scores([1.0, 2.0, 3.0]))
     assert said in str(error.value)
     assert len(seen) <= BROKEN_AT + LOG_INTERVAL
     for mark in ("last", "best"):
@@ -127,17 +111,9 @@ def test_what_is_not_finite_is_caught_within_a_log_interval_and_named_and_never_
 
 
 def test_it_is_caught_within_a_log_interval_without_any_checkpoint(tmp_path: Path) -> None:
-    made = method("loss", torch.nan)
-    standing = Standing()
-    plan = Plan(
-        seed=0, rank=0, steps=30, validate_every=30, checkpoint_every=30, keep=2, best=None, best_is_higher=True,
-        checkpoints=tmp_path, config_hash="c0ffee",
-    )  # fmt: skip
+    made, standing = method("loss", torch.nan), Standing()
     with pytest.raises(TrainingError, match=f"step {BROKEN_AT}: difference"):
-        train(
-            made, batches("loss", torch.nan, made), plan, standing=standing, validate=None, callbacks=[],
-            run=RunInfo(tmp_path, {}, 0, 30),
-        )  # fmt: skip
+        go(tmp_path, made, batches("loss", torch.nan, made), standing, every=30)
     assert standing.step == 20
 
 
@@ -148,12 +124,12 @@ def test_a_translated_volume_that_is_not_finite_is_named_with_its_step(tmp_path:
         raise DataError("case_0002: the prediction is not finite in 3 of 64 voxels: the weights are unusable")
 
     with pytest.raises(DataError, match=r"step 5: validation: case_0002: the prediction is not finite"):
-        go(tmp_path, made, batches("none", 0.0, made), validate=validate)
+        go(tmp_path, made, batches("none", 0.0, made), Standing(), validate)
     assert not (tmp_path / "best.json").exists()
 
 
 def test_without_a_fault_the_run_ends_and_says_the_gradients_norm(tmp_path: Path) -> None:
-    made = method("none", 0.0)
-    standing = go(tmp_path, made, batches("none", 0.0, made), validate=scores([1.0] * 6))
+    made, standing = method("none", 0.0), Standing()
+    go(tmp_path, made, batches("none", 0.0, made), standing, scores([1.0] * 6))
     assert standing.step == 30
     assert [step for step, _ in standing.history.curves["generator_gradient_norm"]] == [10.0, 20.0, 30.0]
