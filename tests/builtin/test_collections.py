@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from medtrans.builtin.datasets.brats import BraTS
-from medtrans.builtin.datasets.dhcp import DHCP
-from medtrans.builtin.datasets.hcp import HCP
+from medtrans.builtin.datasets.hcp import DHCP, HCP
 from medtrans.builtin.datasets.ixi import IXI
 from medtrans.cohort import gather
 from medtrans.errors import DataError

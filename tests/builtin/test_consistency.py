@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from medtrans.builtin.metrics.seam import Seam
-from medtrans.builtin.metrics.slice_consistency import SliceConsistency
+from medtrans.builtin.metrics.consistency import Seam, SliceConsistency
 from medtrans.detailed_metric import Surroundings
 from medtrans.errors import DataError
 

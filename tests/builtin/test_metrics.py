@@ -10,12 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from medtrans.builtin.metrics.mae import MAE
-from medtrans.builtin.metrics.ncc import NCC
-from medtrans.builtin.metrics.nmse import NMSE
-from medtrans.builtin.metrics.psnr import PSNR
-from medtrans.builtin.metrics.squared_error import MSE, RMSE
 from medtrans.builtin.metrics.ssim import SSIM, SynthRADSSIM
+from medtrans.builtin.metrics.voxelwise import MAE, MSE, NCC, NMSE, PSNR, RMSE
 from medtrans.components import Metric
 from medtrans.errors import ConfigError, DataError
 

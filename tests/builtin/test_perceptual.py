@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from medtrans.builtin.losses import vgg_weights
+from medtrans.builtin.losses import vgg
 from medtrans.builtin.losses.perceptual_25d import Perceptual25D, strata
 from medtrans.builtin.losses.vgg import VGG19
 from medtrans.errors import ConfigError, SetupError
@@ -359,7 +359,7 @@ def test_the_file_is_downloaded_once_with_its_hash(hub_file, monkeypatch) -> Non
     def download(url: str, file: str, *, hash_prefix: str, progress: bool) -> None:
         calls.append((url, hash_prefix))
         torch.save(torchvision_like(3.0), file)
-        monkeypatch.setattr(vgg_weights, "HASH_PREFIX", hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8])
+        monkeypatch.setattr(vgg, "HASH_PREFIX", hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8])
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     for _ in range(2):

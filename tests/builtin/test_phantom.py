@@ -12,8 +12,8 @@ import pytest
 from scipy.ndimage import distance_transform_edt, gaussian_filter, minimum_filter
 
 from medtrans.builtin.datasets.phantom import Phantom
-from medtrans.builtin.datasets.phantom_subject import Image
-from medtrans.builtin.datasets.phantom_tissue import PROPERTIES, Tissue
+from medtrans.builtin.datasets.phantom.subject import Image
+from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Tissue
 from medtrans.components import Component
 from medtrans.options import check_options, options_of
 from medtrans.volume import Volume

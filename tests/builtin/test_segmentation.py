@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from medtrans.builtin.losses.segmentation import CrossEntropy, SoftDice
 from medtrans.builtin.methods.segmentation import SegmentationMethod
-from medtrans.builtin.metrics.overlap import Dice
-from medtrans.builtin.metrics.surface import HD95
+from medtrans.builtin.metrics.segmentation import HD95, Dice
 from medtrans.builtin.transforms.labels import Labels
-from medtrans.builtin.transforms.percentile import Percentile
+from medtrans.builtin.transforms.linear import Percentile
 from medtrans.components import Parts, WeightedLoss
 from medtrans.errors import ConfigError, DataError
 from medtrans.preprocess import Preprocessing

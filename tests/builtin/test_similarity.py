@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from medtrans.builtin.metrics.ms_ssim import MSSSIM
-from medtrans.builtin.metrics.ssim import SynthRADSSIM
+from medtrans.builtin.metrics.ssim import MSSSIM, SynthRADSSIM
 from medtrans.errors import ConfigError, DataError
 
 SPACING_MM = (1.0, 1.0, 3.0)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medtrans.builtin.datasets.synthrad2023 import SynthRAD2023
-from medtrans.builtin.datasets.synthrad2025 import SynthRAD2025
+from medtrans.builtin.datasets.synthrad import SynthRAD2023, SynthRAD2025
 
 from .trees import configured, fault_of, touch
 

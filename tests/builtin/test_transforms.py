@@ -11,11 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtrans.builtin.transforms.minmax import MinMax
+from medtrans.builtin.transforms.linear import MinMax, Percentile, Window, ZScore
 from medtrans.builtin.transforms.nyul import Nyul
-from medtrans.builtin.transforms.percentile import Percentile
-from medtrans.builtin.transforms.window import Window
-from medtrans.builtin.transforms.zscore import ZScore
 from medtrans.clipping import clipping_warnings
 from medtrans.components import Preprocess
 from medtrans.config import load_config

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from medtrans.builtin.losses.perceptual_25d import SLICED_AXIS, Perceptual25D
-from medtrans.builtin.methods.judging import judged, predicted
 from medtrans.builtin.methods.paired import PairedMethod
-from medtrans.builtin.methods.player import Player, backward
+from medtrans.builtin.methods.trained_network import Player, backward, judged, predicted
 from medtrans.types import Batch, LossInputs, Pyramid, pyramid
 
 __all__ = ["PlainStep"]

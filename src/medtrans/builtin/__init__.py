@@ -74,12 +74,12 @@ def medtrans_datasets() -> list[Component]:
         Component("paired_folders", "medtrans.builtin.datasets.paired_folders:PairedFolders"),
         Component("table", "medtrans.builtin.datasets.table:Table"),
         Component("bids", "medtrans.builtin.datasets.bids:BIDS"),
-        Component("synthrad2023", "medtrans.builtin.datasets.synthrad2023:SynthRAD2023"),
-        Component("synthrad2025", "medtrans.builtin.datasets.synthrad2025:SynthRAD2025"),
+        Component("synthrad2023", "medtrans.builtin.datasets.synthrad:SynthRAD2023"),
+        Component("synthrad2025", "medtrans.builtin.datasets.synthrad:SynthRAD2025"),
         Component("brats", "medtrans.builtin.datasets.brats:BraTS"),
         Component("ixi", "medtrans.builtin.datasets.ixi:IXI"),
         Component("hcp", "medtrans.builtin.datasets.hcp:HCP"),
-        Component("dhcp", "medtrans.builtin.datasets.dhcp:DHCP"),
+        Component("dhcp", "medtrans.builtin.datasets.hcp:DHCP"),
     ]
 
 
@@ -87,16 +87,16 @@ def medtrans_datasets() -> list[Component]:
 def medtrans_metrics() -> list[Component]:
     """Image quality of whole volumes."""
     return [
-        Component("psnr", "medtrans.builtin.metrics.psnr:PSNR", trial={"identical": inf}),
+        Component("psnr", "medtrans.builtin.metrics.voxelwise:PSNR", trial={"identical": inf}),
         Component("ssim", "medtrans.builtin.metrics.ssim:SSIM", trial={"identical": 1.0}),
-        Component("nmse", "medtrans.builtin.metrics.nmse:NMSE", trial={"identical": 0.0}),
-        Component("mae", "medtrans.builtin.metrics.mae:MAE", trial={"identical": 0.0}),
-        Component("mse", "medtrans.builtin.metrics.squared_error:MSE", trial={"identical": 0.0}),
-        Component("rmse", "medtrans.builtin.metrics.squared_error:RMSE", trial={"identical": 0.0}),
-        Component("ncc", "medtrans.builtin.metrics.ncc:NCC", trial={"identical": 1.0}),
+        Component("nmse", "medtrans.builtin.metrics.voxelwise:NMSE", trial={"identical": 0.0}),
+        Component("mae", "medtrans.builtin.metrics.voxelwise:MAE", trial={"identical": 0.0}),
+        Component("mse", "medtrans.builtin.metrics.voxelwise:MSE", trial={"identical": 0.0}),
+        Component("rmse", "medtrans.builtin.metrics.voxelwise:RMSE", trial={"identical": 0.0}),
+        Component("ncc", "medtrans.builtin.metrics.voxelwise:NCC", trial={"identical": 1.0}),
         Component(
             "ms_ssim",
-            "medtrans.builtin.metrics.ms_ssim:MSSSIM",
+            "medtrans.builtin.metrics.ssim:MSSSIM",
             trial={"options": {"levels": 2}, "identical": 1.0},
         ),
         Component(
@@ -106,18 +106,18 @@ def medtrans_metrics() -> list[Component]:
         ),
         Component(
             "perceptual_distance",
-            "medtrans.builtin.metrics.perceptual_distance:PerceptualDistance",
+            "medtrans.builtin.metrics.perceptual:PerceptualDistance",
             trial={"options": {"weights": "random", "taps": ["relu1_1"]}, "identical": 0.0},
         ),
-        Component("lpips", "medtrans.builtin.metrics.lpips:LPIPS", trial={"identical": 0.0}),
+        Component("lpips", "medtrans.builtin.metrics.perceptual:LPIPS", trial={"identical": 0.0}),
         Component(
             "slice_consistency",
-            "medtrans.builtin.metrics.slice_consistency:SliceConsistency",
+            "medtrans.builtin.metrics.consistency:SliceConsistency",
             trial={"identical": 0.0, "excused": {_ORDER: "noise is as rough across slices as within them"}},
         ),
         Component(
             "seam",
-            "medtrans.builtin.metrics.seam:Seam",
+            "medtrans.builtin.metrics.consistency:Seam",
             trial={"excused": dict.fromkeys(_OF_A_NUMBER, "it is NaN where nothing can be translated again")},
         ),
         Component(
@@ -148,12 +148,12 @@ def medtrans_metrics() -> list[Component]:
         ),
         Component(
             "dice",
-            "medtrans.builtin.metrics.overlap:Dice",
+            "medtrans.builtin.metrics.segmentation:Dice",
             trial={"options": {"label": 1}, "identical": 1.0, "excused": dict.fromkeys((_MASK, _UNITS), _LABELS)},
         ),
         Component(
             "hd95",
-            "medtrans.builtin.metrics.surface:HD95",
+            "medtrans.builtin.metrics.segmentation:HD95",
             trial={"options": {"label": 1}, "excused": {_MASK: _LABELS}},
         ),
     ]
@@ -195,11 +195,11 @@ def medtrans_transforms() -> list[Component]:
                 "excused": {"says what its numbers mean": "all of an image may be in no class, and that is meant"},
             },
         ),
-        Component("minmax", "medtrans.builtin.transforms.minmax:MinMax"),
+        Component("minmax", "medtrans.builtin.transforms.linear:MinMax"),
         Component("nyul", "medtrans.builtin.transforms.nyul:Nyul"),
-        Component("percentile", "medtrans.builtin.transforms.percentile:Percentile"),
-        Component("window", "medtrans.builtin.transforms.window:Window", trial={"between": (-1000.0, 2900.0)}),
-        Component("zscore", "medtrans.builtin.transforms.zscore:ZScore"),
+        Component("percentile", "medtrans.builtin.transforms.linear:Percentile"),
+        Component("window", "medtrans.builtin.transforms.linear:Window", trial={"between": (-1000.0, 2900.0)}),
+        Component("zscore", "medtrans.builtin.transforms.linear:ZScore"),
     ]
 
 

@@ -6,7 +6,7 @@ from medtrans import Component, hookimpl
 
 PLUGIN_API = "1.0"
 
-_HOME = "medtrans.builtin.augmentations.torchio_transforms"
+_HOME = "medtrans.builtin.augmentations.torchio"
 _OFFERED = {
     "random_affine": "RandomAffine",
     "random_elastic_deformation": "RandomElasticDeformation",

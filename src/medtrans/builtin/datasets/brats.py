@@ -8,8 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from medtrans import Case, Dataset
-from medtrans.builtin.datasets.completeness import mention
-from medtrans.builtin.datasets.tree import case_folders, checked_root, image_file, nothing_fits
+from medtrans.builtin.datasets.folders import case_folders, checked_root, image_file, mention, nothing_fits
 
 __all__ = ["BraTS"]
 

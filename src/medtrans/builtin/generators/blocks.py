@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
 
 __all__ = [
     "CBAM",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
 from medtrans.builtin.generators.blocks import (
     CBAM,
     LEAK,

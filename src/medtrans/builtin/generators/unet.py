@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
 
 __all__ = ["UNet"]
 

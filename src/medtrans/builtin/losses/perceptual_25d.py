@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medtrans.builtin.losses.levels import full_precision
-from medtrans.builtin.losses.vgg import VGG19, Tap
-from medtrans.builtin.losses.vgg_weights import load_weights
+from medtrans.builtin.losses.vgg import VGG19, Tap, load_weights
 from medtrans.types import Loss, LossInputs, batch_mean
 
 __all__ = ["Perceptual25D", "View", "strata"]

@@ -12,11 +12,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medtrans import Method, Parts
-from medtrans.builtin.methods.average import Average
-from medtrans.builtin.methods.judging import accuracy, judged, predicted
-from medtrans.builtin.methods.player import Player, backward, evaluating
-from medtrans.builtin.methods.pool import PredictionPool
-from medtrans.builtin.methods.sums import Sums
+from medtrans.builtin.methods.image_pool import PredictionPool
+from medtrans.builtin.methods.trained_network import (
+    Average,
+    Player,
+    Sums,
+    accuracy,
+    backward,
+    evaluating,
+    judged,
+    predicted,
+)
 from medtrans.types import Batch, LossInputs, Pyramid, as_pyramid, pyramid
 
 if TYPE_CHECKING:

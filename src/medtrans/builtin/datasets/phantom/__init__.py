@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from medtrans import Case, Dataset
-from medtrans.builtin.datasets.phantom_subject import MODALITIES, Image, Recipe, field_of_view_mm
+from medtrans.builtin.datasets.phantom.subject import MODALITIES, Image, Recipe, field_of_view_mm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Phantom(Dataset):
     each is the tissue at the voxel's centre.
 
     Source: relaxation times and proton densities are BrainWeb's conventional values at 1.5 T where it has the tissue
-    (see `phantom_tissue`); contrasts follow the spin-echo, inversion-recovery and relaxivity equations. The anatomy
+    (see `phantom/tissues.py`); contrasts follow the spin-echo, inversion-recovery and relaxivity equations. The anatomy
     is geometric and made up: it is for trying out methods, not for medical conclusions.
 
     Args:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
-from medtrans.builtin.datasets.phantom_tissue import PROPERTIES, Tissue
+from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Tissue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medtrans.builtin.datasets.phantom_shape import (
+from medtrans.builtin.datasets.phantom.shapes import (
     Canvas,
     Distance,
     Point,
@@ -25,7 +25,7 @@ from medtrans.builtin.datasets.phantom_shape import (
     tube,
     union,
 )
-from medtrans.builtin.datasets.phantom_tissue import Tissue
+from medtrans.builtin.datasets.phantom.tissues import Tissue
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

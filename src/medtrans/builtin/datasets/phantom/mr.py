@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from medtrans.builtin.datasets.phantom_shape import Points, Waves
-from medtrans.builtin.datasets.phantom_tissue import PROPERTIES, Properties, Tissue
+from medtrans.builtin.datasets.phantom.shapes import Points, Waves
+from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Properties, Tissue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

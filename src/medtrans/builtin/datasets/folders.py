@@ -1,16 +1,42 @@
-"""Owns looking into a dataset's folder tree: the root, case folders, image files, and what is said if nothing fits."""
+"""Looking into a dataset's folders, and what is said of what is missing there."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from medtrans import DataError
-from medtrans.builtin.datasets.wording import quoted
+from medtrans import Case, DataError
 
-__all__ = ["case_folders", "checked_root", "entries", "folder_names", "image_file", "nothing_fits"]
+__all__ = [
+    "capped",
+    "case_folders",
+    "checked_root",
+    "complete",
+    "entries",
+    "folder_names",
+    "image_file",
+    "mention",
+    "nothing_fits",
+    "quoted",
+]
+
+_FAULTS = 20
+
+
+def quoted(names: Sequence[str], most: int = 4) -> str:
+    """The first names in quotes, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f'"{name}"' for name in names[:most]) + more
+
+
+def capped(faults: Sequence[str]) -> list[str]:
+    """The first faults, and how many more there are."""
+    more = len(faults) - _FAULTS
+    return list(faults) if more <= 0 else [*faults[:_FAULTS], f"... and {more} more of this kind"]
+
 
 _NEVER_CASES = ("__MACOSX", "overview", "overviews")  # what archives bring along beside the cases
 _NIFTI = (".nii.gz", ".nii")
@@ -92,3 +118,25 @@ def entries(folder: Path) -> list[str]:
             return sorted(entry.name for entry in found if not entry.name.startswith("."))
     except OSError:
         return []
+
+
+def complete(cases: Sequence[Case], required: Iterable[str]) -> list[Case]:
+    """The cases that have all required modalities, with a warning for each modality that some lack.
+
+    Warnings count and name nobody, since the log may be shared.
+    """
+    required = tuple(required)
+    _warn(cases, required, "have no %s and are left out")
+    return [case for case in cases if all(modality in case.images for modality in required)]
+
+
+def mention(cases: Sequence[Case], wanted: Iterable[str]) -> None:
+    """Warn of each modality that some cases lack."""
+    _warn(cases, wanted, "have no %s")
+
+
+def _warn(cases: Sequence[Case], modalities: Iterable[str], what: str) -> None:
+    for modality in modalities:
+        lacking = sum(1 for case in cases if modality not in case.images)
+        if lacking:
+            logging.getLogger("medtrans").warning(f"%d of %d cases {what}", lacking, len(cases), modality)

@@ -10,11 +10,11 @@ from zlib import crc32
 
 import numpy as np
 
-from medtrans.builtin.datasets import phantom_head, phantom_pelvis
-from medtrans.builtin.datasets.phantom_ct import cbct_image, ct_image
-from medtrans.builtin.datasets.phantom_mr import SEQUENCES, mr_image
-from medtrans.builtin.datasets.phantom_shape import Canvas, Waves
-from medtrans.builtin.datasets.phantom_tissue import Tissue
+from medtrans.builtin.datasets.phantom import head, pelvis
+from medtrans.builtin.datasets.phantom.ct import cbct_image, ct_image
+from medtrans.builtin.datasets.phantom.mr import SEQUENCES, mr_image
+from medtrans.builtin.datasets.phantom.shapes import Canvas, Waves
+from medtrans.builtin.datasets.phantom.tissues import Tissue
 from medtrans.volume import Volume
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from medtrans.builtin.datasets.phantom_shape import Points
+    from medtrans.builtin.datasets.phantom.shapes import Points
 
 __all__ = ["MODALITIES", "Image", "Recipe", "field_of_view_mm"]
 
@@ -79,7 +79,7 @@ class Image:
 
 def field_of_view_mm(anatomy: str) -> tuple[float, float, float]:
     """What the anatomy needs, along right, front and up."""
-    return phantom_pelvis.FIELD_OF_VIEW_MM if anatomy == "pelvis" else phantom_head.FIELD_OF_VIEW_MM
+    return pelvis.FIELD_OF_VIEW_MM if anatomy == "pelvis" else head.FIELD_OF_VIEW_MM
 
 
 class _Subject(NamedTuple):
@@ -100,7 +100,7 @@ def _subject(recipe: Recipe, index: int) -> _Subject:
     affine = _affine(recipe, _stream(recipe, index, "grid"))
     points = _posed(recipe, affine, _stream(recipe, index, "pose"))
     canvas = Canvas(recipe.size, float(np.cbrt(np.prod(recipe.spacing_mm))))
-    draw = phantom_pelvis.draw_pelvis if recipe.anatomy == "pelvis" else phantom_head.draw_head
+    draw = pelvis.draw_pelvis if recipe.anatomy == "pelvis" else head.draw_head
     draw(canvas, points, _stream(recipe, index, "anatomy"), lesions=recipe.lesions)
     return _Subject(MappingProxyType(canvas.fractions), canvas.labels, points, affine)
 
@@ -125,7 +125,7 @@ def _posed(recipe: Recipe, affine: NDArray[np.float64], rng: np.random.Generator
     from_centre = np.tensordot(affine[:3, :3].astype(np.float32), steps, axes=1)
     scale = np.clip(rng.normal(1, 0.03), 0.94, 1.06) * np.clip(rng.normal(1, 0.02, size=3), 0.96, 1.04)
     shift = rng.uniform(-_OFF_CENTRE_MM, _OFF_CENTRE_MM, size=3)
-    centre = phantom_pelvis.CENTRE_MM if recipe.anatomy == "pelvis" else phantom_head.CENTRE_MM
+    centre = pelvis.CENTRE_MM if recipe.anatomy == "pelvis" else head.CENTRE_MM
     points = (from_centre - _column(shift)) / _column(scale) + _column(centre)
     size = min(field_of_view_mm(recipe.anatomy))
     bends = [Waves(rng, 6, (0.4 * size, 0.9 * size)) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Owns a network with its optimiser: what every method does with each of the networks that it trains."""
+"""A network with its optimiser, and what every method does with the networks that it trains."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from medtrans import Parts
+from medtrans.types import DiscriminatorOutput, Pyramid, as_pyramid
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Player", "backward", "evaluating"]
+__all__ = ["Average", "Player", "Sums", "accuracy", "backward", "evaluating", "judged", "predicted"]
 
 
 class Player:
@@ -126,3 +127,77 @@ def evaluating(network: nn.Module, fabric: Fabric | None) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+class Average:
+    """A copy of a network whose weights follow the trained ones slowly.
+
+    Early on the average follows faster, by `min(decay, (1 + n) / (10 + n))` after n updates, so that it does not
+    remember the random start.
+
+    Args:
+        network: the network to follow; it is copied.
+        decay: share of the average that an update keeps.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(requires_grad=False).eval()
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move towards the network's weights; buffers are taken over as they are."""
+        keep = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for mine, theirs in zip(self.network.parameters(), network.parameters(), strict=True):
+            mine.lerp_(theirs.to(mine.dtype), 1 - keep)
+        for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(other)
+
+
+def judged(discriminator: nn.Module, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
+    """What a discriminator says of a candidate, at least in float32."""
+    output = discriminator(candidate, source)
+    return DiscriminatorOutput(
+        tuple(_full(logit) for logit in output.logits),
+        tuple(tuple(_full(feature) for feature in scale) for scale in output.features),
+    )
+
+
+def accuracy(real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
+    """Share of places at which the target looks more real to the discriminator than the prediction; 0.5 is guessing."""
+    pairs = zip(real.logits, fake.logits, strict=True)
+    shares = [(one > other).float().mean() + (one == other).float().mean() / 2 for one, other in pairs]
+    return torch.stack(shares).mean()
+
+
+def predicted(generator: nn.Module, source: Tensor) -> Pyramid:
+    """The levels a generator gives for a source, at least in float32."""
+    return tuple(_full(level) for level in as_pyramid(generator(source)))
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """At least float32: losses are not computed in half precision."""
+    return tensor.float() if tensor.itemsize < 4 else tensor
+
+
+class Sums:
+    """Means of scalars over chunks, without waiting for the device.
+
+    Args:
+        count: of chunks.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Take in one chunk's scalars."""
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)).detach() + value.detach()
+
+    def means(self) -> dict[str, Tensor]:
+        """The mean of each scalar, detached."""
+        return {name: total / self._count for name, total in self._sums.items()}

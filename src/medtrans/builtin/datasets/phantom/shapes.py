@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from medtrans.builtin.datasets.phantom_tissue import Tissue
+from medtrans.builtin.datasets.phantom.tissues import Tissue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
