@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medtrans.builtin.losses.levels import full_precision
-from medtrans.builtin.losses.vgg import VGG19, Tap, load_weights
+from medtrans.builtin.losses.vgg import IMAGENET_MEAN, IMAGENET_STD, VGG19, Tap, load_weights
 from medtrans.types import Loss, LossInputs, batch_mean
 
 __all__ = ["Perceptual25D", "View", "strata"]
@@ -22,9 +22,6 @@ View = Literal["axial", "sagittal", "coronal"]
 
 SLICED_AXIS = {"sagittal": 1, "coronal": 2, "axial": 3}
 """Axis of `(n, i, j, k)` in RAS+ that a view's slices are counted along."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Perceptual25D(Loss):

@@ -14,13 +14,17 @@ from torch import Tensor, nn
 
 from medtrans import ConfigError, SetupError, read_weights
 
-__all__ = ["VGG16", "VGG19", "Tap", "fill", "load_weights"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "VGG16", "VGG19", "Tap", "fill", "load_weights", "sha256_of"]
 
 Tap = Literal[
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4",
     "relu4_1", "relu4_2", "relu4_3", "relu4_4", "relu5_1", "relu5_2", "relu5_3", "relu5_4",
 ]  # fmt: skip
 """Names of the activations: stage, then convolution within the stage."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""What the colours of images in [0, 1] are normalised by before the trunks see them."""
 
 WIDTHS = (64, 128, 256, 512, 512)
 """Channels of the convolutions of each stage; a max-pooling stands between stages."""
@@ -149,8 +153,7 @@ def imagenet_file(owner: str) -> Path:
         # RuntimeError is how torch reports a download with another hash.
         except (OSError, RuntimeError, http.client.HTTPException) as error:
             raise SetupError(f"{owner}: no ImageNet weights of VGG-19: {error}. {how_to_get(file)}") from error
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256_of(file)
     if not found.startswith(HASH_PREFIX):
         raise SetupError(
             f"{owner}: {file} is damaged or another file: its SHA-256 begins with {found[:8]}, expected "
@@ -172,3 +175,9 @@ def fill(trunk: VGG19, file: Path) -> None:
     """Copy the tensors that the trunk has out of a file; a file may hold more, such as a classifier."""
     network = type(trunk).__name__.replace("VGG", "VGG-")
     trunk.load_state_dict(read_weights(file, trunk, f"torchvision's {network}"))
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from medtrans import DetailedMetric, Surroundings
-from medtrans.builtin.metrics import compared_voxels, require_comparable
+from medtrans import Surroundings
+from medtrans.builtin.metrics import DetailedVolumeMetric, compared_voxels
 
 __all__ = ["Seam", "SliceConsistency"]
 
 
-class Seam(DetailedMetric):
+class Seam(DetailedVolumeMetric):
     """Mean absolute difference between a prediction and the same with all windows moved: 0 is independent of them.
 
     The target is not looked at. Every case is translated once more, in validation too. Where windows cover a whole axis
@@ -33,19 +33,9 @@ class Seam(DetailedMetric):
         self.shift = shift
         self.definition = f"mean |prediction - prediction with windows moved by {shift:g} of their side|"
 
-    def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
+    def columns(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, surroundings: Surroundings
     ) -> Mapping[str, float]:
-        """Compare `prediction` `(i, j, k)` with the retranslated one inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
         here, _ = compared_voxels(prediction, target, mask)
         if surroundings.retranslated is None:
             return {"": math.nan}
@@ -56,7 +46,7 @@ class Seam(DetailedMetric):
 AXES = ("i", "j", "k")
 
 
-class SliceConsistency(DetailedMetric):
+class SliceConsistency(DetailedVolumeMetric):
     """How much rougher the error is across slices than within them, for the axis where that is worst.
 
     For each axis the mean absolute second difference of the error `prediction - target` along it, over the mean of the
@@ -76,20 +66,9 @@ class SliceConsistency(DetailedMetric):
             for axis in AXES
         }
 
-    def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
+    def columns(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, surroundings: Surroundings
     ) -> Mapping[str, float]:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        require_comparable(prediction, target, mask)
         error = prediction.astype(np.float64) - target
         roughness = [_roughness(error, mask, axis) for axis in range(3)]
         ratios = {
@@ -103,7 +82,7 @@ class SliceConsistency(DetailedMetric):
 def _roughness(error: np.ndarray, mask: np.ndarray | None, axis: int) -> float:
     bends = np.abs(np.diff(error, 2, axis))
     if mask is not None:
-        inside = np.moveaxis(mask.astype(bool, copy=False), axis, 0)
+        inside = np.moveaxis(mask, axis, 0)
         bends = np.moveaxis(bends, axis, 0)[inside[:-2] & inside[1:-1] & inside[2:]]
     return float(bends.mean()) if bends.size else math.nan
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -11,56 +11,63 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medtrans import ConfigError, DataError, DetailedMetric, Surroundings, read_weights
-from medtrans.builtin.losses.vgg import VGG16, VGG19, Tap, fill, load_weights
-from medtrans.builtin.metrics import require_comparable
+from medtrans import ConfigError, DataError, Surroundings, read_weights
+from medtrans.builtin.losses.vgg import IMAGENET_MEAN, IMAGENET_STD, VGG16, VGG19, Tap, fill, load_weights, sha256_of
+from medtrans.builtin.metrics import DetailedVolumeMetric
 
-__all__ = ["LPIPS", "PLANES", "PerceptualDistance", "distance_by_plane"]
+__all__ = ["LPIPS", "PLANES", "PerceptualDistance", "SliceDistance"]
 
 PLANES = ("i", "j", "k")
 """The axis that the slices of each plane are counted along."""
 
-_CHUNK = 16
+_CHUNK = 16  # slices that pass through the network at once, whatever the volume: a bound on memory
 
 
-def distance_by_plane(
-    distance: Callable[[Tensor, Tensor], Tensor],
-    prediction: np.ndarray,
-    target: np.ndarray,
-    mask: np.ndarray | None,
-    smallest_side: int,
-) -> dict[str, float]:
-    """The mean distance of the slices of each plane.
+class SliceDistance(DetailedVolumeMetric):
+    """Base of distances between images: the mean over the slices of each of three planes, then over planes.
 
-    Args:
-        distance: from two batches of gray images `(n, 3, h, w)` to `(n,)`.
-        prediction: `(i, j, k)`, in the intensities the network expects.
-        target: likewise.
-        mask: both volumes are equal outside it, and slices without a voxel of it are left out.
+    Inside a mask only: outside, the prediction is replaced by the target, and slices that the mask does not meet are
+    left out. The columns `<key>_i`, `<key>_j` and `<key>_k` hold the planes whose slices are counted along that axis.
+
+    Attributes:
         smallest_side: of an image that the network can take.
-
-    Raises:
-        DataError: a side of the volume is shorter.
     """
-    if min(target.shape) < smallest_side:
-        raise DataError(
-            f"The network needs slices of at least {smallest_side} voxels a side but the volume has {target.shape}: "
-            "choose earlier layers, or leave the metric out."
-        )
-    if mask is not None:
-        prediction = np.where(mask, prediction, target)
-    found = {}
-    for axis, plane in enumerate(PLANES):
-        numbers = np.arange(target.shape[axis])
+
+    unit = ""
+    higher_is_better = False
+    smallest_side: int
+
+    @abstractmethod
+    def scaled(self, volume: np.ndarray) -> np.ndarray:
+        """The volume in the intensities that the network expects."""
+
+    @abstractmethod
+    def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """From two batches of gray images `(n, 3, h, w)` to `(n,)`."""
+
+    def columns(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, surroundings: Surroundings
+    ) -> Mapping[str, float]:
+        prediction, target = self.scaled(prediction), self.scaled(target)
+        if min(target.shape) < self.smallest_side:
+            raise DataError(
+                f"The network needs slices of at least {self.smallest_side} voxels a side but the volume has "
+                f"{target.shape}: choose earlier layers, or leave the metric out."
+            )
         if mask is not None:
-            numbers = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        distances = []
-        with torch.no_grad():
-            for first in range(0, len(numbers), _CHUNK):
-                some = numbers[first : first + _CHUNK]
-                distances.append(distance(_images(prediction, axis, some), _images(target, axis, some)))
-        found[plane] = float(torch.cat(distances).double().mean())
-    return found
+            prediction = np.where(mask, prediction, target)
+        planes = {}
+        for axis, plane in enumerate(PLANES):
+            numbers = np.arange(target.shape[axis])
+            if mask is not None:
+                numbers = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+            with torch.no_grad():
+                distances = [
+                    self.distance(_images(prediction, axis, some), _images(target, axis, some))
+                    for some in np.split(numbers, range(_CHUNK, len(numbers), _CHUNK))
+                ]
+            planes[plane] = float(torch.cat(distances).double().mean())
+        return {"": sum(planes.values()) / len(planes), **planes}
 
 
 def _images(volume: np.ndarray, axis: int, numbers: np.ndarray) -> Tensor:
@@ -68,11 +75,7 @@ def _images(volume: np.ndarray, axis: int, numbers: np.ndarray) -> Tensor:
     return torch.from_numpy(slices)[:, None].expand(-1, 3, -1, -1)
 
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class PerceptualDistance(DetailedMetric):
+class PerceptualDistance(SliceDistance):
     """Mean absolute difference between the VGG-19 features of predicted and target slices, mean over three planes.
 
     Intensities are brought to [0, 1] by the range that scores refer to, replicated to three channels and normalised as
@@ -92,9 +95,6 @@ class PerceptualDistance(DetailedMetric):
         SetupError, ConfigError: the weights cannot be had.
         ValueError: there is no such tap.
     """
-
-    unit = ""
-    higher_is_better = False
 
     def __init__(
         self,
@@ -119,8 +119,7 @@ class PerceptualDistance(DetailedMetric):
         """What the features are of."""
         if self.weights in ("imagenet", "random"):
             return f"VGG-19 ({self.weights} weights)"
-        with Path(self.weights).expanduser().open("rb") as stream:
-            return f"VGG-19 (weights of SHA-256 {hashlib.file_digest(stream, 'sha256').hexdigest()[:8]})"
+        return f"VGG-19 (weights of SHA-256 {sha256_of(Path(self.weights).expanduser())[:8]})"
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps `(n, c, h, w)` of gray images `(n, 3, h, w)` in [0, 1]."""
@@ -128,31 +127,18 @@ class PerceptualDistance(DetailedMetric):
         found: tuple[Tensor, ...] = self.trunk((images - mean) / std)
         return found
 
-    def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
-    ) -> Mapping[str, float]:
-        """Score `prediction` against `target`, both `(i, j, k)` in the unit of `data_range`, inside `mask`.
+    def scaled(self, volume: np.ndarray) -> np.ndarray:
+        return (volume - self.data_low) / self.data_range
 
-        Raises:
-            DataError: the shapes differ, the mask holds no voxel, or a side is too short for the network.
-        """
-        require_comparable(prediction, target, mask)
-        here, there = ((volume - self.data_low) / self.data_range for volume in (prediction, target))
-        planes = distance_by_plane(self._distance, here, there, mask, self.smallest_side)
-        return {"": sum(planes.values()) / len(planes), **planes}
-
-    def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
         pairs = zip(self.features(prediction), self.features(target), strict=True)
         return torch.stack([(one - other).abs().flatten(1).mean(dim=1) for one, other in pairs]).mean(dim=0)
 
 
 TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 WIDTHS = (64, 128, 256, 512, 512)
+"""Channels of the taps."""
+
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 """What images in [-1, 1] are normalised by: about ImageNet's mean and spread."""
@@ -160,7 +146,7 @@ SCALE = (0.458, 0.448, 0.450)
 _TINY = 1e-10
 
 
-class LPIPS(DetailedMetric):
+class LPIPS(SliceDistance):
     """LPIPS with VGG-16 over all slices of three planes, mean over slices, then over planes; 0 for identical volumes.
 
     At each of five activations features are scaled to length 1 in each voxel; their squared difference is weighted by
@@ -182,9 +168,6 @@ class LPIPS(DetailedMetric):
         SetupError: a file is broken or of another network.
     """
 
-    unit = ""
-    higher_is_better = False
-
     def __init__(self, data_range: float, data_low: float = 0.0, *, trunk: Path, linear: Path) -> None:
         missing = [
             f"lpips: {name}: there is no file {path}"
@@ -195,34 +178,20 @@ class LPIPS(DetailedMetric):
             raise ConfigError(*missing)
         self.data_range, self.data_low = data_range, data_low
         self.trunk = VGG16(TAPS)
+        self.smallest_side = self.trunk.smallest_side
         fill(self.trunk, trunk.expanduser())
         self.linear = _linear_weights(linear.expanduser())
-        files = " and ".join(_digest(path.expanduser()) for path in (trunk, linear))
+        files = " and ".join(sha256_of(path.expanduser())[:8] for path in (trunk, linear))
         ends = f"[{data_low:g}, {data_low + data_range:g}]"
         self.definition = (
             f"LPIPS 0.1, VGG-16, weights of SHA-256 {files}, slices from {ends} to [-1, 1], mean over three planes"
         )
         self.parts = {plane: f"{self.definition.rpartition(',')[0]}, slices along {plane}" for plane in PLANES}
 
-    def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
-    ) -> Mapping[str, float]:
-        """Score `prediction` against `target`, both `(i, j, k)` in the unit of `data_range`, inside `mask`.
+    def scaled(self, volume: np.ndarray) -> np.ndarray:
+        return 2 * (volume - self.data_low) / self.data_range - 1
 
-        Raises:
-            DataError: the shapes differ, the mask holds no voxel, or a side is too short for the network.
-        """
-        require_comparable(prediction, target, mask)
-        here, there = (2 * (volume - self.data_low) / self.data_range - 1 for volume in (prediction, target))
-        planes = distance_by_plane(self._distance, here, there, mask, self.trunk.smallest_side)
-        return {"": sum(planes.values()) / len(planes), **planes}
-
-    def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
         total = prediction.new_zeros(len(prediction))
         pairs = zip(self._features(prediction), self._features(target), self.linear, strict=True)
         for one, other, weight in pairs:
@@ -242,8 +211,3 @@ def _linear_weights(file: Path) -> list[Tensor]:
             one_to_one = nn.Sequential(nn.Dropout(), nn.Conv2d(width, 1, 1, bias=False))
             layers.add_module(f"lin{number}", nn.ModuleDict({"model": one_to_one}))
     return [weight.float() for weight in read_weights(file, layers, "LPIPS 0.1's linear layers").values()]
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:8]

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from medtrans import Metric
-from medtrans.builtin.metrics import compared_voxels, require_comparable
+from medtrans.builtin.metrics import VolumeMetric, VoxelMetric
 
 __all__ = ["HD95", "Dice"]
 
 
-class Dice(Metric):
+class Dice(VoxelMetric):
     """Twice the voxels that prediction and target share over the voxels of both, for one label.
 
     Without a voxel of the label in either it is 1, as BraTS counts it; without one in just one of them it is 0.
@@ -31,24 +30,13 @@ class Dice(Metric):
         self.label = label
         self.definition = f"2 |P and T| / (|P| + |T|) of label {label}; 1 where both are empty"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score label maps `(i, j, k)`, inside `mask` where there is one.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        predicted, true = (values == self.label for values in compared_voxels(prediction, target, mask))
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
+        predicted, true = prediction == self.label, target == self.label
         both = int(predicted.sum()) + int(true.sum())
         return 2 * int((predicted & true).sum()) / both if both else 1.0
 
 
-class HD95(Metric):
+class HD95(VolumeMetric):
     """How far the surfaces of one label lie apart, in mm: the larger of the two directed 95th percentiles.
 
     A surface is the voxels of a region that touch one outside it by a face; the image's border is outside. Without a
@@ -72,22 +60,12 @@ class HD95(Metric):
             "both are empty, the image's diagonal where one is"
         )
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
     ) -> float:
-        """Score label maps `(i, j, k)`, inside `mask` where there is one.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        require_comparable(prediction, target, mask)
         regions = [np.asarray(labels) == self.label for labels in (prediction, target)]
         if mask is not None:
-            regions = [region & (np.asarray(mask) != 0) for region in regions]
+            regions = [region & mask for region in regions]
         held = [bool(region.any()) for region in regions]
         if not any(held):
             return 0.0

@@ -4,58 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 from scipy.ndimage import uniform_filter
 from skimage.metrics import structural_similarity
 
-from medtrans import ConfigError, DataError, Metric
-from medtrans.builtin.metrics import require_comparable, width_of
+from medtrans import ConfigError, DataError
+from medtrans.builtin.metrics import VolumeMetric, width_of
 
-__all__ = [
-    "BORDER",
-    "MSSSIM",
-    "SSIM",
-    "WINDOW",
-    "LocalStatistics",
-    "SynthRADSSIM",
-    "inner",
-    "local_statistics",
-    "shifted_inside",
-]
+__all__ = ["MSSSIM", "SSIM", "SynthRADSSIM"]
 
 WINDOW = 7
 """Side of the window in voxels, as Ha et al. and both SynthRAD challenges have it."""
 
 BORDER = WINDOW // 2
 """How many voxels from an edge a window still sticks out of the volume."""
-
-
-class LocalStatistics(NamedTuple):
-    """Means, variances and the covariance in the window around each voxel, the last three of the sample (n - 1)."""
-
-    mean_x: np.ndarray
-    mean_y: np.ndarray
-    variance_x: np.ndarray
-    variance_y: np.ndarray
-    covariance: np.ndarray
-
-
-def local_statistics(x: np.ndarray, y: np.ndarray) -> LocalStatistics:
-    """Of two float64 volumes, in uniform 7^3 windows that see the volume mirrored beyond its edges."""
-    voxels = WINDOW**3
-    sample = voxels / (voxels - 1)
-    mean_x, mean_y = uniform_filter(x, WINDOW), uniform_filter(y, WINDOW)
-    return LocalStatistics(
-        mean_x,
-        mean_y,
-        # Rounding can take the variance of a flat region below 0, where it has no root.
-        np.maximum(sample * (uniform_filter(x * x, WINDOW) - mean_x * mean_x), 0),
-        np.maximum(sample * (uniform_filter(y * y, WINDOW) - mean_y * mean_y), 0),
-        sample * (uniform_filter(x * y, WINDOW) - mean_x * mean_y),
-    )
 
 
 def inner(volume: np.ndarray) -> np.ndarray:
@@ -74,7 +39,7 @@ _GAUSSIAN_SIDE = 11
 """Voxels a side that scikit-image's Gaussian of sigma 1.5 reaches, cut off at 3.5 sigma."""
 
 
-class SSIM(Metric):
+class SSIM(VolumeMetric):
     """Structural similarity in 3D; 1 for identical volumes.
 
     Without a mask this is scikit-image's mean, which leaves out the border where the window sticks out of the volume;
@@ -109,19 +74,9 @@ class SSIM(Metric):
             f"3D SSIM, {weights}, {covariance} covariance, K1 = 0.01, K2 = 0.03, R = {data_range:g} (scikit-image)"
         )
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
     ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)` in the unit of `data_range`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, the mask holds no voxel, or a side is shorter than the window.
-        """
-        require_comparable(prediction, target, mask)
         side = _GAUSSIAN_SIDE if self.window == "gaussian" else self.window
         if min(target.shape) < side:
             raise DataError(
@@ -137,10 +92,10 @@ class SSIM(Metric):
             use_sample_covariance=self.covariance == "sample",
             full=True,
         )
-        return float(mean if mask is None else similarity[mask.astype(bool, copy=False)].mean())
+        return float(mean if mask is None else similarity[mask].mean())
 
 
-class SynthRADSSIM(Metric):
+class SynthRADSSIM(VolumeMetric):
     """Structural similarity of CT as SynthRAD2023 scored it; 1 for identical volumes.
 
     Both images are clipped to `range`; outside the mask both are its lower end. The mean is taken over the voxels of
@@ -169,31 +124,16 @@ class SynthRADSSIM(Metric):
             "without a border of 3 voxels"
         )
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
     ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)` in HU, inside `mask`.
-
-        NaN where the mask lies in the border of 3 voxels altogether.
-
-        Raises:
-            DataError: the shapes differ, the mask holds no voxel, or a side is shorter than the window.
-        """
-        require_comparable(prediction, target, mask)
         if min(target.shape) < WINDOW:
             raise DataError(f"SSIM needs at least {WINDOW} voxels a side but the volume has {target.shape}.")
-        x = shifted_inside(target, mask, self.limits)
-        y = shifted_inside(prediction, mask, self.limits)
+        x, y = (shifted_inside(volume, mask, self.limits) for volume in (target, prediction))
         _, similarity = structural_similarity(  # type: ignore[no-untyped-call] # scikit-image comes without types
             x, y, data_range=self.data_range, win_size=WINDOW, full=True
         )
-        similarity = inner(similarity)
-        inside = ... if mask is None else inner(mask.astype(bool, copy=False))
-        scored = similarity[inside]
+        scored = inner(similarity)[... if mask is None else inner(mask)]
         return float(scored.mean()) if scored.size else math.nan
 
 
@@ -203,7 +143,7 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 K1, K2 = 0.01, 0.03
 
 
-class MSSSIM(Metric):
+class MSSSIM(VolumeMetric):
     """Multi-scale structural similarity in 3D, uniform 7^3 window, sample covariance; 1 for identical volumes.
 
     `wang2003`: at each scale the mean of contrast times structure, at the coarsest also that of luminance times both,
@@ -249,20 +189,10 @@ class MSSSIM(Metric):
             how += f", clipped to [{range[0]:g}, {range[1]:g}], luminance at every level, exponents before the mean"
         self.definition = f"{how}, K1 = 0.01, K2 = 0.03, R = {self.data_range:g}"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
     ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, the mask holds no voxel, or the volume is too small for the levels.
-        """
-        require_comparable(prediction, target, mask)
-        inside = np.ones(target.shape, bool) if mask is None else mask.astype(bool, copy=False)
+        inside = np.ones(target.shape, bool) if mask is None else mask
         if self.variant == "synthrad2025":
             return self._synthrad2025(prediction, target, inside)
         smallest = WINDOW * 2 ** (self.levels - 1)
@@ -289,6 +219,7 @@ class MSSSIM(Metric):
         return product
 
     def _synthrad2025(self, prediction: np.ndarray, target: np.ndarray, inside: np.ndarray) -> float:
+        # Four halvings take 97 voxels to 7, the window's side.
         missing = [max(0, WINDOW * 2**4 - 15 - side) for side in target.shape]
         ends = [(lack // 2, lack - lack // 2) for lack in missing]
         x, y = (np.pad(shifted_inside(one, inside, self.limits), ends, "edge") for one in (target, prediction))
@@ -306,13 +237,19 @@ class MSSSIM(Metric):
         return product
 
     def _maps(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Luminance, contrast and structure around each voxel."""
+        """Luminance, contrast and structure around each voxel of two float64 volumes."""
         first, second = (K1 * self.data_range) ** 2, (K2 * self.data_range) ** 2
-        local = local_statistics(x, y)
-        deviations = np.sqrt(local.variance_x * local.variance_y)
-        luminance = (2 * local.mean_x * local.mean_y + first) / (local.mean_x**2 + local.mean_y**2 + first)
-        contrast = (2 * deviations + second) / (local.variance_x + local.variance_y + second)
-        structure = (local.covariance + second / 2) / (deviations + second / 2)
+        # Windows see the volume mirrored beyond its edges; variances and the covariance are the sample's (n - 1).
+        sample = WINDOW**3 / (WINDOW**3 - 1)
+        mean_x, mean_y = uniform_filter(x, WINDOW), uniform_filter(y, WINDOW)
+        # Rounding can take the variance of a flat region below 0, where it has no root.
+        variance_x = np.maximum(sample * (uniform_filter(x * x, WINDOW) - mean_x * mean_x), 0)
+        variance_y = np.maximum(sample * (uniform_filter(y * y, WINDOW) - mean_y * mean_y), 0)
+        covariance = sample * (uniform_filter(x * y, WINDOW) - mean_x * mean_y)
+        deviations = np.sqrt(variance_x * variance_y)
+        luminance = (2 * mean_x * mean_y + first) / (mean_x**2 + mean_y**2 + first)
+        contrast = (2 * deviations + second) / (variance_x + variance_y + second)
+        structure = (covariance + second / 2) / (deviations + second / 2)
         return luminance, contrast, structure
 
 

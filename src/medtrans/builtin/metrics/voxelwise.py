@@ -1,20 +1,18 @@
-"""Metrics of voxel by voxel differences: MAE, MSE, RMSE, NMSE, PSNR, and NCC."""
+"""Metrics of differences voxel by voxel (MAE, MSE, RMSE, NMSE, PSNR), and their correlation (NCC)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
-from medtrans import Metric
-from medtrans.builtin.metrics import compared_voxels, width_of
+from medtrans.builtin.metrics import VoxelMetric, width_of
 
 __all__ = ["MAE", "MSE", "NCC", "NMSE", "PSNR", "RMSE"]
 
 
-class MAE(Metric):
+class MAE(VoxelMetric):
     """Mean absolute error in the target's own unit: HU where the target's scaling is fixed, else none.
 
     `unit` is "native": the evaluation writes the target's unit in its place.
@@ -24,43 +22,19 @@ class MAE(Metric):
     higher_is_better = False
     definition = "mean(|prediction - target|)"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        predicted, true = compared_voxels(prediction, target, mask)
-        return float(np.mean(np.abs(predicted - true)))
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
+        return float(np.mean(np.abs(prediction - target)))
 
 
-class MSE(Metric):
+class MSE(VoxelMetric):
     """Mean squared error, in the square of the target's unit."""
 
     unit = "native^2"
     higher_is_better = False
     definition = "mean((prediction - target)^2)"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        predicted, true = compared_voxels(prediction, target, mask)
-        return float(np.mean((predicted - true) ** 2))
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
+        return float(np.mean((prediction - target) ** 2))
 
 
 class RMSE(MSE):
@@ -69,22 +43,11 @@ class RMSE(MSE):
     unit = "native"
     definition = "sqrt(mean((prediction - target)^2)), per volume"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        return math.sqrt(super().__call__(prediction, target, mask, spacing_mm))
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
+        return math.sqrt(super().score(prediction, target))
 
 
-class NMSE(Metric):
+class NMSE(VoxelMetric):
     """Mean squared error relative to the target's variance: 0 is perfect, 1 is as good as the target's mean everywhere.
 
     NaN where the target is constant, since the ratio is then undefined.
@@ -104,28 +67,16 @@ class NMSE(Metric):
         divisor = "var(target)" if norm == "variance" else "mean(target^2)"
         self.definition = f"mean((prediction - target)^2) / {divisor}"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        predicted, true = compared_voxels(prediction, target, mask)
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
         if self.norm == "variance":
             # A constant's variance may come out as rounding dust, hence the range.
-            divisor = float(np.var(true)) if np.ptp(true) > 0 else 0.0
+            divisor = float(np.var(target)) if np.ptp(target) > 0 else 0.0
         else:
-            divisor = float(np.mean(true**2))
-        return float(np.mean((predicted - true) ** 2)) / divisor if divisor > 0 else math.nan
+            divisor = float(np.mean(target**2))
+        return float(np.mean((prediction - target) ** 2)) / divisor if divisor > 0 else math.nan
 
 
-class PSNR(Metric):
+class PSNR(VoxelMetric):
     """Peak signal-to-noise ratio in dB, over all voxels of a volume at once.
 
     Infinite for identical volumes.
@@ -150,28 +101,16 @@ class PSNR(Metric):
         clipped = "" if range is None else f", both clipped to [{range[0]:g}, {range[1]:g}]"
         self.definition = f"10 log10(R^2 / mean((prediction - target)^2)), R = {self.data_range:g}, per volume{clipped}"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)` in the unit of `data_range`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        predicted, true = compared_voxels(prediction, target, mask)
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
         if self.limits is not None:
-            predicted, true = np.clip(predicted, *self.limits), np.clip(true, *self.limits)
-        mean_squared_error = float(np.mean((predicted - true) ** 2))
+            prediction, target = np.clip(prediction, *self.limits), np.clip(target, *self.limits)
+        mean_squared_error = float(np.mean((prediction - target) ** 2))
         if mean_squared_error == 0:
             return math.inf
         return 10 * math.log10(self.data_range**2 / mean_squared_error)
 
 
-class NCC(Metric):
+class NCC(VoxelMetric):
     """Normalised cross-correlation of a whole volume, which is Pearson's correlation of its voxels; from -1 to 1.
 
     It forgives a wrong brightness and contrast. NaN where either volume is constant.
@@ -181,21 +120,9 @@ class NCC(Metric):
     higher_is_better = True
     definition = "cov(prediction, target) / (sd(prediction) sd(target)) over all voxels at once (Pearson)"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        predicted, true = compared_voxels(prediction, target, mask)
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
         # A constant's variance may come out as rounding dust, hence the range.
-        if np.ptp(predicted) == 0 or np.ptp(true) == 0:
+        if np.ptp(prediction) == 0 or np.ptp(target) == 0:
             return math.nan
-        predicted, true = predicted - predicted.mean(), true - true.mean()
-        return float(predicted @ true / math.sqrt((predicted @ predicted) * (true @ true)))
+        prediction, target = prediction - prediction.mean(), target - target.mean()
+        return float(prediction @ target / math.sqrt((prediction @ prediction) * (target @ target)))
