@@ -1,16 +1,18 @@
-"""Owns the pool of past predictions that a discriminator may be shown instead of fresh ones."""
+"""The pool of past predictions that a discriminator may be shown instead of fresh ones."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from medtrans.types import Pyramid, whole_batch
 
-__all__ = ["PredictionPool"]
+__all__ = ["ImagePool"]
 
 
-class PredictionPool:
+class ImagePool:
     """Shows the discriminator an older prediction half of the time (Shrivastava et al. 2017, as CycleGAN uses it).
 
     Several ranks keep one pool: each holds a copy and swaps the whole batch in the same way, so that they show what one
@@ -23,6 +25,14 @@ class PredictionPool:
     def __init__(self, size: int) -> None:
         self.size = size
         self.kept: list[tuple[Tensor, ...]] = []
+
+    def to(self, device: torch.device) -> None:
+        """Move the images."""
+        self.take_up(self.kept, device)
+
+    def take_up(self, kept: Iterable[Iterable[Tensor]], device: torch.device) -> None:
+        """Hold these images instead, on a device."""
+        self.kept = [tuple(image.to(device) for image in images) for images in kept]
 
     def exchange(self, predictions: Pyramid, step: int) -> Pyramid:
         """Fresh predictions with some swapped for older ones; the draw depends on the step alone."""

@@ -1,4 +1,4 @@
-"""Owns the training of a network that names the class of each voxel."""
+"""Training of a network that names the class of each voxel."""
 
 from __future__ import annotations
 

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from medtrans import Parts
-from medtrans.types import DiscriminatorOutput, Pyramid, as_pyramid
+from medtrans import Method, Parts
+from medtrans.types import DiscriminatorOutput, LossInputs, Pyramid, as_pyramid, pyramid
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Average", "Player", "Sums", "accuracy", "backward", "evaluating", "judged", "predicted"]
+    from medtrans.builtin.methods.image_pool import ImagePool
+
+__all__ = [
+    "ChunkMeans",
+    "GeneratorMethod",
+    "TrainedNetwork",
+    "WeightAverage",
+    "accuracy",
+    "backward",
+    "evaluating",
+    "judged",
+    "loss_inputs",
+    "predicted",
+]
 
 
-class Player:
+class TrainedNetwork:
     """A network with its optimiser, alone or in Fabric's hands.
 
     Args:
         parts: make the optimiser and give the schedule.
         role: "generator" or "discriminator".
         bare: the network itself.
-        name: under which its scalars are told; None takes the role.
+        name: of its scalars; None takes the role.
 
     Attributes:
         network: what a training step calls: the network itself, or Fabric's wrapper around it.
@@ -100,15 +114,15 @@ class Player:
                 parameter.requires_grad = True
 
 
-def backward(total: Tensor, players: Sequence[Player], *, last: bool = True) -> None:
-    """Gradients of `total` for all players' networks; ranks exchange them with the `last` of a step only."""
-    fabric = players[0].fabric
+def backward(total: Tensor, networks: Sequence[TrainedNetwork], *, last: bool = True) -> None:
+    """Gradients of `total` for all the networks; ranks exchange them with the `last` of a step only."""
+    fabric = networks[0].fabric
     if fabric is None:
         torch.autograd.backward(total)
         return
     with ExitStack() as waiting:
-        for player in players:
-            wrapped: Any = player.network  # setup has put Fabric's wrapper around it
+        for one in networks:
+            wrapped: Any = one.network  # setup has put Fabric's wrapper around it
             waiting.enter_context(fabric.no_backward_sync(wrapped, enabled=not last))
         fabric.backward(total)
 
@@ -129,7 +143,7 @@ def evaluating(network: nn.Module, fabric: Fabric | None) -> Iterator[None]:
             module.training = True
 
 
-class Average:
+class WeightAverage:
     """A copy of a network whose weights follow the trained ones slowly.
 
     Early on the average follows faster, by `min(decay, (1 + n) / (10 + n))` after n updates, so that it does not
@@ -154,6 +168,106 @@ class Average:
             mine.lerp_(theirs.to(mine.dtype), 1 - keep)
         for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
             own.copy_(other)
+
+
+class GeneratorMethod(Method):
+    """Base of methods that train a generator, alone or among other networks, each with an optimiser of its own.
+
+    Args:
+        parts: what the engine hands over.
+        clip_norm: gradients of a network are scaled down to this norm; None does not clip.
+
+    Attributes:
+        generator: the one that translates.
+        average: the running average of its weights, which validation and prediction then use; None for none.
+        losses: the modules by name.
+    """
+
+    generator: TrainedNetwork
+
+    def __init__(self, parts: Parts, *, clip_norm: float | None) -> None:
+        self.parts, self.clip_norm = parts, clip_norm
+        self.losses = nn.ModuleDict({name: loss.module for name, loss in parts.losses.items()})
+        self.average: WeightAverage | None = None
+        self.fabric: Fabric | None = None
+
+    @abstractmethod
+    def trained(self) -> tuple[TrainedNetwork, ...]:
+        """All networks that a step updates."""
+
+    @abstractmethod
+    def pools(self) -> tuple[ImagePool, ...]:
+        """The pools of past predictions."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What is trained, by name, and as `generator_average` the average where there is one."""
+        found = {one.name: one.bare for one in self.trained()}
+        return found if self.average is None else {**found, "generator_average": self.average.network}
+
+    def setup(self, fabric: Fabric) -> None:
+        """Hand networks and optimisers to Fabric."""
+        self.fabric = fabric
+        for one in self.trained():
+            one.setup(fabric)
+        for pool in self.pools():
+            pool.to(fabric.device)
+        fabric.strategy.precision.convert_module(self.losses.to(fabric.device))
+        if self.average is not None:
+            self.average.network.to(fabric.device)
+
+    def begin(self, step: int) -> None:
+        """Train mode, and the learning rates of this step."""
+        for one in self.trained():
+            one.begin(step)
+
+    def end(self) -> dict[str, Tensor]:
+        """Move the average, once all networks are updated; gives the learning rate."""
+        if self.average is not None:
+            self.average.update(self.generator.bare)
+        return {"learning_rate": torch.as_tensor(self.generator.optimizer.param_groups[0]["lr"])}
+
+    def weight(self, name: str, step: int) -> float:
+        """What a loss's term is multiplied by at a step."""
+        return self.parts.losses[name].weight_at(step, self.parts.epoch_steps)
+
+    def translate(self, source: Tensor) -> Tensor:
+        """The translation at full resolution, float32 in [0, 1]."""
+        return self.evaluated(source).clamp(0, 1)
+
+    def evaluated(self, source: Tensor) -> Tensor:
+        """The generator's own output at full resolution, float32, by the weights meant for evaluation."""
+        # Not Fabric's wrapper: ranks translate different numbers of windows, and a wrapper may wait for the others.
+        network = self.generator.bare if self.average is None else self.average.network
+        source = source.to(next(network.parameters()).dtype)
+        with evaluating(network, self.fabric):
+            return as_pyramid(network(source))[0].float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimisers and the average's count."""
+        return {
+            "optimizers": {one.name: one.optimizer.state_dict() for one in self.trained()},
+            "average_updates": 0 if self.average is None else self.average.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        for one in self.trained():
+            one.load_optimizer(state["optimizers"][one.name])
+        if self.average is not None:
+            self.average.updates = int(state["average_updates"])
+
+
+def loss_inputs(
+    source: Tensor,
+    target: Tensor,
+    prediction: Pyramid,
+    mask: Tensor | None,
+    step: int,
+    phase: Literal["generator", "discriminator"] = "generator",
+) -> LossInputs:
+    """What losses see before a discriminator has judged: source and target at each level of the prediction."""
+    levels = len(prediction)
+    return LossInputs(pyramid(source, levels), pyramid(target, levels), prediction, mask, None, None, step, phase)
 
 
 def judged(discriminator: nn.Module, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
@@ -182,7 +296,7 @@ def _full(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.itemsize < 4 else tensor
 
 
-class Sums:
+class ChunkMeans:
     """Means of scalars over chunks, without waiting for the device.
 
     Args:
