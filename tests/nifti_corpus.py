@@ -181,7 +181,7 @@ BAD = [
     Bad("missing", None, ("no such file. Similar names there: scan1.nii.",), beside=(("scan1.nii", _GOOD),)),
     Bad("missing, nothing like it", None, ("no such file. Correct the path.",), beside=(("other.txt", b""),)),
     Bad("missing folder", None, ("no such file, since there is no folder",), name="gone/scan.nii"),
-    Bad("another format", _GOOD, ("'.mgz', expected .nii, .nii.gz, .mha, .mhd or .nrrd; convert",), name="scan.mgz"),
+    Bad("another format", _GOOD, ("'.mgz', expected .nii.gz, .nii, .mha, .mhd or .nrrd; convert",), name="scan.mgz"),
     Bad("gz of something else", _GOOD_GZ, ("found the ending '.gz', expected .nii",), name="scan.img.gz"),
     Bad("two under one name", _GOOD, ("scan.nii.gz lies beside it",), beside=(("scan.nii.gz", _GOOD_GZ),)),
     Bad("two, gz", _GOOD_GZ, ("scan.nii lies beside it",), name="scan.nii.gz", beside=(("scan.nii", _GOOD),)),

@@ -353,8 +353,10 @@ def test_label_maps_without_a_partner_or_without_labels_are_refused(tmp_path: Pa
     (predictions / "case1.nii.gz").rename(predictions / "other.nii.gz")
     with pytest.raises(DataError) as error:
         score_label_maps(predictions, targets)
-    assert "no label map 'other'" in str(error.value)
-    assert "no prediction 'case1'" in str(error.value)
+    assert list(error.value.faults) == [
+        f"{predictions}: 1 of 4 images are missing (prediction): case1",
+        f"{targets}: 1 of 4 images are missing (target): other",
+    ]
     (predictions / "other.nii.gz").rename(predictions / "case1.nii.gz")
     grey = Volume(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32), np.eye(4))
     write(grey, predictions / "case2.nii.gz")

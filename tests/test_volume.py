@@ -414,7 +414,7 @@ def far_away() -> Volume:
             "found a volume of .* expected 2 to 32,767 a side",
         ),
         (far_away(), "scan.nii", "", "affine: a NIfTI header .float32. moves it by more than 0.01 voxel"),
-        (SOUND, "scan.nrrd", "", "found the ending '.nrrd', expected .nii or .nii.gz;"),
+        (SOUND, "scan.nrrd", "", "found the ending '.nrrd', expected .nii.gz or .nii;"),
         (SOUND, "other.nii.gz", "", "other.nii lies beside it"),
         (SOUND, "scan.nii", "x" * 80, "description: found 'x+', expected at most 79 ASCII characters"),
         (SOUND, "scan.nii", "Schädel", "description: found 'Schädel', expected at most 79 ASCII"),

@@ -1,4 +1,4 @@
-"""Owns `medtrans evaluate --prediction --target`: the scores of anybody's images, paired by file name."""
+"""`medtrans evaluate --prediction --target`: the scores of anybody's images, paired by file name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from medtrans.components import Metric
 from medtrans.detailed_metric import DetailedMetric
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.evaluation import columns_of, score, target_sha, write_metrics_csv
-from medtrans.faults import capped, listed
+from medtrans.faults import capped
+from medtrans.folder_pairs import images_by_name
 from medtrans.options import build, check_options, facts_of
 from medtrans.placement import TOLERANCE_VOXELS
 from medtrans.plugins import Registry
@@ -28,7 +29,6 @@ __all__ = ["DEFAULT_METRICS", "FolderScores", "Scoring", "evaluate_folders"]
 
 DEFAULT_METRICS = ("psnr", "ssim", "nmse", "mae")
 
-_ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 _NAME = "target"
 
 
@@ -79,12 +79,6 @@ class FolderScores:
     summary: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Pair:
-    name: str
-    files: Mapping[str, Path]
-
-
 def evaluate_folders(
     prediction: Path,
     target: Path,
@@ -127,7 +121,7 @@ def evaluate_folders(
     if faults:
         raise ConfigError(*faults)
     metrics = _metrics(scoring, folders, plugins)
-    pairs = _pairs(folders)
+    pairs = images_by_name(folders)
     _check_grids(pairs)
     rows = _rows(pairs, metrics, scoring)
     columns = columns_of({_NAME: metrics}, {_NAME: _unit(scoring)})
@@ -209,45 +203,18 @@ def _metrics(scoring: Scoring, folders: Mapping[str, Path], plugins: Sequence[Pa
     return metrics
 
 
-def _pairs(folders: Mapping[str, Path]) -> list[_Pair]:
-    found: dict[str, dict[str, Path]] = {}
+def _check_grids(pairs: Mapping[str, Mapping[str, Path]]) -> None:
     faults: list[str] = []
-    for role, folder in folders.items():
-        files: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()):
-            ending = next((ending for ending in _ENDINGS if path.name.lower().endswith(ending)), None)
-            if ending is None or path.name.startswith("."):
-                continue
-            earlier = files.setdefault(path.name[: -len(ending)], path)
-            if earlier != path:
-                faults.append(f"{folder}: {earlier.name} and {path.name} have the same name; keep one of them")
-        found[role] = files
-    names = sorted(set().union(*found.values()))
-    if not names:
-        raise DataError(f"{folders['prediction']}: holds no image ({', '.join(_ENDINGS)})")
-    for role, files in found.items():
-        missing = [name for name in names if name not in files]
-        if missing:
-            faults.append(
-                f"{folders[role]}: {len(missing)} of {len(names)} images are missing ({role}): {listed(missing)}"
-            )
-    if faults:
-        raise DataError(*capped(faults))
-    return [_Pair(name, {role: files[name] for role, files in found.items()}) for name in names]
-
-
-def _check_grids(pairs: Sequence[_Pair]) -> None:
-    faults: list[str] = []
-    for pair in pairs:
+    for name, files in pairs.items():
         grids: dict[str, Grid] = {}
-        for role, path in pair.files.items():
+        for role, path in files.items():
             try:
                 grids[role] = read_header(path).grid
             except DataError as error:
                 faults += error.faults
         true = grids.pop("target", None)
         if true is not None:
-            faults += [fault for role, grid in grids.items() for fault in _grid_faults(pair.name, role, grid, true)]
+            faults += [fault for role, grid in grids.items() for fault in _grid_faults(name, role, grid, true)]
     if faults:
         raise DataError(*capped(faults))
 
@@ -259,18 +226,18 @@ def _grid_faults(name: str, role: str, grid: Grid, true: Grid) -> Iterator[str]:
         yield f"{name}: the {role} lies up to {apart:.3g} mm away from the target; bring both onto one grid"
 
 
-def _rows(pairs: Sequence[_Pair], metrics: Mapping[str, Metric], scoring: Scoring) -> list[CaseScores]:
+def _rows(pairs: Mapping[str, Mapping[str, Path]], metrics: Mapping[str, Metric], scoring: Scoring) -> list[CaseScores]:
     rows: list[CaseScores] = []
     faults: list[str] = []
-    for number, pair in enumerate(progress_over(pairs, "scoring"), 1):
+    for number, (name, files) in enumerate(progress_over(list(pairs.items()), "scoring"), 1):
         try:
-            volumes = {role: read(path) for role, path in pair.files.items()}
+            volumes = {role: read(path) for role, path in files.items()}
             values = _scored(volumes, metrics, scoring)
         except DataError as error:
-            faults += [fault if pair.name in fault else f"{pair.name}: {fault}" for fault in error.faults]
+            faults += [fault if name in fault else f"{name}: {fault}" for fault in error.faults]
         else:
             sha = target_sha(volumes["target"])
-            rows.append(CaseScores(f"case_{number:04d}", pair.name, pair.name, values, sha))
+            rows.append(CaseScores(f"case_{number:04d}", name, name, values, sha))
     if faults:
         raise DataError(*capped(faults))
     return rows

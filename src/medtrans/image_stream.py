@@ -1,4 +1,4 @@
-"""Owns the bytes of image files: there, readable, whole, and as many as the header declares."""
+"""Image files by their names, and their bytes: there, readable, whole, and as many as the header declares."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from medtrans.image_layout import Layout
 
 __all__ = [
     "CHUNK",
+    "IMAGE_ENDINGS",
+    "ITK_ENDINGS",
+    "NIFTI_ENDINGS",
     "PADDING",
     "check_alone",
     "check_ending",
@@ -25,12 +28,19 @@ __all__ = [
     "damage_named",
     "filled",
     "is_compressed",
+    "is_image_file",
     "length_faults",
     "opened",
     "packed_faults",
+    "stem_of",
     "stored_voxels",
     "surplus",
 ]
+
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+ITK_ENDINGS = (".mha", ".mhd", ".nrrd")
+IMAGE_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS)
+"""What the name of a readable image ends in, in whatever case; the longest that fits counts."""
 
 CHUNK = 2**22
 PADDING = 4096
@@ -38,6 +48,19 @@ PADDING = 4096
 
 _LARGEST_COMPRESSED = 16 * 2**30  # bytes a compressed file may declare: a few MB of gzip can unfold to fill any memory
 _DEFLATE_RATIO = 1032  # deflate spends at least 2 bits on 258 bytes
+
+
+def is_image_file(path: Path | str, endings: Sequence[str] = IMAGE_ENDINGS) -> bool:
+    """Whether a name has one of the endings and is not hidden; nothing is looked at on the disk."""
+    name = Path(path).name
+    return name.lower().endswith(tuple(endings)) and not name.startswith(".")
+
+
+def stem_of(path: Path | str) -> str:
+    """The name of an image file without its folder and its ending; the whole name where it has no image's ending."""
+    name = Path(path).name
+    ending = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
 
 
 def is_compressed(path: Path) -> bool:

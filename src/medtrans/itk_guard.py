@@ -17,9 +17,7 @@ from medtrans.placement import TOLERANCE_VOXELS, distance_mm, spacing_mm
 from medtrans.reading_rules import ReadingRules
 from medtrans.text_header import LARGEST_HEADER, RAS_OF_LPS, Described
 
-__all__ = ["ENDINGS", "data_file", "layout_of", "voxels_of"]
-
-ENDINGS = (".mha", ".mhd", ".nrrd")
+__all__ = ["data_file", "layout_of", "voxels_of"]
 
 _CONVERT = "Convert it to NIfTI with the program that wrote it."
 

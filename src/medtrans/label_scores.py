@@ -1,4 +1,4 @@
-"""Owns the scoring of label maps that somebody else's segmenter made, against the true ones."""
+"""The scoring of label maps that somebody else's segmenter made, against the true ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from medtrans.components import Metric
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation import target_sha
-from medtrans.faults import capped
+from medtrans.folder_pairs import images_by_name
 from medtrans.lookup import component
 from medtrans.progress import progress_over
 from medtrans.regrid import regrid
@@ -20,7 +20,6 @@ from medtrans.volume import read
 
 __all__ = ["score_label_maps"]
 
-_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
 _MOST_LABELS = 200
 
 
@@ -43,14 +42,20 @@ def score_label_maps(
         ConfigError: a folder is not there.
         DataError: a file has no partner, cannot be read, or holds what no label is.
     """
-    pairs = _pairs(predictions, targets)
-    classes = labels or {str(value): (value,) for value in _values([true for _, _, true in pairs])}
+    for option, folder in (("--prediction", predictions), ("--target", targets)):
+        if not folder.is_dir():
+            raise ConfigError(f"{option} {folder}: no such folder; give a folder of label maps")
+    pairs = images_by_name({"prediction": predictions, "target": targets})
+    classes = labels or {str(value): (value,) for value in _values([files["target"] for files in pairs.values()])}
     metrics: dict[str, tuple[Metric, tuple[int, ...]]] = {
         f"{metric}_{name}": (component("metric", metric).load()(label=1), tuple(of))
         for name, of in classes.items()
         for metric in ("dice", "hd95")
     }
-    rows = [_scores(name, mine, true, metrics) for name, mine, true in progress_over(pairs, "label maps")]
+    rows = [
+        _scores(name, files["prediction"], files["target"], metrics)
+        for name, files in progress_over(list(pairs.items()), "label maps")
+    ]
     columns = {
         name: Column(metric.unit, metric.higher_is_better, metric.definition.replace("label 1", _spoken(of)))
         for name, (metric, of) in metrics.items()
@@ -70,29 +75,6 @@ def _scores(
         mine, theirs = (np.isin(each, of).astype(np.uint8) for each in (placed, target.data))
         values[column] = float(metric(mine, theirs, None, target.grid.spacing_mm))
     return CaseScores(name, name, name, values, target_sha(target))
-
-
-def _pairs(predictions: Path, targets: Path) -> list[tuple[str, Path, Path]]:
-    for option, folder in (("--prediction", predictions), ("--target", targets)):
-        if not folder.is_dir():
-            raise ConfigError(f"{option} {folder}: no such folder; give a folder of label maps")
-    predicted, true = _by_stem(predictions), _by_stem(targets)
-    faults = [f"{targets}: no label map '{stem}', of which there is a prediction" for stem in predicted.keys() - true]
-    faults += [f"{predictions}: no prediction '{stem}', of which there is a target" for stem in true.keys() - predicted]
-    if not true and not faults:
-        faults.append(f"{targets}: holds no label map ({', '.join(_ENDINGS)})")
-    if faults:
-        raise DataError(*capped(sorted(faults)))
-    return [(stem, predicted[stem], path) for stem, path in true.items()]
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    return {
-        path.name.removesuffix(ending): path
-        for path in sorted(folder.iterdir())
-        for ending in _ENDINGS
-        if path.name.endswith(ending) and not (ending == ".nii" and path.name.endswith(".nii.gz"))
-    }
 
 
 def _values(paths: Sequence[Path]) -> list[int]:

@@ -18,13 +18,13 @@ from medtrans.components import Preprocess
 from medtrans.errors import DataError, SetupError
 from medtrans.host_memory import free_memory
 from medtrans.inference import Translator
-from medtrans.nifti_guard import ENDINGS
 from medtrans.order_statistics import can_be_ordered, percentiles
 from medtrans.plane_files import PlaneReader, written_planes
 from medtrans.preprocess import Preprocessing, box_of, foreground_limit
 from medtrans.regrid import canonical, reordering
 from medtrans.soundness import range_faults, whole_numbers
 from medtrans.streaming import translated_slabs
+from medtrans.volume import NIFTI_ENDINGS
 
 __all__ = ["NOT_COMPARED", "VOLUMES_IN_MEMORY", "refusal", "streams", "translate_file"]
 
@@ -41,7 +41,7 @@ def streams(translator: Translator, image: Path, *, masked: bool) -> bool:
     Raises:
         SetupError: it is too large, and something about it or the run does not go by slabs.
     """
-    if not image.name.lower().endswith(ENDINGS):
+    if not image.name.lower().endswith(NIFTI_ENDINGS):
         return False
     shape = _reader(translator, image).layout.shape
     needed, free = VOLUMES_IN_MEMORY * 4 * math.prod(shape), free_memory()
@@ -60,7 +60,7 @@ def refusal(translator: Translator, image: Path, *, masked: bool) -> str | None:
     config, preprocessing = translator.experiment.config, translator.preprocessing
     reasons = {
         "the run has several sources": len(config.source) > 1,
-        "it is neither .nii nor .nii.gz": not image.name.lower().endswith(ENDINGS),
+        "it is neither .nii nor .nii.gz": not image.name.lower().endswith(NIFTI_ENDINGS),
         "a mask is given": masked,
         "preprocess.spacing_mm resamples it": preprocessing.spacing_mm is not None,
         "preprocess.crop is mask": preprocessing.crop == "mask",

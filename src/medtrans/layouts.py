@@ -1,4 +1,4 @@
-"""Owns which dataset and options fit the images below a folder, by their names alone."""
+"""Which dataset and options fit the images below a folder, by their names alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any, cast
 
 from medtrans.components import Case, Dataset
 from medtrans.errors import ConfigError, DataError
-from medtrans.naming import ENDINGS, modality_of, pattern_of
+from medtrans.image_stream import is_image_file
+from medtrans.naming import modality_of, pattern_of
 from medtrans.options import build, check_options
 from medtrans.plugins import Registry
 
@@ -72,9 +73,7 @@ def images_below(root: Path) -> Iterator[Path]:
     """All image files below a folder by their names, in order; hidden ones are passed over."""
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith(".") and name != "__MACOSX")
-        yield from (
-            Path(folder, name) for name in sorted(names) if not name.startswith(".") and name.lower().endswith(ENDINGS)
-        )
+        yield from (Path(folder, name) for name in sorted(filter(is_image_file, names)))
 
 
 def layout_of(root: Path, paths: Sequence[str]) -> Layout | None:

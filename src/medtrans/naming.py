@@ -1,4 +1,4 @@
-"""Owns guesses from the names of image files: which modality a file is, and a pattern with fields for many of them."""
+"""Guesses from the names of image files: which modality a file is, and a pattern with fields for many of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["ENDINGS", "modality_of", "pattern_of"]
+from medtrans.image_stream import stem_of
 
-ENDINGS = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
-"""What image files end in; the longest that fits counts."""
+__all__ = ["modality_of", "pattern_of"]
 
 _WORD = re.compile(r"[A-Za-z0-9+]+")
 _PREFIXED = re.compile(r"([A-Za-z]+)\d+")
@@ -82,8 +81,9 @@ def pattern_of(paths: Sequence[str], modality: str, *, by_word: bool) -> str | N
 
 
 def _without_ending(path: str) -> tuple[str, str]:
-    ending = next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
-    return path[: len(path) - len(ending)], path[len(path) - len(ending) :]
+    folders, slash, name = path.rpartition("/")
+    stem = stem_of(name)
+    return f"{folders}{slash}{stem}", name.removeprefix(stem)
 
 
 def _parts(path: str, modality: str, *, by_word: bool) -> list[str]:

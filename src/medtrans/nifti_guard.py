@@ -16,9 +16,7 @@ from medtrans.image_stream import is_compressed, length_faults, opened, packed_f
 from medtrans.nifti_placement import NiftiHeader, placement_of
 from medtrans.reading_rules import ReadingRules
 
-__all__ = ["ENDINGS", "layout_of", "voxels_of"]
-
-ENDINGS = (".nii", ".nii.gz")
+__all__ = ["layout_of", "voxels_of"]
 
 _DATATYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _UNREADABLE = {

@@ -21,7 +21,7 @@ from medtrans.image_layout import Layout
 from medtrans.image_stream import CHUNK, PADDING, check_alone, check_ending, cut, damage_named, filled, opened, surplus
 from medtrans.nifti_writer import HEADER_BYTES, header_bytes, opened_sink, storable
 from medtrans.reading_rules import NO_RULES, ReadingRules
-from medtrans.volume import Grid, unwritable_image
+from medtrans.volume import NIFTI_ENDINGS, Grid, unwritable_image
 from medtrans.voxel_values import physical
 
 __all__ = ["PlaneReader", "PlaneWriter", "written_planes"]
@@ -130,7 +130,7 @@ def written_planes(path: Path, grid: Grid, space_code: int = 1, *, description: 
         DataError: the name, the size or a plane is none that can be stored, or planes are lacking.
         SetupError: the disk is full, the folder is missing or not writable, or what was written differs.
     """
-    check_ending(path, nifti_guard.ENDINGS)
+    check_ending(path, NIFTI_ENDINGS)
     whole = storable(path, np.broadcast_to(np.float32(0), grid.shape))  # takes the memory of one voxel
     header = header_bytes(path, whole, grid.affine, space_code, description or f"medtrans {__version__}")
     try:

@@ -1,4 +1,4 @@
-"""Owns `medtrans predict`: files in, files out, by a trained run."""
+"""`medtrans predict`: files in, files out, by a trained run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from medtrans.inference import OUT_OF_DISTRIBUTION, Translator, load
 from medtrans.large_volumes import refusal, streams, translate_file
 from medtrans.launchers import place
 from medtrans.progress import progress_over
-from medtrans.volume import Volume, write
+from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, stem_of, write
 
 __all__ = ["predict", "write_translation"]
-
-_ENDINGS = (".nii.gz", ".nii")
 
 
 def predict(
@@ -121,7 +119,7 @@ def _jobs(source: Path | None, output: Path, images: Mapping[str, Path]) -> list
         raise ConfigError("nothing to translate: give an image, a folder, or --image MODALITY=FILE")
     if not source.is_dir():
         return [(source, output / source.name if output.is_dir() else _as_file(output))]
-    found = sorted(path for path in source.iterdir() if path.name.endswith(_ENDINGS) and path.name[0] != ".")
+    found = sorted(path for path in source.iterdir() if is_image_file(path, NIFTI_ENDINGS))
     if not found:
         raise DataError(f"{source}: holds no .nii.gz or .nii file")
     return [(path, output / path.name) for path in found]
@@ -147,7 +145,7 @@ def _masked(
 
 
 def _as_file(output: Path) -> Path:
-    if not output.name.endswith(_ENDINGS):
+    if not output.name.lower().endswith(NIFTI_ENDINGS):
         raise ConfigError(f"{output}: expected a file name that ends in .nii.gz or .nii")
     return output
 
@@ -155,8 +153,8 @@ def _as_file(output: Path) -> Path:
 def _outputs(written: Path, targets: Sequence[str]) -> dict[str, Path]:
     if len(targets) == 1:
         return {targets[0]: written}
-    ending = next(ending for ending in _ENDINGS if written.name.endswith(ending))
-    stem = written.name.removesuffix(ending)
+    stem = stem_of(written)
+    ending = written.name.removeprefix(stem)
     return {target: written.with_name(f"{stem}_{target}{ending}") for target in targets}
 
 
@@ -176,6 +174,5 @@ def write_translation(translator: Translator, target: str, volume: Volume, path:
 def _write_sidecar(
     translator: Translator, target: str, path: Path, notes: Sequence[str], *, strange: bool | None
 ) -> None:
-    ending = next(ending for ending in _ENDINGS if path.name.endswith(ending))
     facts = {**translator.sidecar(target), "ood": strange, "notes": list(notes)}
-    write_json(path.with_name(f"{path.name.removesuffix(ending)}.json"), facts)
+    write_json(path.with_name(f"{stem_of(path)}.json"), facts)

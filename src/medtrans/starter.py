@@ -1,4 +1,4 @@
-"""Owns `medtrans init`: a starter config from the names of the images that lie below a folder."""
+"""`medtrans init`: a starter config from the names of the images that lie below a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.faults import listed
 from medtrans.layouts import Layout, images_below, layout_of, recognised
-from medtrans.naming import ENDINGS, modality_of
+from medtrans.naming import modality_of
+from medtrans.volume import IMAGE_ENDINGS
 
 __all__ = ["Starter", "write_starter"]
 
@@ -74,7 +75,7 @@ def write_starter(root: Path, output: Path) -> Starter:
 
 def _nothing(paths: Sequence[str]) -> str:
     if not paths:
-        return f"no image found below it; medtrans reads files that end in {', '.join(ENDINGS)}"
+        return f"no image found below it; medtrans reads files that end in {', '.join(IMAGE_ENDINGS)}"
     counts = ", ".join(f"{name} ({len(own)})" for name, own in recognised(paths).items()) or "none"
     return (
         f"{len(paths)} images found, such as {listed(paths)}, but no two modalities of one subject. Recognised by "

@@ -1,4 +1,4 @@
-"""Owns the images of a TorchIO subject as a case has them: files where they are files, else functions."""
+"""The images of a TorchIO subject as a case has them: files where they are files, else functions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medtrans.image_stream import NIFTI_ENDINGS
+
 if TYPE_CHECKING:
     import torchio
 
     from medtrans.volume import Volume
 
 __all__ = ["images_of", "text_of"]
-
-_ENDINGS = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +56,12 @@ def _is_file(image: Any) -> bool:
     from torchio.data.io import read_image
 
     path = image.path
-    return isinstance(path, Path) and path.name.endswith(_ENDINGS) and image.reader is read_image and not _loaded(image)
+    return (
+        isinstance(path, Path)
+        and path.name.endswith(NIFTI_ENDINGS)
+        and image.reader is read_image
+        and not _loaded(image)
+    )
 
 
 def _loaded(image: Any) -> bool:

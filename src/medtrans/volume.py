@@ -1,4 +1,4 @@
-"""Owns volumes in world space, and the only way from and to image files: a guarded reader and a verified writer."""
+"""Volumes in world space, and the only way from and to image files: a guarded reader and a verified writer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from medtrans._version import __version__
 from medtrans.atomic import complete_file
 from medtrans.errors import DataError, SetupError
 from medtrans.image_layout import Layout
-from medtrans.image_stream import check_alone, check_ending, damage_named
+from medtrans.image_stream import (
+    IMAGE_ENDINGS,
+    ITK_ENDINGS,
+    NIFTI_ENDINGS,
+    check_alone,
+    check_ending,
+    damage_named,
+    is_image_file,
+    stem_of,
+)
 from medtrans.nifti_writer import HEADER_BYTES, header_bytes, storable, write_file
 from medtrans.placement import XFORM_CODES, affine_fault, corners_mm, distance_mm, orientation, spacing_mm
 from medtrans.reading_rules import NO_RULES, ReadingRules
@@ -25,14 +34,18 @@ if TYPE_CHECKING:
     import torchio
 
 __all__ = [
+    "IMAGE_ENDINGS",
+    "NIFTI_ENDINGS",
     "NO_RULES",
     "Grid",
     "Header",
     "ReadingRules",
     "Volume",
     "files_of",
+    "is_image_file",
     "read",
     "read_header",
+    "stem_of",
     "unwritable_image",
     "write",
 ]
@@ -209,7 +222,7 @@ def files_of(path: Path | str, rules: ReadingRules = NO_RULES) -> tuple[Path, ..
         DataError: as `read_header`, where there may be two.
     """
     path = Path(path)
-    if path.name.lower().endswith(itk_guard.ENDINGS):
+    if path.name.lower().endswith(ITK_ENDINGS):
         with damage_named(path):
             return tuple(dict.fromkeys((path, itk_guard.data_file(path, rules))))
     return (path,)
@@ -232,7 +245,7 @@ def write(volume: Volume, path: Path | str, *, description: str = "") -> None:
         SetupError: the disk is full, the folder is missing or not writable, or what was written differs.
     """
     path = Path(path)
-    check_ending(path, nifti_guard.ENDINGS)
+    check_ending(path, NIFTI_ENDINGS)
     values = storable(path, volume.data)
     header = header_bytes(path, values, volume.affine, volume.space_code, description or f"medtrans {__version__}")
     try:
@@ -245,8 +258,8 @@ def write(volume: Volume, path: Path | str, *, description: str = "") -> None:
 
 
 def _is_itk(path: Path) -> bool:
-    check_ending(path, (*nifti_guard.ENDINGS, *itk_guard.ENDINGS))
-    return path.name.lower().endswith(itk_guard.ENDINGS)
+    check_ending(path, IMAGE_ENDINGS)
+    return path.name.lower().endswith(ITK_ENDINGS)
 
 
 def _sound_affine(affine: np.ndarray) -> np.ndarray:
