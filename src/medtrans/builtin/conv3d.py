@@ -1,4 +1,4 @@
-"""Owns the 3^3 convolution of the built-in networks, which takes a quicker way on a CPU where torch has a slow one."""
+"""The 3^3 convolution of the built-in networks, which takes a quicker way on a CPU where torch has a slow one."""
 
 from __future__ import annotations
 
