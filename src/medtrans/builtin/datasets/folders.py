@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medtrans import Case, DataError
+from medtrans.volume import NIFTI_ENDINGS
 
 __all__ = [
     "capped",
@@ -17,12 +18,13 @@ __all__ = [
     "complete",
     "entries",
     "folder_names",
-    "image_file",
+    "image_files",
     "mention",
     "nothing_fits",
     "quoted",
 ]
 
+_NEVER_CASES = ("__MACOSX", "overview", "overviews")  # what archives bring along beside the cases
 _FAULTS = 20
 
 
@@ -38,16 +40,8 @@ def capped(faults: Sequence[str]) -> list[str]:
     return list(faults) if more <= 0 else [*faults[:_FAULTS], f"... and {more} more of this kind"]
 
 
-_NEVER_CASES = ("__MACOSX", "overview", "overviews")  # what archives bring along beside the cases
-_NIFTI = (".nii.gz", ".nii")
-
-
 def checked_root(root: Path, expected: str) -> Path:
-    """The root, with `~` replaced.
-
-    Args:
-        root: as the config gives it.
-        expected: path pattern of a case below it.
+    """The root that the config gives, with `~` replaced; `expected` is the path pattern of a case below it.
 
     Raises:
         DataError: there is no such folder; says what was expected in it and what lies beside it.
@@ -65,14 +59,7 @@ def checked_root(root: Path, expected: str) -> Path:
 
 
 def nothing_fits(root: Path, expected: str, advice: str, *, what: str = "nothing") -> DataError:
-    """The error of a root that holds nothing of the dataset.
-
-    Args:
-        root: the folder.
-        expected: path pattern of a case below it.
-        advice: what to do.
-        what: what is not there.
-    """
+    """The error of a root that holds nothing, or lacks `what`, of the dataset; `advice` says what to do."""
     found = quoted(entries(root)) or "nothing"
     return DataError(f'root: {what} in "{root}" fits; expected {expected}, found {found}. To mend it, {advice}')
 
@@ -89,35 +76,37 @@ def case_folders(root: Path, name: re.Pattern[str], depth: int) -> Iterator[Path
             yield from case_folders(root / folder, name, depth - 1)
 
 
+def entries(folder: Path) -> list[str]:
+    """The names of all that is in a folder, sorted, without hidden ones; none where it cannot be listed."""
+    return sorted(entry.name for entry in _shown(folder))
+
+
 def folder_names(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted, without hidden ones; none where it cannot be listed."""
+    """The names of the folders in a folder, likewise."""
+    return sorted(entry.name for entry in _shown(folder) if entry.is_dir())
+
+
+def _shown(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        with os.scandir(folder) as found:
+            return [entry for entry in found if not entry.name.startswith(".")]
     except OSError:
         return []
 
 
-def image_file(folder: Path, *stems: str, endings: Sequence[str] = _NIFTI) -> Path | None:
-    """The first of the stems, under the first of the endings, that has a file in the folder.
+def image_files(
+    folder: Path, stems: Mapping[str, Sequence[str]], endings: Sequence[str] = NIFTI_ENDINGS
+) -> dict[str, Path]:
+    """For each modality the first of its stems, under the first of the endings, that has a file in the folder.
 
     A link that leads nowhere counts, so that a run says which file is missing rather than leave out its case.
     """
-    for stem in stems:
-        for ending in endings:
-            path = folder / f"{stem}{ending}"
-            if os.path.lexists(path):
-                return path
-    return None
-
-
-def entries(folder: Path) -> list[str]:
-    """The names of all that is in a folder, sorted, without hidden ones; none where it cannot be listed."""
-    try:
-        with os.scandir(folder) as found:
-            return sorted(entry.name for entry in found if not entry.name.startswith("."))
-    except OSError:
-        return []
+    found = {}
+    for modality, names in stems.items():
+        paths = (folder / f"{stem}{ending}" for stem in names for ending in endings)
+        if (path := next(filter(os.path.lexists, paths), None)) is not None:
+            found[modality] = path
+    return found
 
 
 def complete(cases: Sequence[Case], required: Iterable[str]) -> list[Case]:

@@ -14,7 +14,7 @@ from medtrans.builtin.datasets.folders import (
     checked_root,
     complete,
     folder_names,
-    image_file,
+    image_files,
     mention,
     nothing_fits,
 )
@@ -57,11 +57,11 @@ class HCP(Dataset):
         self._folder = "MNINonLinear" if space == "mni" else "T1w"
         place = "" if space == "mni" else "_acpc_dc"
         kind = "_restore_brain" if brain else "_restore" if restored else ""
-        self._stems = {"t1": f"T1w{place}{kind}", "t2": f"T2w{place}{kind}"}
+        self._stems = {"t1": [f"T1w{place}{kind}"], "t2": [f"T2w{place}{kind}"]}
         if mask:
-            self._stems["mask"] = "brainmask_fs"
+            self._stems["mask"] = ["brainmask_fs"]
         if labels is not None:
-            self._stems["labels"] = labels
+            self._stems["labels"] = [labels]
 
     def cases(self) -> Sequence[Case]:
         """The cases in the order of their subjects; looks at names only.
@@ -69,18 +69,17 @@ class HCP(Dataset):
         Raises:
             DataError: there is no such folder, or no subject in it with both images.
         """
-        expected = f'"<six digits>/{self._folder}/{self._stems["t1"]}.nii.gz" and the same of T2w'
+        expected = f'"<six digits>/{self._folder}/{self._stems["t1"][0]}.nii.gz" and the same of T2w'
         root = checked_root(self._root, expected)
-        cases = complete([self._case(folder) for folder in case_folders(root, _NUMBER, 1)], ("t1", "t2"))
+        listed = [
+            Case(folder.name, folder.name, image_files(folder / self._folder, self._stems))
+            for folder in case_folders(root, _NUMBER, 1)
+        ]
+        cases = complete(listed, ("t1", "t2"))
         if not cases:
             raise nothing_fits(root, expected, "correct root, space or restored")
         mention(cases, self._stems)
         return cases
-
-    def _case(self, folder: Path) -> Case:
-        found = {modality: image_file(folder / self._folder, stem) for modality, stem in self._stems.items()}
-        images = {modality: path for modality, path in found.items() if path is not None}
-        return Case(folder.name, folder.name, images)
 
 
 _NEWBORN = re.compile(r"sub-[A-Za-z0-9]+")
@@ -157,12 +156,8 @@ class DHCP(Dataset):
 
     def _case(self, folder: Path) -> Case:
         name = f"{folder.parent.name}_{folder.name}"
-        found = {
-            modality: image_file(folder / "anat", *(f"{name}_{ending}" for ending in _NAMES[kind]))
-            for modality, kind in self._kinds.items()
-        }
-        images = {modality: path for modality, path in found.items() if path is not None}
-        return Case(name, folder.parent.name, images)
+        stems = {modality: [f"{name}_{ending}" for ending in _NAMES[kind]] for modality, kind in self._kinds.items()}
+        return Case(name, folder.parent.name, image_files(folder / "anat", stems))
 
 
 def _sessions(root: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Owns the layout of the IXI collection."""
+"""The layout of the IXI collection."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -15,60 +15,74 @@ from medtrans.builtin.datasets.folders import (
     case_folders,
     checked_root,
     complete,
-    image_file,
+    image_files,
     mention,
     nothing_fits,
 )
+from medtrans.volume import NIFTI_ENDINGS
 
-__all__ = ["SynthRAD2023", "SynthRAD2025", "synthrad_cases"]
+__all__ = ["SynthRAD2023", "SynthRAD2025"]
 
 _DEPTH = 5  # archive/archive/Task1/pelvis/1PA001, where an archive was unpacked into a folder of its own name
 
+Centre: TypeAlias = Literal["A", "B", "C"]
+Region: TypeAlias = Literal["HN", "TH", "AB"]
+Centre2025: TypeAlias = Literal["A", "B", "C", "D", "E"]
 
-def synthrad_cases(root: Path, ids: re.Pattern[str], expected: str, source: str, endings: Sequence[str]) -> list[Case]:
-    """The cases below root, in the order of their ids; those without a CT or source are left out with a warning.
+
+class _SynthRAD(Dataset):
+    """What the two challenges share: folders named by ids, the images in them, and cases without a CT.
 
     The images of one id may lie in several archives, as a later one may bring the CTs of a validation set.
 
-    Args:
-        root: as the config gives it.
-        ids: which folders are cases.
-        expected: path pattern of a case, for messages.
-        source: "mr" or "cbct".
+    Attributes:
         endings: of image files.
 
-    Raises:
-        DataError: there is no such folder, no complete case in it, or an image is there twice.
+    Args:
+        root: as the config gives it.
+        task: 1, from mr, or 2, from cbct.
+        ids: which folders are cases, behind the task's number.
+        place: folder of a case, for messages.
+        example: an id, likewise.
     """
-    root = checked_root(root, expected)
-    found: dict[str, dict[str, Path]] = {}
-    twice = []
-    for folder in case_folders(root, ids, _DEPTH):
-        images = found.setdefault(folder.name, {})
-        for modality, path in _images(folder, source, endings).items():
-            first = images.setdefault(modality, path)
-            if first != path:
-                twice.append(f'root: "{first}" and "{path}" are both {modality} of {folder.name}; remove one')
-    if twice:
-        raise DataError(*capped(twice))
-    listed = [Case(name, name, images) for name, images in sorted(found.items()) if images]
-    cases = complete(listed, (source, "ct"))
-    if not cases:
-        inputs = f", for {len(listed)} cases are there without their {source} or CT" if listed else ""
-        raise nothing_fits(root, expected, f"take the training archive{inputs}, or correct root, task or region")
-    mention(cases, ["mask"])
-    return cases
+
+    endings: ClassVar[tuple[str, ...]] = NIFTI_ENDINGS
+
+    def _look_for(self, root: Path, task: Literal[1, 2], ids: str, place: str, example: str) -> None:
+        self._root, self._ids = root, re.compile(f"{task}{ids}")
+        self._source = "mr" if task == 1 else "cbct"
+        image = f"Task{task}/{place}/<id>/{self._source}{self.endings[0]}"
+        self._expected = f'"{image}" with an id like {task}{example}'
+
+    def cases(self) -> Sequence[Case]:
+        """The cases in the order of their ids, without those that lack a CT or source; looks at names only.
+
+        Raises:
+            DataError: there is no such folder, no complete case in it, or an image is there twice.
+        """
+        root = checked_root(self._root, self._expected)
+        found: dict[str, dict[str, Path]] = {}
+        twice = []
+        stems = {modality: (modality,) for modality in (self._source, "ct", "mask")}
+        for folder in case_folders(root, self._ids, _DEPTH):
+            images = found.setdefault(folder.name, {})
+            for modality, path in image_files(folder, stems, self.endings).items():
+                first = images.setdefault(modality, path)
+                if first != path:
+                    twice.append(f'root: "{first}" and "{path}" are both {modality} of {folder.name}; remove one')
+        if twice:
+            raise DataError(*capped(twice))
+        listed = [Case(name, name, images) for name, images in sorted(found.items()) if images]
+        cases = complete(listed, (self._source, "ct"))
+        if not cases:
+            inputs = f", for {len(listed)} cases are there without their {self._source} or CT" if listed else ""
+            advice = f"take the training archive{inputs}, or correct root, task or region"
+            raise nothing_fits(root, self._expected, advice)
+        mention(cases, ["mask"])
+        return cases
 
 
-def _images(folder: Path, source: str, endings: Sequence[str]) -> Mapping[str, Path]:
-    found = {modality: image_file(folder, modality, endings=endings) for modality in (source, "ct", "mask")}
-    return {modality: path for modality, path in found.items() if path is not None}
-
-
-Centre: TypeAlias = Literal["A", "B", "C"]
-
-
-class SynthRAD2023(Dataset):
+class SynthRAD2023(_SynthRAD):
     """SynthRAD2023: mr or cbct, ct and mask of the brain (1 mm) and the pelvis (1 x 1 x 2.5 mm).
 
     Expects `Task1/pelvis/1PA001/{mr,ct,mask}.nii.gz`, with `cbct` in place of `mr` for task 2, up to five folders below
@@ -95,27 +109,11 @@ class SynthRAD2023(Dataset):
         centres: Annotated[tuple[Centre, ...], Field(min_length=1)] | None = None,
     ) -> None:
         initial = "[BP]" if region is None else region[0].upper()
-        self._ids = re.compile(rf"{task}{initial}[{''.join(centres or 'ABC')}]\d{{3}}")
-        self._source = "mr" if task == 1 else "cbct"
-        place = f"Task{task}/{region or 'pelvis'}/<id>/{self._source}.nii.gz"
-        example = f"{task}{'B' if region == 'brain' else 'P'}{centres[0] if centres else 'A'}001"
-        self._expected = f'"{place}" with an id like {example}'
-        self._root = root
-
-    def cases(self) -> Sequence[Case]:
-        """The cases in the order of their ids; looks at names only.
-
-        Raises:
-            DataError: there is no such folder, no case with a CT in it, or an image is there twice.
-        """
-        return synthrad_cases(self._root, self._ids, self._expected, self._source, (".nii.gz", ".nii"))
+        example = f"{'B' if region == 'brain' else 'P'}{centres[0] if centres else 'A'}001"
+        self._look_for(root, task, rf"{initial}[{''.join(centres or 'ABC')}]\d{{3}}", region or "pelvis", example)
 
 
-Region: TypeAlias = Literal["HN", "TH", "AB"]
-Centre2025: TypeAlias = Literal["A", "B", "C", "D", "E"]
-
-
-class SynthRAD2025(Dataset):
+class SynthRAD2025(_SynthRAD):
     """SynthRAD2025: mr or cbct, ct and mask of head and neck, thorax and abdomen, at 1 x 1 x 3 mm.
 
     Expects `synthRAD2025_Task1_Train/Task1/HN/1HNA001/{mr,ct,mask}.mha`, with `cbct` in place of `mr` for task 2, up to
@@ -132,6 +130,8 @@ class SynthRAD2025(Dataset):
         centres: which centres' cases to take.
     """
 
+    endings = (".mha", *NIFTI_ENDINGS)
+
     def __init__(
         self,
         *,
@@ -140,17 +140,5 @@ class SynthRAD2025(Dataset):
         regions: Annotated[tuple[Region, ...], Field(min_length=1)] = ("HN", "TH", "AB"),
         centres: Annotated[tuple[Centre2025, ...], Field(min_length=1)] = ("A", "B", "C", "D", "E"),
     ) -> None:
-        self._ids = re.compile(rf"{task}(?:{'|'.join(regions)})[{''.join(centres)}]\d{{3}}")
-        self._source = "mr" if task == 1 else "cbct"
-        example = f"{task}{regions[0]}{centres[0]}001"
-        self._expected = f'"Task{task}/{regions[0]}/<id>/{self._source}.mha" with an id like {example}'
-        self._root = root
-
-    def cases(self) -> Sequence[Case]:
-        """The cases in the order of their ids; looks at names only.
-
-        Raises:
-            DataError: there is no such folder, no case with a CT in it, or an image is there twice.
-        """
-        endings = (".mha", ".nii.gz", ".nii")
-        return synthrad_cases(self._root, self._ids, self._expected, self._source, endings)
+        ids = rf"(?:{'|'.join(regions)})[{''.join(centres)}]\d{{3}}"
+        self._look_for(root, task, ids, regions[0], f"{regions[0]}{centres[0]}001")

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from medtrans import Case, DataError, Dataset
 from medtrans.builtin.datasets.folders import capped, quoted
+from medtrans.volume import is_image_file
 
 __all__ = ["Manifest", "Record", "Table", "read_manifest"]
 
@@ -140,7 +141,6 @@ _Split: TypeAlias = Literal["train", "validation", "test"]
 
 _KEYS = ("subject", "case", "split")
 _SPLITS: tuple[_Split, ...] = get_args(_Split)
-_ENDINGS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
 
 class Table(Dataset):
@@ -220,7 +220,7 @@ class Table(Dataset):
         return [name for name in dict.fromkeys([*given, *named]) if name not in _KEYS]
 
     def _holds_images(self, manifest: Manifest, column: str) -> bool:
-        return any(record.cells.get(column, "").lower().endswith(_ENDINGS) for record in manifest.records)
+        return any(is_image_file(record.cells.get(column, "")) for record in manifest.records)
 
     def _no_column(self, column: str, found: Sequence[str]) -> str:
         folded = {name.casefold(): name for name in found}
