@@ -1,4 +1,4 @@
-"""Owns TorchIO's random transforms as augmentations of patches."""
+"""TorchIO's random transforms as augmentations of patches."""
 
 from __future__ import annotations
 
@@ -14,21 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from medtrans import Augmentation
+from medtrans.builtin.augmentations import INTENSITY, SPATIAL
 
-__all__ = [
-    "RandomAffine",
-    "RandomAffineElasticDeformation",
-    "RandomAnisotropy",
-    "RandomBiasField",
-    "RandomBlur",
-    "RandomElasticDeformation",
-    "RandomFlip",
-    "RandomGamma",
-    "RandomGhosting",
-    "RandomMotion",
-    "RandomNoise",
-    "RandomSpike",
-]
+__all__ = ["TorchIOAugmentation"]
 
 
 class TorchIOAugmentation(Augmentation):
@@ -87,15 +75,7 @@ def _offered(transform: type[Any], *, intensity: bool) -> type[TorchIOAugmentati
     return type(transform.__name__, (TorchIOAugmentation,), members)
 
 
-RandomAffine = _offered(torchio.RandomAffine, intensity=False)
-RandomElasticDeformation = _offered(torchio.RandomElasticDeformation, intensity=False)
-RandomAffineElasticDeformation = _offered(torchio.RandomAffineElasticDeformation, intensity=False)
-RandomFlip = _offered(torchio.RandomFlip, intensity=False)
-RandomNoise = _offered(torchio.RandomNoise, intensity=True)
-RandomGamma = _offered(torchio.RandomGamma, intensity=True)
-RandomBiasField = _offered(torchio.RandomBiasField, intensity=True)
-RandomBlur = _offered(torchio.RandomBlur, intensity=True)
-RandomMotion = _offered(torchio.RandomMotion, intensity=True)
-RandomGhosting = _offered(torchio.RandomGhosting, intensity=True)
-RandomSpike = _offered(torchio.RandomSpike, intensity=True)
-RandomAnisotropy = _offered(torchio.RandomAnisotropy, intensity=True)
+# As attributes of this module, so that configs, pickles and tracebacks find them by name.
+globals().update(
+    {name: _offered(getattr(torchio, name), intensity=name in INTENSITY) for name in (*SPATIAL, *INTENSITY)}
+)

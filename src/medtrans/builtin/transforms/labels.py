@@ -1,4 +1,4 @@
-"""Owns `labels`: a label map as a target, each class at a step of its own between 0 and 1."""
+"""Label maps as targets: a label map as a target, each class at a step of its own between 0 and 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the phantom dataset: subjects drawn from a seed, on grids of their own, in every modality."""
+"""The phantom dataset: subjects drawn from a seed, on grids of their own, in every modality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how the phantoms look in CT and in cone-beam CT."""
+"""How the phantoms look in CT and in cone-beam CT."""
 
 from __future__ import annotations
 

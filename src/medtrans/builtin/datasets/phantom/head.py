@@ -1,4 +1,4 @@
-"""Owns the anatomy of the head phantom.
+"""The anatomy of the head phantom.
 
 Positions and sizes are in mm in an average adult head: x to the right, y to the front, z up, origin between the ears'
 tops. What is left-right asymmetric in people is so here: the right frontal and left occipital lobes reach farther, the
@@ -47,10 +47,13 @@ def draw_head(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesio
         rng: draws what differs between subjects.
         lesions: whether there are any; all else is the same with and without.
     """
+    # Painted from the outside in: each shape covers what was there, so the order is part of the anatomy. The random
+    # numbers are drawn in this order too, and lesions last, so that they change nothing else of a subject.
     vault = ellipsoid(points, (0, -6, 20), (67, 84, 70))
     cavity = smooth_both(vault, _skull_base(points), 14)
     skin = _skin(points, vault)
     _soft_tissues(canvas, points, skin, vault, rng)
+    # Bones, vessels and air stay 3 mm below the surface, whatever their own shape.
     inside = canvas.coverage(skin + 3)
     _bones(canvas, points, cavity, inside, rng)
     _neck(canvas, points, inside)
@@ -68,6 +71,8 @@ def draw_head(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesio
 def _skull_base(points: Points) -> Distance:
     """Above the floor of the cavity: lower to the back, with hollows for the temporal lobes and the cerebellum."""
     x, y, z = points
+    # A plane that falls to the back, less a hollow on either side and one behind; divided by about the plane's steepness,
+    # so that the value is near a distance in mm.
     temporal = 16 * np.exp(-np.square((np.abs(x) - 38) / 17) - np.square((y - 8) / 24))
     posterior = 10 * np.exp(-np.square(x / 45) - np.square((y + 54) / 30))
     floor: Distance = (0.32 * y - z - 20 - temporal - posterior) / np.float32(1.1)
@@ -114,6 +119,7 @@ def _bones(
         tube(points, [(0, 84, -6), (0, 94, -16)], 4),
     ]
     canvas.paint(Tissue.BONE, union(skull, *face), inside)
+    # Marrow is what lies near the middle between the inner and the outer table of the skull.
     diploe = np.abs(cavity - table / 2 - uneven / 2) - 0.24 * table - 0.5 * uneven
     canvas.paint(Tissue.MARROW, diploe, inside)
     jaw = [(-50, 10, -36), (-48, 16, -72), (-36, 54, -90), (0, 80, -94), (36, 54, -90), (48, 16, -72), (50, 10, -36)]
@@ -198,6 +204,8 @@ def _cerebrum(canvas: Canvas, points: Points, cavity: Distance, rng: np.random.G
     )
     depth = rng.uniform(13, 18)
     width = rng.uniform(1.6, 2.4)
+    # Folds: thin sheets of CSF cut into the hull, no deeper than `depth`. White matter is what lies 3 mm and more below
+    # every surface, so the cortex follows the folds by itself.
     sulci = both(Waves(rng, 14, (30, 50)).sheets(points) - width, -hull - depth)
     brain = both(hull, -fissures, -sulci)
     canvas.paint(Tissue.GREY, brain)
@@ -254,6 +262,7 @@ def _sinuses_of_the_dura(canvas: Canvas, points: Points, cavity: Distance) -> No
 
 def _lesions(canvas: Canvas, points: Points, rng: np.random.Generator) -> None:
     brain = canvas.share(Tissue.WHITE, Tissue.GREY)
+    # Never more than the brain that is there: a lesion at the rim is cut off by the share of the brain.
     for number in range(int(rng.integers(5, 9))):
         largest = number == 0
         side = rng.choice(_SIDES)

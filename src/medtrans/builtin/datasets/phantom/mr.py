@@ -1,4 +1,4 @@
-"""Owns how the phantoms look in MR: the signal equations, the bias field and the noise."""
+"""How the phantoms look in MR: the signal equations, the bias field and the noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the anatomy of the pelvis phantom.
+"""The anatomy of the pelvis phantom.
 
 Positions and sizes are in mm in an average adult lying on the back: x to the right, y to the front, z up (to the head),
 origin midway between the heads of the femora. The sigmoid colon is on the left and the caecum on the right.

@@ -1,4 +1,4 @@
-"""Owns the shapes the phantoms are drawn with, and the canvas that turns them into tissue fractions."""
+"""The shapes the phantoms are drawn with, and the canvas that turns them into tissue fractions."""
 
 from __future__ import annotations
 

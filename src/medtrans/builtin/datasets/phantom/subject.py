@@ -1,4 +1,4 @@
-"""Owns how one phantom subject comes from its recipe: its random streams, its grid, its pose, its images."""
+"""How one phantom subject comes from its recipe: its random streams, its grid, its pose, its images."""
 
 from __future__ import annotations
 

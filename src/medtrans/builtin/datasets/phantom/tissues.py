@@ -1,4 +1,4 @@
-"""Owns the tissues of the phantoms: their labels, and what MR and CT see of each."""
+"""The tissues of the phantoms: their labels, and what MR and CT see of each."""
 
 from __future__ import annotations
 
