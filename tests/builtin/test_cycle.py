@@ -206,15 +206,6 @@ def test_other_channels_leave_no_identity() -> None:
         method(parts(source_channels=2))
 
 
-def test_without_identity_nothing_is_compared_with_itself() -> None:
-    values = method(identity=0).training_step(batch(), 0)
-    assert not [name for name in values if "identity" in name]
-    torch.testing.assert_close(
-        values["generator"],
-        10 * (values["l1_cycle"] + values["l1_cycle_back"]) + 2 * (values["lsgan"] + values["lsgan_back"]),
-    )
-
-
 def test_what_cannot_train_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs a discriminator"):
         method(parts(make_discriminator=None))
@@ -248,30 +239,6 @@ def test_a_mask_is_that_of_the_image_compared_with() -> None:
     source = (float(data.source.sum()), float(data.mask.sum()))
     target = (float(data.target.sum()), float(data.target_mask.sum()))
     assert seen == [source, target, target, source]  # cycle and identity there, cycle and identity back
-
-
-def test_a_ramped_weight_follows_the_step() -> None:
-    given = parts(losses=losses(cycle=Ramp(0.0, 1.0, 10), adversarial=0.0), learning_rate_factor=lambda *_: 0.0)
-    made = method(given, identity=0)
-    values = [made.training_step(batch(), step) for step in (0, 5)]
-    assert float(values[0]["generator"]) == 0
-    torch.testing.assert_close(values[1]["generator"], 0.5 * (values[1]["l1_cycle"] + values[1]["l1_cycle_back"]))
-
-
-def test_each_role_has_its_learning_rate() -> None:
-    rates = {"generator": 1.0, "discriminator": 0.0}
-    made = method(parts(learning_rate_factor=lambda _step, role: rates[role]))
-    before = weights(made)
-    made.training_step(batch(), 0)
-    assert moved(before, weights(made)) == {"generator", "generator_back"}
-
-
-def test_accumulated_chunks_give_the_gradient_of_the_whole_batch() -> None:
-    whole, parted = (method(parts(accumulate=count), pool_size=0) for count in (1, 2))
-    for made in (whole, parted):
-        made.training_step(batch(size=4), 0)
-    for name, tensor in weights(whole).items():
-        torch.testing.assert_close(tensor, weights(parted)[name])
 
 
 def test_gradients_are_clipped_for_each_network() -> None:
@@ -313,24 +280,6 @@ def test_networks_are_named_and_the_average_follows_the_generator_of_targets() -
     source = torch.rand(1, 1, 8, 8, 8)
     by_average = made.networks()["generator_average"].eval()(source)[0].clamp(0, 1)
     torch.testing.assert_close(made.translate(source), by_average.detach())
-
-
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "pool_size": 3, "clip_norm": 1.0}])
-def test_a_state_taken_up_goes_on_as_if_nothing_had_happened(options: dict[str, Any]) -> None:
-    whole = method(real_parts(), **options)
-    for step in range(4):
-        whole.training_step(batch(step), step)
-    first = method(real_parts(), **options)
-    for step in range(2):
-        first.training_step(batch(step), step)
-    second = method(real_parts(), fabric=False, **options)
-    for name, network in second.networks().items():
-        network.load_state_dict(first.networks()[name].state_dict())
-    second.load_state_dict(first.state_dict())
-    second.setup(Fabric(accelerator="cpu", devices=1))
-    for step in range(2, 4):
-        second.training_step(batch(step), step)
-    assert moved(weights(whole), weights(second)) == set()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -156,41 +156,6 @@ def test_a_ramped_weight_follows_the_step() -> None:
     assert values["generator"] == pytest.approx(0.5 * float(values["l1"]))
 
 
-def test_without_a_discriminator_only_the_generator_is_trained() -> None:
-    made = method(parts({"l1": WeightedLoss(L1(LEVELS), 1.0)}, discriminator=False))
-    assert set(made.networks()) == {"generator"}
-    assert "discriminator" not in made.training_step(batch(), 0)
-
-
-def test_a_loss_may_be_any_module_that_takes_loss_inputs() -> None:
-    class Plain(nn.Module):
-        def forward(self, inputs: LossInputs) -> Tensor:
-            return (inputs.prediction[0] - inputs.target[0]).square().mean()
-
-    made = method(parts({"plain": WeightedLoss(Plain(), 1.0)}))
-    before = parameters_of(made.networks()["discriminator"])
-    assert made.training_step(batch(), 0)["plain"] > 0
-    assert same(before, parameters_of(made.networks()["discriminator"]))
-
-
-def test_the_learning_rate_follows_the_schedule_of_its_role() -> None:
-    rates = {"generator": 0.5, "discriminator": 0.0}
-    made = method(parts(factor=lambda _step, role: rates[role], optimizer=SGD(lr=0.1)))
-    before = parameters_of(made.networks()["discriminator"])
-    assert made.training_step(batch(), 0)["learning_rate"] == pytest.approx(0.05)
-    assert same(before, parameters_of(made.networks()["discriminator"]))
-
-
-def test_accumulated_chunks_give_the_update_of_the_whole_batch() -> None:
-    losses = {"l1": WeightedLoss(L1(LEVELS), 1.0)}
-    whole = method(parts(losses, discriminator=False, optimizer=SGD(lr=0.1)))
-    parted = method(parts(losses, discriminator=False, optimizer=SGD(lr=0.1), accumulate=2))
-    whole.training_step(batch(size=4), 0)
-    parted.training_step(batch(size=4), 0)
-    for name, tensor in parameters_of(whole.networks()["generator"]).items():
-        torch.testing.assert_close(parameters_of(parted.networks()["generator"])[name], tensor)
-
-
 @pytest.mark.parametrize("order", ["discriminator_first", "generator_first"])
 def test_both_orders_update_both_networks_also_with_chunks(order: str) -> None:
     made = method(parts(accumulate=2), order=order)
@@ -269,13 +234,6 @@ def test_state_and_weights_bring_a_method_back_bit_for_bit(options: dict[str, An
         second.training_step(batch(step), step)
     for name, network in straight.networks().items():
         assert same(weights(network), weights(second.networks()[name])), name
-
-
-def test_the_pool_shows_older_predictions() -> None:
-    made = method(pool_size=2)
-    for step in range(4):
-        made.training_step(batch(step), step)
-    assert len(made.state_dict()["pool"]) == 2
 
 
 class Judge(nn.Module):

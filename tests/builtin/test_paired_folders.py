@@ -10,9 +10,7 @@ import pytest
 
 from medtrans.builtin.datasets.paired_folders import PairedFolders
 from medtrans.cohort import gather
-from medtrans.components import Component
 from medtrans.errors import ConfigError, DataError
-from medtrans.options import check_options
 from medtrans.settings import FractionsSplit
 
 T1, T2, MASK = "{subject}/{subject}_T1w.nii.gz", "{subject}/{subject}_T2w.nii.gz", "{subject}/mask.nii.gz"
@@ -46,22 +44,6 @@ def test_files_whose_fields_agree_make_a_case(tmp_path, caplog):
         "mask": tmp_path / "a/mask.nii.gz",
     }
     assert caplog.text == ""
-
-
-def test_it_reads_nothing_and_lists_the_same_every_time(tmp_path):
-    pairs(tmp_path, *(f"s{number:02}" for number in range(20)))  # empty files: no images
-    dataset = PairedFolders(root=tmp_path, images={"t1": T1, "t2": T2})
-    names = [case.case for case in dataset.cases()]
-    assert names == sorted(names)
-    assert list(dataset.cases()) == list(dataset.cases())
-
-
-def test_options_come_from_a_config(tmp_path):
-    pairs(tmp_path, "a")
-    component = Component("paired_folders", PairedFolders)
-    options, faults = check_options(component, "dataset", {"root": str(tmp_path), "images": {"t1": T1}})
-    assert not faults
-    assert [case.case for case in PairedFolders(**options).cases()] == ["a"]
 
 
 def test_modalities_may_lie_in_folders_of_their_own(tmp_path):
@@ -162,20 +144,6 @@ def test_a_case_that_lacks_what_a_run_needs_is_named_by_the_run(tmp_path, caplog
     assert 'case "e": no t1' in caught.value.faults[1]
 
 
-def test_a_link_to_nowhere_is_a_missing_file_and_not_a_missing_case(tmp_path):
-    pairs(tmp_path, "a", "b")
-    (tmp_path / "b/b_T2w.nii.gz").unlink()
-    (tmp_path / "b/b_T2w.nii.gz").symlink_to(tmp_path / "annex/object")
-    with pytest.raises(DataError, match='case "b", t2: no such file'):
-        gather(
-            PairedFolders(root=tmp_path, images={"t1": T1, "t2": T2}),
-            FractionsSplit(train=1.0, validation=0.0, test=0.0),
-            source=["t1"],
-            target=["t2"],
-            seed=0,
-        )
-
-
 def test_patterns_that_match_nothing_are_told_together_with_what_is_there(tmp_path):
     touch(tmp_path, "a/a_t1.nii.gz", "a/a_T2w.nii.gz")
     faults = faults_of(tmp_path, {"t1": T1, "t2": T2, "mask": MASK})
@@ -183,11 +151,6 @@ def test_patterns_that_match_nothing_are_told_together_with_what_is_there(tmp_pa
     for fault, modality, pattern in zip(faults, ("t1", "mask"), (T1, MASK), strict=True):
         assert fault.startswith(f'images.{modality}: nothing in "{tmp_path}" matches "{pattern}"')
         assert '"a/a_t1.nii.gz"' in fault
-
-
-def test_an_empty_and_a_missing_folder(tmp_path):
-    assert "found no file at all" in faults_of(tmp_path, {"t1": T1})[0]
-    assert f'root: no such folder "{tmp_path / "gone"}"' in faults_of(tmp_path / "gone", {"t1": T1})[0]
 
 
 def test_two_files_for_one_place_are_not_chosen_from(tmp_path):
@@ -220,9 +183,3 @@ def test_wrong_patterns_are_refused_before_anything_is_looked_for(images, case, 
     with pytest.raises(ConfigError) as caught:
         PairedFolders(root=Path("/nowhere"), images=images, case=case)
     assert found in str(caught.value)
-
-
-def test_all_wrong_patterns_are_told_at_once():
-    with pytest.raises(ConfigError) as caught:
-        PairedFolders(root=Path(), images={"t1": "{subject", "t2": "/{subject}"})
-    assert len(caught.value.faults) == 2

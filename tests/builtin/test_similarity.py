@@ -109,12 +109,6 @@ def test_ms_ssim_of_wang_averages_before_it_raises_and_has_luminance_at_the_coar
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_ms_ssim_of_identical_volumes_is_one_in_both_variants() -> None:
-    _, target, mask = ct_pair((29, 33, 31), seed=3)
-    assert MSSSIM(4024.0, levels=3)(target, target, None, SPACING_MM) == pytest.approx(1.0, abs=1e-9)
-    assert MSSSIM(1.0, variant="synthrad2025")(target, target, mask, SPACING_MM) == pytest.approx(1.0, abs=1e-9)
-
-
 def test_ms_ssim_says_what_does_not_fit() -> None:
     _, target, _ = ct_pair((29, 33, 31), seed=3)
     with pytest.raises(DataError, match=r"5 levels needs at least 112 voxels a side but the volume has \(29, 33, 31\)"):
@@ -148,10 +142,3 @@ def test_ssim_of_synthrad2023_is_what_its_formula_gives(shape: tuple[int, int, i
     expected = similarity[mask[3:-3, 3:-3, 3:-3]].mean()
     assert 0.05 < expected < 0.95
     assert SynthRADSSIM()(prediction, target, mask, SPACING_MM) == pytest.approx(expected, abs=1e-5)
-
-
-def test_ssim_of_synthrad2023_does_not_see_what_lies_outside_the_mask() -> None:
-    prediction, target, mask = ct_pair((23, 31, 19), seed=4)
-    before = SynthRADSSIM()(prediction, target, mask, SPACING_MM)
-    prediction[~mask] = 2000
-    assert SynthRADSSIM()(prediction, target, mask, SPACING_MM) == before

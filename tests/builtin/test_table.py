@@ -15,7 +15,7 @@ from medtrans.components import Case
 from medtrans.errors import DataError
 from medtrans.settings import ColumnSplit
 
-from .trees import configured, fault_of, names_of, touch
+from .trees import fault_of, names_of, touch
 
 
 def written(folder: Path, text: str | bytes, name: str = "train.csv") -> Path:
@@ -242,11 +242,3 @@ def test_json_records_are_rows(folder, wrap):
 )
 def test_what_is_no_list_of_records_is_told(tmp_path, text, found):
     assert found in fault_of(Table(path=written(tmp_path, text, "train.json")))
-
-
-def test_options_come_from_a_config(folder):
-    path = written(folder, ROWS)
-    options = {"path": str(path), "root": str(folder), "columns": {"mr": "t1"}, "modalities": ["mr"]}
-    assert [names_of(case) for case in configured(Table, options).cases()] == [
-        {"mr": "a_t1.nii.gz"}, {"mr": "b_t1.nii.gz"}
-    ]  # fmt: skip

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from medtrans import component
 from medtrans.builtin.generators.unet import UNet
 
 
@@ -33,15 +32,6 @@ def test_without_added_convolutions_it_has_the_weights_of_pix2pix_in_3d(cin: int
     decoders = conv(8 * w, 8 * w, 4) + conv(16 * w, 4 * w, 4) + conv(8 * w, 2 * w, 4) + conv(4 * w, w, 4)
     norms = 2 * (2 * w + 4 * w + 8 * w) + 2 * (8 * w + 4 * w + 2 * w + w)
     assert parameters(network) == encoders + decoders + norms + conv(2 * w, cout, 4)
-
-
-@pytest.mark.parametrize("levels", [1, 2, 4])
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-def test_it_keeps_the_sides_of_whatever_its_multiple_divides(levels: int, norm: str) -> None:
-    network = small(2, 5, levels=levels, norm=norm)
-    assert network.multiple == 2**levels
-    sides = [network.multiple, 2 * network.multiple, 3 * network.multiple]
-    assert network(torch.rand(2, 2, *sides)).shape == (2, 5, *sides)
 
 
 def test_a_side_that_its_multiple_does_not_divide_is_refused() -> None:
@@ -96,14 +86,3 @@ def test_more_convolutions_and_no_norm_are_as_many_as_asked() -> None:
     assert not [module for module in bare.modules() if isinstance(module, nn.Conv3d) and module.kernel_size[0] == 3]
     assert not [module for module in deeper.modules() if isinstance(module, nn.InstanceNorm3d | nn.BatchNorm3d)]
     assert len([module for module in small(norm="batch").modules() if isinstance(module, nn.BatchNorm3d)]) == 6
-
-
-def test_every_weight_gets_a_gradient() -> None:
-    network = small(width=2)
-    network(torch.rand(1, 1, 16, 16, 16)).square().mean().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
-
-
-def test_it_is_a_component_with_its_channels_as_facts() -> None:
-    found = component("generator", "unet")
-    assert found.factory(1, 4, width=2, levels=2)(torch.rand(1, 1, 8, 8, 8)).shape == (1, 4, 8, 8, 8)
