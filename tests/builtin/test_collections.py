@@ -154,11 +154,11 @@ def test_dhcp_names_of_all_releases(tmp_path, present, restored, t2, t1):
     prefix = "sub-CC00050XX01_ses-7201"
     assert (case.case, case.subject) == (prefix, "sub-CC00050XX01")
     assert names_of(case) == {"t2": f"{prefix}_{t2}.nii.gz", "t1": f"{prefix}_{t1}.nii.gz"}
-    if not restored and "desc-restore_T2w" not in present:
-        return
-    others = [name for name in present if "restore" in name]
-    dhcp(tmp_path / "other", "CC00050XX01", "7201", *others)
-    assert "restored: true" in fault_of(DHCP(root=tmp_path / "other"))
+
+
+def test_dhcp_images_of_the_other_kind_are_told(tmp_path):
+    dhcp(tmp_path, "CC00050XX01", "7201", "desc-restore_T2w", "desc-restore_space-T2w_T1w")
+    assert "restored: true" in fault_of(DHCP(root=tmp_path))
 
 
 def test_dhcp_sessions_without_a_t1_are_left_out_with_a_count_and_sessions_share_the_subject(tmp_path, caplog):

@@ -12,8 +12,6 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, minimum_filte
 
 from medtrans.builtin.datasets.phantom import Phantom
 from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Tissue
-from medtrans.components import Component
-from medtrans.options import check_options, options_of
 from medtrans.volume import Volume
 
 MR = ("t1", "t2", "pd", "flair", "t1ce")
@@ -52,23 +50,6 @@ def in_unit_range(volume: Volume, mask: np.ndarray) -> np.ndarray:
 
 
 # What the dataset lists
-
-
-def test_options_are_checked_by_the_signature() -> None:
-    phantom = Component("phantom", "medtrans.builtin.datasets.phantom:Phantom")
-    good = {"anatomy": "pelvis", "subjects": 3, "size": [16, 24, 32], "spacing_mm": [4.0, 4.0, 5.0], "lesions": True}
-    assert check_options(phantom, "dataset", good)[1] == []
-    assert all(option.doc for option in options_of(phantom, "dataset"))
-    bad = {
-        "anatomy": "foot",
-        "subjects": 0,
-        "size": [16, 16, 4],
-        "spacing_mm": [0.0, 1.0, 1.0],
-        "lesions": 1,
-        "seed": -1,
-    }
-    faults = check_options(phantom, "dataset", bad)[1]
-    assert {fault.path[0] for fault in faults} == set(bad)
 
 
 # One seed, one phantom
@@ -189,7 +170,7 @@ def test_mr_is_a_magnitude_of_ordinary_size(anatomy, modality) -> None:
     assert 0 < np.median(air) < 0.08 * np.percentile(data, 99)
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", range(2))
 def test_head_contrasts_are_those_of_their_sequences(index) -> None:
     def order(modality: str, *tissues: Tissue) -> None:
         means = [mean(modality, tissue, index=index) for tissue in tissues]
@@ -203,12 +184,9 @@ def test_head_contrasts_are_those_of_their_sequences(index) -> None:
     assert mean("flair", Tissue.CSF, index=index) < 0.3 * mean("flair", Tissue.WHITE, index=index)
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_lesions_are_bright_on_flair_and_take_up_contrast(index) -> None:
+def test_lesions_are_bright_on_flair_and_take_up_contrast() -> None:
     def ratio(modality: str, tissue: Tissue) -> float:
-        return mean(modality, tissue, index=index, lesions=True) / mean(
-            modality, Tissue.WHITE, index=index, lesions=True
-        )
+        return mean(modality, tissue, lesions=True) / mean(modality, Tissue.WHITE, lesions=True)
 
     assert ratio("flair", Tissue.LESION) > 1.5
     assert ratio("t1", Tissue.LESION) < 0.95
@@ -259,15 +237,6 @@ def test_t2_cannot_be_looked_up_from_t1(anatomy) -> None:
 )
 def test_ct_is_in_hounsfield_units(anatomy, tissue, tolerance) -> None:
     assert mean("ct", tissue, anatomy=anatomy) == pytest.approx(PROPERTIES[tissue].hu, abs=tolerance)
-
-
-@pytest.mark.parametrize("anatomy", ANATOMIES)
-def test_bone_is_the_densest(anatomy) -> None:
-    ct, labels = image("ct", anatomy=anatomy).data, image("labels", anatomy=anatomy).data
-    assert ct.dtype == np.float32
-    assert ct.min() >= -1000
-    assert 700 < np.percentile(ct[labels == Tissue.BONE], 95) < 1600
-    assert np.median(ct[labels == Tissue.BONE]) > np.percentile(ct[(labels > 0) & (labels != Tissue.BONE)], 90)
 
 
 @pytest.mark.parametrize("anatomy", ANATOMIES)

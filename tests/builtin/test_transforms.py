@@ -123,7 +123,7 @@ def test_background_does_not_count_where_there_is_no_mask(scaling: Preprocess) -
 DTYPES: list[Any] = [np.int16, np.uint16, np.float32]
 
 
-@pytest.mark.parametrize("scaled_on_disk", [None, (1.0, -1024.0), (0.5, 12.0)], ids=str)
+@pytest.mark.parametrize("scaled_on_disk", [None, (0.5, -1024.0)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scaling", [Window(range=(-1100, 3100)), *ALL], ids=lambda one: type(one).__name__)
 def test_a_ramp_of_hu_comes_back_within_half_an_hu_or_is_counted_as_clipped(

@@ -129,14 +129,7 @@ class RRDB(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        growth: int,
-        *,
-        blocks: int = 3,
-        layers: int = 5,
-        scale: float = 0.2,
-        skip: bool = True,
+        self, channels: int, growth: int, *, blocks: int = 3, layers: int = 5, scale: float = 0.2, skip: bool = True
     ) -> None:
         super().__init__()
         self.scale = scale

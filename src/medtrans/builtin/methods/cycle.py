@@ -249,9 +249,7 @@ class CycleMethod(GeneratorMethod):
             inputs = loss_inputs(image, image, shown, None, step, "discriminator")
             nothing = _nothing(shown)
             inputs = replace(
-                inputs,
-                real=judged(judge.network, inputs.target, nothing),
-                fake=judged(judge.network, shown, nothing),
+                inputs, real=judged(judge.network, inputs.target, nothing), fake=judged(judge.network, shown, nothing)
             )
             told = (getattr(self.losses[name], "discriminator_loss", None) for name in self.adversarial)
             terms = [term for one in told if one is not None and (term := one(inputs)) is not None]

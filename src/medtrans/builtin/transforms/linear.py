@@ -134,10 +134,7 @@ class Percentile(Linear):
     fitted: ClassVar[bool] = True
 
     def __init__(
-        self,
-        *,
-        lower: Annotated[float, Field(ge=0, lt=100)] = 0.5,
-        upper: Annotated[float, Field(gt=0, le=100)] = 99.5,
+        self, *, lower: Annotated[float, Field(ge=0, lt=100)] = 0.5, upper: Annotated[float, Field(gt=0, le=100)] = 99.5
     ) -> None:
         if not 0 <= lower < upper <= 100:
             raise ConfigError(f"percentile: expected 0 <= lower < upper <= 100, found lower {lower:g}, upper {upper:g}")

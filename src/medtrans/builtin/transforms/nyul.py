@@ -45,10 +45,7 @@ class Nyul(Preprocess):
     voxelwise: ClassVar[bool] = True
 
     def __init__(
-        self,
-        *,
-        lower: Annotated[float, Field(gt=0, lt=10)] = 1.0,
-        upper: Annotated[float, Field(gt=90, lt=100)] = 99.0,
+        self, *, lower: Annotated[float, Field(gt=0, lt=10)] = 1.0, upper: Annotated[float, Field(gt=90, lt=100)] = 99.0
     ) -> None:
         if not (0 < lower < 10 and 90 < upper < 100):
             raise ConfigError(f"nyul: expected 0 < lower < 10 and 90 < upper < 100, found {lower:g} and {upper:g}")
