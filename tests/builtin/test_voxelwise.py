@@ -1,4 +1,4 @@
-"""The built-in metrics: closed forms, agreement with scikit-image, masks and what they refuse."""
+"""Metrics voxel by voxel, and plain SSIM: closed forms, agreement with scikit-image, and what their definitions name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from medtrans.builtin.metrics.ssim import SSIM, SynthRADSSIM
 from medtrans.builtin.metrics.voxelwise import MAE, MSE, NCC, NMSE, PSNR, RMSE
-from medtrans.errors import ConfigError, DataError
+from medtrans.errors import ConfigError
 
 SPACING_MM = (1.0, 1.0, 2.0)
 METRICS = [
@@ -69,23 +69,6 @@ def test_psnr_and_ssim_agree_with_scikit_image() -> None:
     )
     gaussian = SSIM(2.0, window="gaussian", covariance="population")
     assert gaussian(prediction, target, None, SPACING_MM) == pytest.approx(expected, abs=1e-6)
-
-
-def test_masked_ssim_is_the_mean_of_the_map_inside_the_mask() -> None:
-    prediction, target = images()
-    mask = np.zeros(target.shape, dtype=bool)
-    mask[:9, 2:8, 5:] = True
-    _, similarity = structural_similarity(
-        target.astype(np.float64), prediction.astype(np.float64), data_range=1.0, full=True
-    )
-    assert SSIM(1.0)(prediction, target, mask, SPACING_MM) == pytest.approx(similarity[mask].mean(), abs=1e-6)
-
-
-def test_ssim_refuses_volumes_thinner_than_its_window() -> None:
-    prediction, target = images(shape=(16, 16, 5))
-    with pytest.raises(DataError, match=r"at least 7 voxels a side but the volume has \(16, 16, 5\).*window: 3"):
-        SSIM(1.0)(prediction, target, None, SPACING_MM)
-    assert SSIM(1.0, window=5)(prediction, target, None, SPACING_MM) < 1
 
 
 def test_the_definition_names_what_was_chosen() -> None:

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 from scipy.signal import fftconvolve
+from skimage.metrics import structural_similarity
 
-from medtrans.builtin.metrics.ssim import MSSSIM, SynthRADSSIM
+from medtrans.builtin.metrics.ssim import MSSSIM, SSIM, SynthRADSSIM
 from medtrans.errors import ConfigError, DataError
 
 SPACING_MM = (1.0, 1.0, 3.0)
@@ -142,3 +143,20 @@ def test_ssim_of_synthrad2023_is_what_its_formula_gives(shape: tuple[int, int, i
     expected = similarity[mask[3:-3, 3:-3, 3:-3]].mean()
     assert 0.05 < expected < 0.95
     assert SynthRADSSIM()(prediction, target, mask, SPACING_MM) == pytest.approx(expected, abs=1e-5)
+
+
+def test_masked_ssim_is_the_mean_of_the_map_inside_the_mask() -> None:
+    prediction, target = ct_pair((16, 17, 18), seed=5)[:2]
+    mask = np.zeros(target.shape, dtype=bool)
+    mask[:9, 2:8, 5:] = True
+    _, similarity = structural_similarity(
+        target.astype(np.float64), prediction.astype(np.float64), data_range=4024.0, full=True
+    )
+    assert SSIM(4024.0)(prediction, target, mask, SPACING_MM) == pytest.approx(similarity[mask].mean(), abs=1e-6)
+
+
+def test_ssim_refuses_volumes_thinner_than_its_window() -> None:
+    prediction, target = ct_pair((16, 16, 5), seed=5)[:2]
+    with pytest.raises(DataError, match=r"at least 7 voxels a side but the volume has \(16, 16, 5\).*window: 3"):
+        SSIM(4024.0)(prediction, target, None, SPACING_MM)
+    assert SSIM(4024.0, window=5)(prediction, target, None, SPACING_MM) < 1
