@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -23,9 +23,6 @@ from medtrans.builtin.methods.trained_network import (
     predicted,
 )
 from medtrans.types import Batch, Pyramid
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["CycleMethod"]
 

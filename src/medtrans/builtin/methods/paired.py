@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -25,9 +25,6 @@ from medtrans.builtin.methods.trained_network import (
     predicted,
 )
 from medtrans.types import Batch, LossInputs, Pyramid, pyramid
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["PairedMethod"]
 

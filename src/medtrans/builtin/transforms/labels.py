@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from medtrans import ConfigError, Preprocess
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["Labels"]
 

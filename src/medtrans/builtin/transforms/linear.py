@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from medtrans import ConfigError, DataError, Preprocess
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    import numpy as np
-
-__all__ = ["Linear", "MinMax", "Percentile", "Window", "ZScore", "bright", "inside", "limits", "sound_limits"]
+__all__ = ["Linear", "MinMax", "Percentile", "Window", "ZScore", "bright", "inside", "limits"]
 
 _BRIGHT = 0.1  # of the robust intensity range: the rule by which volumes are cropped to their foreground
 
@@ -70,20 +65,16 @@ def bright(volume: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return foreground if foreground.size else volume
 
 
-def limits(low: float, high: float, voxels: np.ndarray) -> dict[str, float]:
-    """The numbers of a fit, once it is sure that they can scale.
+def limits(low: float, high: float, voxels: np.ndarray | Callable[[], Sequence[float]]) -> dict[str, float]:
+    """The numbers of a fit, once it is sure that they can scale; `voxels` may be a function of the extreme values.
 
     Raises:
         DataError: `high` is not above `low`, or one is not finite.
     """
-    return sound_limits(low, high, lambda: (float(voxels.min()), float(voxels.max())))
-
-
-def sound_limits(low: float, high: float, extremes: Callable[[], tuple[float, float]]) -> dict[str, float]:
-    """As `limits`, with a function that gives the smallest and the largest value."""
     if np.isfinite(low) and np.isfinite(high) and high > low:
         return {"low": float(low), "high": float(high)}
-    smallest, largest = extremes()
+    values = voxels() if callable(voxels) else voxels
+    smallest, largest = float(np.min(values)), float(np.max(values))
     if smallest == largest:
         raise DataError(f"every voxel is {smallest:g}: nothing to normalise; exclude the case")
     raise DataError(
@@ -115,7 +106,7 @@ class MinMax(Linear):
     def fit_percentiles(self, percentiles: Callable[[Sequence[float]], list[float]]) -> dict[str, float]:
         """The same limits of a volume whose percentiles are known."""
         low, high = percentiles((0, 100))
-        return sound_limits(low, high, lambda: (low, high))
+        return limits(low, high, lambda: (low, high))
 
 
 class Percentile(Linear):
@@ -155,12 +146,7 @@ class Percentile(Linear):
     def fit_percentiles(self, percentiles: Callable[[Sequence[float]], list[float]]) -> dict[str, float]:
         """The same limits of a volume whose percentiles are known."""
         low, high = percentiles((self.lower, self.upper))
-
-        def extremes() -> tuple[float, float]:
-            smallest, largest = percentiles((0, 100))
-            return smallest, largest
-
-        return sound_limits(low, high, extremes)
+        return limits(low, high, lambda: percentiles((0, 100)))
 
 
 class Window(Linear):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from medtrans import Case, Dataset
 from medtrans.builtin.datasets.phantom.subject import MODALITIES, Image, Recipe, field_of_view_mm
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["Phantom"]
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter
 
-from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Tissue
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Fractions, Tissue
 
 __all__ = ["cbct_image", "ct_image"]
 
-Fractions: TypeAlias = "Mapping[Tissue, NDArray[np.float32]]"
 Spacing: TypeAlias = tuple[float, float, float]
 
 _AIR_HU, _TOP_HU = -1000.0, 3071.0

@@ -7,9 +7,8 @@ left ventricle is wider, the right transverse sinus and frontal sinus are larger
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from medtrans.builtin.datasets.phantom.shapes import (
     Canvas,
@@ -26,9 +25,6 @@ from medtrans.builtin.datasets.phantom.shapes import (
     union,
 )
 from medtrans.builtin.datasets.phantom.tissues import Tissue
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw_head"]
 
@@ -71,8 +67,8 @@ def draw_head(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesio
 def _skull_base(points: Points) -> Distance:
     """Above the floor of the cavity: lower to the back, with hollows for the temporal lobes and the cerebellum."""
     x, y, z = points
-    # A plane that falls to the back, less a hollow on either side and one behind; divided by about the plane's steepness,
-    # so that the value is near a distance in mm.
+    # A plane that falls to the back, less a hollow on either side and one behind; divided by about the steepness of the
+    # plane, so that the value is near a distance in mm.
     temporal = 16 * np.exp(-np.square((np.abs(x) - 38) / 17) - np.square((y - 8) / 24))
     posterior = 10 * np.exp(-np.square(x / 45) - np.square((y + 54) / 30))
     floor: Distance = (0.32 * y - z - 20 - temporal - posterior) / np.float32(1.1)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medtrans.builtin.datasets.phantom.shapes import Points, Waves
-from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Properties, Tissue
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Fractions, Properties, Tissue
 
 __all__ = ["SEQUENCES", "Sequence", "mr_image"]
-
-Fractions: TypeAlias = "Mapping[Tissue, NDArray[np.float32]]"
 
 _R1, _R2 = 4.1, 4.6  # 1/(mmol/l s): a gadolinium chelate in plasma at 1.5 T
 _FULL_SCALE = 1500.0

@@ -6,9 +6,8 @@ origin midway between the heads of the femora. The sigmoid colon is on the left 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from medtrans.builtin.datasets.phantom.shapes import (
     Canvas,
@@ -26,9 +25,6 @@ from medtrans.builtin.datasets.phantom.shapes import (
     union,
 )
 from medtrans.builtin.datasets.phantom.tissues import Tissue
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw_pelvis"]
 

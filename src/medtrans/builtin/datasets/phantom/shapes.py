@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medtrans.builtin.datasets.phantom.tissues import Tissue
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = [
     "Canvas",
@@ -19,6 +17,7 @@ __all__ = [
     "Point",
     "Points",
     "Waves",
+    "as_column",
     "both",
     "column",
     "ellipsoid",
@@ -145,14 +144,15 @@ def _length(points: Points) -> NDArray[np.float32]:
     return length
 
 
-def _from(points: Points, centre: Point) -> Points:
-    return points - np.asarray(centre, np.float32).reshape(3, 1, 1, 1)
+def as_column(vector: object) -> NDArray[np.float32]:
+    """A vector that broadcasts against points."""
+    return np.asarray(vector, np.float32).reshape(3, 1, 1, 1)
 
 
 def ellipsoid(points: Points, centre: Point, radii: Point) -> Distance:
     """An ellipsoid along the axes."""
-    size = np.asarray(radii, np.float32).reshape(3, 1, 1, 1)
-    scaled = _from(points, centre) / size
+    size = as_column(radii)
+    scaled = (points - as_column(centre)) / size
     norm = _length(scaled)
     distance: Distance = norm * (norm - 1) / (_length(scaled / size) + np.float32(_TINY))
     return distance
@@ -175,7 +175,7 @@ def tube(points: Points, path: Sequence[Point], radius: float) -> Distance:
     distance = np.full(points.shape[1:], np.inf, np.float32)
     for start, end in pairwise(path):
         along = np.asarray(end, np.float32) - np.asarray(start, np.float32)
-        offset = _from(points, start)
+        offset = points - as_column(start)
         part = np.clip(_dot(along, offset) / np.float32(along @ along), 0, 1)
         for axis in range(3):
             offset[axis] -= part * along[axis]
@@ -187,9 +187,9 @@ def tilted(points: Points, centre: Point, degrees: float) -> Points:
     """The points in a frame turned about the left-right axis through a centre; what is drawn in it leans backward."""
     angle = np.deg2rad(degrees)
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    x, y, z = _from(points, centre)
+    x, y, z = points - as_column(centre)
     turned = np.stack([x, cosine * y + sine * z, cosine * z - sine * y])
-    return turned + np.asarray(centre, np.float32).reshape(3, 1, 1, 1)
+    return turned + as_column(centre)
 
 
 def union(*distances: Distance) -> Distance:

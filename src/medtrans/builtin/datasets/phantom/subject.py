@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medtrans.builtin.datasets.phantom import head, pelvis
 from medtrans.builtin.datasets.phantom.ct import cbct_image, ct_image
 from medtrans.builtin.datasets.phantom.mr import SEQUENCES, mr_image
-from medtrans.builtin.datasets.phantom.shapes import Canvas, Waves
+from medtrans.builtin.datasets.phantom.shapes import Canvas, Points, Waves, as_column
 from medtrans.builtin.datasets.phantom.tissues import Tissue
 from medtrans.volume import Volume
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from medtrans.builtin.datasets.phantom.shapes import Points
 
 __all__ = ["MODALITIES", "Image", "Recipe", "field_of_view_mm"]
 
@@ -126,12 +121,8 @@ def _posed(recipe: Recipe, affine: NDArray[np.float64], rng: np.random.Generator
     scale = np.clip(rng.normal(1, 0.03), 0.94, 1.06) * np.clip(rng.normal(1, 0.02, size=3), 0.96, 1.04)
     shift = rng.uniform(-_OFF_CENTRE_MM, _OFF_CENTRE_MM, size=3)
     centre = pelvis.CENTRE_MM if recipe.anatomy == "pelvis" else head.CENTRE_MM
-    points = (from_centre - _column(shift)) / _column(scale) + _column(centre)
+    points = (from_centre - as_column(shift)) / as_column(scale) + as_column(centre)
     size = min(field_of_view_mm(recipe.anatomy))
     bends = [Waves(rng, 6, (0.4 * size, 0.9 * size)) for _ in range(3)]
     bent: Points = points + np.float32(0.012 * size) * np.stack([bend(points) for bend in bends])
     return bent
-
-
-def _column(vector: object) -> NDArray[np.float32]:
-    return np.asarray(vector, np.float32).reshape(3, 1, 1, 1)

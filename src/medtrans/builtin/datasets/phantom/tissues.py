@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["PROPERTIES", "Properties", "Tissue"]
+__all__ = ["PROPERTIES", "Fractions", "Properties", "Tissue"]
 
 
 class Tissue(IntEnum):
@@ -41,6 +42,10 @@ class Tissue(IntEnum):
     GLAND = 16
     """Parotid glands, prostate."""
     LESION = 17
+
+
+Fractions: TypeAlias = Mapping[Tissue, NDArray[np.float32]]
+"""The share (i, j, k) of each tissue in each voxel."""
 
 
 class Properties(NamedTuple):
