@@ -46,6 +46,11 @@ def test_a_mask_leaves_only_its_voxels() -> None:
     assert L1(2)(seen).item() == pytest.approx(2 * 50.5)
 
 
+def test_an_empty_mask_gives_zero() -> None:
+    seen = inputs(levels_of(1.0), levels_of(0.0), mask=torch.zeros(2, 1, 8, 8, 8))
+    assert L1(4, masked=True)(seen).item() == 0.0
+
+
 def test_faults_of_voxel_losses_are_named() -> None:
     with pytest.raises(ValueError, match="L1: the prediction has 4 levels but level_weights has 2 numbers"):
         L1(4, level_weights=(1.0, 1.0))

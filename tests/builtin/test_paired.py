@@ -136,6 +136,17 @@ def test_a_ramped_weight_follows_the_step() -> None:
     assert values["generator"] == pytest.approx(0.5 * float(values["l1"]))
 
 
+def test_a_loss_may_be_any_module_that_takes_loss_inputs() -> None:
+    class Plain(nn.Module):
+        def forward(self, inputs: LossInputs) -> Tensor:
+            return (inputs.prediction[0] - inputs.target[0]).square().mean()
+
+    made = method(parts({"plain": WeightedLoss(Plain(), 1.0)}))
+    before = parameters_of(made.networks()["discriminator"])
+    assert made.training_step(batch(), 0)["plain"] > 0
+    assert same(before, parameters_of(made.networks()["discriminator"]))
+
+
 @pytest.mark.parametrize("order", ["discriminator_first", "generator_first"])
 def test_both_orders_update_both_networks_also_with_chunks(order: str) -> None:
     made = method(parts(accumulate=2), order=order)

@@ -195,6 +195,13 @@ def test_untrained_weights_are_the_same_everywhere_and_leave_the_global_state() 
         assert torch.equal(tensor, first[name])
 
 
+def test_untrained_features_do_not_vanish_with_depth() -> None:
+    taps = VGG19(("relu1_1", "relu3_4", "relu5_4"))(
+        torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    )
+    assert all(0.2 < tap.std() < 5 for tap in taps)
+
+
 def test_untrained_weights_are_warned_of(caplog) -> None:
     with caplog.at_level(logging.WARNING, logger="medtrans"):
         shallow()

@@ -75,6 +75,14 @@ def test_labels_are_never_interpolated_on_the_way_in_or_out() -> None:
     assert set(np.unique(steps.to_native(np.asarray(prepared.target), prepared))) <= {0.0, 0.5, 1.0}
 
 
+def test_a_case_without_any_label_is_sound_and_no_twin_of_another() -> None:
+    image = Volume(np.random.default_rng(0).random((6, 6, 6)).astype(np.float32), np.eye(4))
+    empty = Volume(np.zeros((6, 6, 6), dtype=np.uint8), np.eye(4))
+    prepared = preprocessing().prepare({"t1": image, "labels": empty})
+    assert prepared.target is not None
+    assert not prepared.target.any()
+
+
 # The losses
 
 

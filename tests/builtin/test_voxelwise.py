@@ -1,4 +1,4 @@
-"""Metrics voxel by voxel, and plain SSIM: closed forms, agreement with scikit-image, and what their definitions name."""
+"""Metrics voxel by voxel, and plain SSIM: closed forms, agreement with scikit-image, and their definitions."""
 
 from __future__ import annotations
 
