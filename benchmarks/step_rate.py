@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from medtrans import MDAUNet
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
 from medtrans.channel_order import in_channels_last
 from medtrans.recomputation import recompute_blocks
 

@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medtrans.builtin.metrics.mae import MAE
-from medtrans.builtin.metrics.psnr import PSNR
-from medtrans.builtin.metrics.squared_error import MSE
 from medtrans.builtin.metrics.ssim import SSIM
-from medtrans.builtin.transforms.percentile import Percentile
-from medtrans.builtin.transforms.window import Window
+from medtrans.builtin.metrics.voxelwise import MAE, MSE, PSNR
+from medtrans.builtin.transforms.linear import Percentile, Window
 from medtrans.components import Preprocess
 from medtrans.detailed_metric import DetailedMetric, Surroundings
 from medtrans.errors import DataError, SetupError

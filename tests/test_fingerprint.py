@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from medtrans.builtin.datasets.phantom import Phantom
-from medtrans.builtin.transforms.percentile import Percentile
-from medtrans.builtin.transforms.window import Window
+from medtrans.builtin.transforms.linear import Percentile, Window
 from medtrans.components import Case
 from medtrans.errors import DataError
 from medtrans.fingerprint import Fingerprint

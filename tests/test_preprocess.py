@@ -15,9 +15,7 @@ from nibabel.orientations import aff2axcodes
 from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
-from medtrans.builtin.transforms.minmax import MinMax
-from medtrans.builtin.transforms.percentile import Percentile
-from medtrans.builtin.transforms.window import Window
+from medtrans.builtin.transforms.linear import MinMax, Percentile, Window
 from medtrans.errors import ConfigError, DataError
 from medtrans.preprocess import Preprocessing
 from medtrans.volume import Grid, Volume

@@ -6,14 +6,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from medtrans.builtin.discriminators.multires_unet import MultiResUNet
 from medtrans.builtin.generators.mdaunet import MDAUNet
 from medtrans.builtin.losses.adversarial import BCE, LSGAN, Relativistic
 from medtrans.builtin.losses.voxel import L1, L2
-from medtrans.errors import ConfigError, DataError
+from medtrans.errors import DataError
 from medtrans.types import DiscriminatorOutput, LossInputs, pyramid
 
 ADVERSARIAL = [Relativistic(), Relativistic(form="paired"), BCE(), LSGAN()]
@@ -121,21 +119,6 @@ def test_level_weights_and_their_number(kind) -> None:
 
 
 @pytest.mark.parametrize("loss", ADVERSARIAL)
-def test_no_discriminator_is_named(loss) -> None:
-    with pytest.raises(ConfigError, match="needs a discriminator"):
-        loss(inputs(levels_of(0.0), levels_of(0.0)))
-
-
-@settings(max_examples=30, deadline=None)
-@given(real=st.floats(-1e4, 1e4), fake=st.floats(-1e4, 1e4))
-def test_large_logits_stay_finite(real, fake) -> None:
-    for loss in ADVERSARIAL:
-        seen = inputs(real=levels_of(real), fake=levels_of(fake))
-        assert math.isfinite(loss(seen).item())
-        assert math.isfinite(loss.discriminator_loss(seen).item())
-
-
-@pytest.mark.parametrize("loss", ADVERSARIAL)
 def test_16_bit_logits_are_summed_in_32_and_64_stay_64(loss) -> None:
     half = inputs(real=levels_of(0.3, torch.bfloat16), fake=levels_of(-0.2, torch.bfloat16))
     assert loss(half).dtype == loss.discriminator_loss(half).dtype == torch.float32
@@ -185,30 +168,3 @@ def test_a_generator_step_along_the_adversarial_gradient_lowers_the_loss(loss) -
         for parameter, gradient in zip(generator.parameters(), gradients, strict=True):
             parameter -= 1e-2 * gradient / norm
     assert loss(judged(generator, discriminator, source, target)).item() < before.item()
-
-
-@pytest.mark.parametrize("loss", ADVERSARIAL)
-def test_a_discriminator_step_lowers_its_loss_and_leaves_the_generator(loss) -> None:
-    generator, discriminator, source, target = adversaries()
-    with torch.no_grad():
-        prediction = generator(source)
-    losses = []
-    optimiser = torch.optim.SGD(discriminator.parameters(), 1e-2)
-    for _ in range(2):
-        real, fake = (discriminator(image, ()) for image in (pyramid(target, 2), prediction))
-        seen = LossInputs((), pyramid(target, 2), prediction, None, real, fake, step=0, phase="discriminator")
-        losses.append(loss.discriminator_loss(seen))
-        losses[-1].backward()
-        optimiser.step()
-    assert losses[1] < losses[0]
-    assert all(parameter.grad is None for parameter in generator.parameters())
-
-
-def test_training_losses_are_finite_in_bfloat16() -> None:
-    generator, discriminator, source, target = adversaries()
-    with torch.autocast("cpu", torch.bfloat16):
-        seen = judged(generator, discriminator, source, target)
-        total = L1(2)(seen) + Relativistic()(seen)
-    total.backward()
-    assert total.isfinite()
-    assert all(parameter.grad.isfinite().all() for parameter in generator.parameters())

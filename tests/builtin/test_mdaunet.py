@@ -62,22 +62,6 @@ def test_spectral_norm_adds_no_parameters_and_sits_on_entries_and_decoders_only(
     assert not list(plain.buffers())
 
 
-def test_channels_and_sides_follow_the_arguments() -> None:
-    images = MDAUNet(2, 3, preset="tiny", width=4)(torch.rand(2, 2, 16, 24, 8))
-    assert [tuple(image.shape) for image in images] == [
-        (2, 3, 16, 24, 8),
-        (2, 3, 8, 12, 4),
-        (2, 3, 4, 6, 2),
-        (2, 3, 2, 3, 1),
-    ]
-
-
-@pytest.mark.parametrize("shape", [(16, 16, 12), (17, 16, 16)])
-def test_sides_that_do_not_divide_are_refused_by_name(shape) -> None:
-    with pytest.raises(ValueError, match=rf"divide by 8, found \({shape[0]}, {shape[1]}, {shape[2]}\)"):
-        small()(torch.rand(1, 1, *shape))
-
-
 @pytest.mark.parametrize(("levels", "multiple"), [(1, 1), (2, 2), (3, 4), (5, 16)])
 def test_levels_cut_or_extend_the_preset(levels, multiple) -> None:
     network = small(levels=levels)
@@ -95,12 +79,6 @@ def test_growth_decides_the_levels() -> None:
         small(cbam_reduction=(2, 2))
     with pytest.raises(ValueError, match="'huge' is unknown; there are paper, figure"):
         MDAUNet(1, 1, preset="huge")
-
-
-def test_given_options_win_over_the_preset() -> None:
-    network = small(n_rdb=2, rdb_layers=4, decoder_convs=2)
-    assert (network.sizes.n_rdb, network.sizes.rdb_layers, network.sizes.decoder_convs) == (2, 4, 2)
-    assert network.sizes.growth == MDAUNet.PRESETS["tiny"].growth
 
 
 def test_without_multires_output_there_is_one_tensor() -> None:
@@ -130,8 +108,7 @@ def test_every_level_sees_the_source_at_its_own_resolution() -> None:
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("attention", ["cbam", "channel", "spatial", "none"])
-@pytest.mark.parametrize("n_rdb", [0, 1, 2])
+@pytest.mark.parametrize(("attention", "n_rdb"), [("cbam", 2), ("channel", 1), ("spatial", 0), ("none", 1)])
 def test_ablations_run_and_reach_all_parameters(attention, n_rdb) -> None:
     network = small(attention=attention, n_rdb=n_rdb, levels=2)
     sum(image.square().mean() for image in network(torch.rand(1, 1, 8, 8, 8))).backward()
@@ -163,12 +140,6 @@ def test_the_stem_folds_and_unfolds_exactly() -> None:
     torch.testing.assert_close(depth_to_space(folded, 2), image, rtol=0, atol=0)
     # Each folded channel holds one voxel of every 2^3 block.
     torch.testing.assert_close(folded[:, 1], image[:, 0, ::2, ::2, 1::2], rtol=0, atol=0)
-
-
-def test_with_a_stem_the_levels_keep_the_contract() -> None:
-    network = small(stem=2, levels=2)
-    assert network.multiple == 4
-    assert sides(network(torch.rand(1, 1, 8, 12, 16))) == [(8, 12, 16), (4, 6, 8)]
 
 
 def test_dense_blocks_start_as_small_corrections() -> None:
@@ -207,29 +178,8 @@ def test_block_gradients_are_right() -> None:
         assert torch.autograd.gradcheck(block.double(), features)
 
 
-def test_bfloat16_autocast_is_finite_and_close() -> None:
-    network, source = small(preset="fast", width=4).eval(), torch.rand(1, 1, 16, 16, 16)
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = network(source)
-    for left, right in zip(rough, network(source), strict=True):
-        assert left.isfinite().all()
-        assert (left.float() - right).abs().max() < 0.1
-
-
-def test_weights_round_trip_and_eval_is_repeatable() -> None:
-    first, second = small(), MDAUNet(1, 1, preset="tiny", width=4)
-    second.load_state_dict(first.state_dict())
-    first.eval()
-    second.eval()
-    source = torch.rand(1, 1, 16, 16, 16)
-    for left, right, again in zip(first(source), second(source), first(source), strict=True):
-        torch.testing.assert_close(left, right, rtol=0, atol=0)
-        torch.testing.assert_close(left, again, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("preset", ["tiny", "fast"])
-def test_it_learns_an_inversion(preset) -> None:
-    network = small(preset=preset, width=8, levels=2)
+def test_it_learns_an_inversion() -> None:
+    network = small(width=8, levels=2)
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
     source = torch.rand(2, 1, 8, 8, 8)
     target, losses = pyramid(1 - source, 2), []

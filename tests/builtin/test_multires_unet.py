@@ -40,30 +40,6 @@ def test_spectral_norm_is_on_all_but_the_last_layer() -> None:
     assert not list(small(spectral_norm=False).buffers())
 
 
-def test_odd_sides_keep_their_size() -> None:
-    image = torch.rand(1, 1, 17, 10, 15)
-    output = small()(pyramid(image, 4), ())
-    assert [logit.shape for logit in output.logits] == [level.shape for level in pyramid(image, 4)]
-
-
-def test_features_stand_beside_each_logit_map() -> None:
-    output = small()(pyramid(torch.rand(2, 1, 16, 16, 16), 4), ())
-    assert [[tuple(f.shape[:3]) for f in scale] for scale in output.features] == [
-        [(2, 4, 16)],
-        [(2, 8, 8)],
-        [(2, 16, 4)],
-        [(2, 32, 2)],
-    ]
-
-
-def test_missing_levels_are_made_and_extra_ones_ignored() -> None:
-    network, image = small(), torch.rand(1, 1, 16, 16, 16)
-    full = network(pyramid(image, 4), ()).logits
-    for given in (pyramid(image, 1), pyramid(image, 3), (*pyramid(image, 4), torch.rand(1, 1, 1, 1, 1))):
-        for left, right in zip(network(given, ()).logits, full, strict=True):
-            torch.testing.assert_close(left, right, rtol=0, atol=0)
-
-
 def test_each_level_of_the_candidate_is_judged_itself() -> None:
     network, levels = small(), pyramid(torch.rand(1, 1, 16, 16, 16), 4)
     before = network(levels, ()).logits
@@ -80,11 +56,3 @@ def test_the_source_counts_only_when_conditional() -> None:
         network = MultiResUNet(2, 1, width=4, convs=1, conditional=conditional).eval()
         first, second = (network(candidate, pyramid(source, 1)).logits for source in sources)
         assert [torch.equal(a, b) for a, b in zip(first, second, strict=True)] == [not conditional] * 4
-
-
-def test_fewer_levels_and_bfloat16() -> None:
-    network = small(levels=2)
-    with torch.autocast("cpu", torch.bfloat16):
-        output = network(pyramid(torch.rand(1, 1, 8, 8, 8), 4), ())
-    assert len(output.logits) == 2
-    assert all(logit.isfinite().all() for logit in output.logits)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import unicodedata
 from pathlib import Path
 
 import pytest
 
 from medtrans.builtin.datasets.paired_folders import PairedFolders
-from medtrans.cohort import gather
-from medtrans.components import Component
 from medtrans.errors import ConfigError, DataError
-from medtrans.options import check_options
-from medtrans.settings import FractionsSplit
+
+from .trees import touch
 
 T1, T2, MASK = "{subject}/{subject}_T1w.nii.gz", "{subject}/{subject}_T2w.nii.gz", "{subject}/mask.nii.gz"
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
 
 
 def pairs(root: Path, *subjects: str) -> None:
@@ -48,43 +39,39 @@ def test_files_whose_fields_agree_make_a_case(tmp_path, caplog):
     assert caplog.text == ""
 
 
-def test_it_reads_nothing_and_lists_the_same_every_time(tmp_path):
-    pairs(tmp_path, *(f"s{number:02}" for number in range(20)))  # empty files: no images
-    dataset = PairedFolders(root=tmp_path, images={"t1": T1, "t2": T2})
-    names = [case.case for case in dataset.cases()]
-    assert names == sorted(names)
-    assert list(dataset.cases()) == list(dataset.cases())
+NFC, NFD = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
+VISITS = {"t1": "{subject}/{session}/t1.nii"}
 
 
-def test_options_come_from_a_config(tmp_path):
-    pairs(tmp_path, "a")
-    component = Component("paired_folders", PairedFolders)
-    options, faults = check_options(component, "dataset", {"root": str(tmp_path), "images": {"t1": T1}})
-    assert not faults
-    assert [case.case for case in PairedFolders(**options).cases()] == ["a"]
-
-
-def test_modalities_may_lie_in_folders_of_their_own(tmp_path):
-    touch(tmp_path, "trainA/1.nii", "trainA/2.nii", "trainB/1.nii", "trainB/2.nii")
-    cases = PairedFolders(root=tmp_path, images={"mr": "trainA/{subject}.nii", "ct": "trainB/{subject}.nii"}).cases()
-    assert [sorted(case.images) for case in cases] == [["ct", "mr"]] * 2
-
-
-def test_a_field_that_occurs_twice_reads_the_same_both_times(tmp_path):
-    pairs(tmp_path, "a", "b")
-    touch(tmp_path, "a/b_T1w.nii.gz", "a/c_T1w.nii.gz")
-    cases = PairedFolders(root=tmp_path, images={"t1": T1, "t2": T2}).cases()
-    assert [case.images["t1"].name for case in cases] == ["a_T1w.nii.gz", "b_T1w.nii.gz"]
-
-
-def test_sessions_make_several_cases_of_a_subject_in_the_order_of_the_fields(tmp_path):
-    touch(tmp_path, "b/1/t1.nii", "a/2/t1.nii", "a/10/t1.nii")
-    cases = PairedFolders(root=tmp_path, images={"t1": "{subject}/{session}/t1.nii"}).cases()
-    assert [(case.case, case.subject) for case in cases] == [("a_10", "a"), ("a_2", "a"), ("b_1", "b")]
-    named = PairedFolders(
-        root=tmp_path, images={"t1": "{subject}/{session}/t1.nii"}, case="ses-{session} of {subject}"
-    ).cases()
-    assert named[0].case == "ses-10 of a"
+@pytest.mark.parametrize(
+    ("files", "images", "case", "cases"),
+    [
+        (["A/1.nii", "A/2.nii", "B/1.nii", "B/2.nii"], {"mr": "A/{subject}.nii", "ct": "B/{subject}.nii"}, None,
+         {"1": ["A/1.nii", "B/1.nii"], "2": ["A/2.nii", "B/2.nii"]}),
+        (["a/a_T1w.nii.gz", "a/b_T1w.nii.gz", "a/c_T1w.nii.gz"], {"t1": T1}, None, {"a": ["a/a_T1w.nii.gz"]}),
+        (["b/1/t1.nii", "a/2/t1.nii", "a/10/t1.nii"], VISITS, None,
+         {"a_10": ["a/10/t1.nii"], "a_2": ["a/2/t1.nii"], "b_1": ["b/1/t1.nii"]}),
+        (["a/2/t1.nii"], VISITS, "ses-{session} of {subject}", {"ses-2 of a": ["a/2/t1.nii"]}),
+        (["site-x/a_2019_T1.nii"], {"t1": "site-*/{subject}_*_T1.nii"}, None, {"a": ["site-x/a_2019_T1.nii"]}),
+        (["p_01_base_T1.nii"], {"t1": "{subject}_{session}_T1.nii"}, "{subject}", {"p_01": ["p_01_base_T1.nii"]}),
+        ([f"x/{NFC}.nii", f"y/{NFD}.nii"], {"t1": "x/{subject}.nii", "t2": "y/{subject}.nii"}, None,
+         {NFC: [f"x/{NFC}.nii", f"y/{NFD}.nii"]}),
+        (["ab/t1.nii", "a/b/t1.nii"], {"t1": "{subject}{session}/t1.nii"}, "x{subject}", {"xa": ["ab/t1.nii"]}),
+        (["a.nii", "._a.nii", ".b.nii", "f.nii/x"], {"t1": "{subject}.nii"}, None, {"a": ["a.nii"]}),
+        (["a.nii", "._a.nii", ".b.nii", "f.nii/x"], {"t1": "*{subject}.nii"}, None, {"a": ["a.nii"]}),
+        *(([f"run{sign}/a.nii", "run1/b.nii", "runx/c.nii", "runa/d.nii"], {"t1": f"run{sign}/{{subject}}.nii"}, None,
+           {"a": [f"run{sign}/a.nii"]}) for sign in ("[1]", "?", "+", "(a)", ".")),
+    ],
+    ids=["folders", "field twice", "sessions", "named", "star", "greedy", "composed", "one folder", "hidden",
+         "hidden behind a star", *(f"run{sign}" for sign in ("[1]", "?", "+", "(a)", "."))],
+)  # fmt: skip
+def test_what_a_pattern_finds(tmp_path, files, images, case, cases):
+    touch(tmp_path, *files)
+    found = PairedFolders(root=tmp_path, images=images, case=case).cases()
+    assert {one.case: list(one.images.values()) for one in found} == {
+        name: [tmp_path / file for file in there] for name, there in cases.items()
+    }
+    assert [one.case for one in found] == list(cases)
 
 
 def test_a_pattern_without_a_field_serves_all_cases_that_agree(tmp_path, caplog):
@@ -96,18 +83,6 @@ def test_a_pattern_without_a_field_serves_all_cases_that_agree(tmp_path, caplog)
     assert "1 of 5 files found belong to no case" in caplog.text
 
 
-def test_a_star_stands_for_what_does_not_matter(tmp_path):
-    touch(tmp_path, "site-x/a_20190101_T1.nii", "site-y/b_20200202_T1.nii")
-    cases = PairedFolders(root=tmp_path, images={"t1": "site-*/{subject}_*_T1.nii"}).cases()
-    assert [case.case for case in cases] == ["a", "b"]
-
-
-def test_an_earlier_field_takes_as_much_as_it_can(tmp_path):
-    touch(tmp_path, "patient_01_baseline_T1.nii")
-    (case,) = PairedFolders(root=tmp_path, images={"t1": "{subject}_{session}_T1.nii"}).cases()
-    assert case.subject == "patient_01"
-
-
 @pytest.mark.parametrize("name", ["Jörg Å", "日本 1", "a[1]", "x?y", "a+b (2)", "{odd}", "-rf", "a\\b"])
 def test_unusual_names_and_signs_simply_work(tmp_path, name):
     root = tmp_path / "Übung (1) [x]"
@@ -115,32 +90,6 @@ def test_unusual_names_and_signs_simply_work(tmp_path, name):
     (case,) = PairedFolders(root=root, images={"t1": T1, "t2": T2}).cases()
     assert case.subject == unicodedata.normalize("NFC", name)
     assert all(isinstance(image, Path) and image.is_file() for image in case.images.values())
-
-
-@pytest.mark.parametrize("sign", ["[1]", "?", "+", "(a)", "."])
-def test_signs_in_a_pattern_stand_for_themselves(tmp_path, sign):
-    touch(tmp_path, f"run{sign}/a.nii", "run1/b.nii", "runx/c.nii", "runa/d.nii")
-    cases = PairedFolders(root=tmp_path, images={"t1": f"run{sign}/{{subject}}.nii"}).cases()
-    assert [case.case for case in cases] == ["a"]
-
-
-def test_a_name_composed_in_two_ways_is_one_name(tmp_path):
-    touch(tmp_path, "t1/" + unicodedata.normalize("NFC", "Zoë.nii"), "t2/" + unicodedata.normalize("NFD", "Zoë.nii"))
-    (case,) = PairedFolders(root=tmp_path, images={"t1": "t1/{subject}.nii", "t2": "t2/{subject}.nii"}).cases()
-    assert set(case.images) == {"t1", "t2"}
-
-
-def test_neighbouring_wildcards_stay_in_one_folder(tmp_path):
-    touch(tmp_path, "ab/t1.nii", "a/b/t1.nii")
-    (case,) = PairedFolders(root=tmp_path, images={"t1": "{subject}{session}/t1.nii"}).cases()
-    assert case.images["t1"] == tmp_path / "ab/t1.nii"
-
-
-def test_hidden_files_and_folders_are_passed_over(tmp_path):
-    touch(tmp_path, "a.nii", "._a.nii", ".b.nii")
-    (tmp_path / "folder.nii").mkdir()
-    assert [case.case for case in PairedFolders(root=tmp_path, images={"t1": "{subject}.nii"}).cases()] == ["a"]
-    assert [case.case for case in PairedFolders(root=tmp_path, images={"t1": "*{subject}.nii"}).cases()] == ["a"]
 
 
 def test_a_case_without_an_optional_image_is_kept_and_told_by_number(tmp_path, caplog):
@@ -152,30 +101,6 @@ def test_a_case_without_an_optional_image_is_kept_and_told_by_number(tmp_path, c
     assert "anna" not in caplog.text  # the log may be shared
 
 
-def test_a_case_that_lacks_what_a_run_needs_is_named_by_the_run(tmp_path, caplog):
-    pairs(tmp_path, "a", "b", "c")
-    touch(tmp_path, "d/d_T1w.nii.gz", "e/e_T2w.nii.gz")
-    dataset = PairedFolders(root=tmp_path, images={"t1": T1, "t2": T2})
-    with caplog.at_level(logging.ERROR), pytest.raises(DataError) as caught:
-        gather(dataset, FractionsSplit(), source=["t1"], target=["t2"], seed=0)
-    assert 'case "d": no t2' in caught.value.faults[0]
-    assert 'case "e": no t1' in caught.value.faults[1]
-
-
-def test_a_link_to_nowhere_is_a_missing_file_and_not_a_missing_case(tmp_path):
-    pairs(tmp_path, "a", "b")
-    (tmp_path / "b/b_T2w.nii.gz").unlink()
-    (tmp_path / "b/b_T2w.nii.gz").symlink_to(tmp_path / "annex/object")
-    with pytest.raises(DataError, match='case "b", t2: no such file'):
-        gather(
-            PairedFolders(root=tmp_path, images={"t1": T1, "t2": T2}),
-            FractionsSplit(train=1.0, validation=0.0, test=0.0),
-            source=["t1"],
-            target=["t2"],
-            seed=0,
-        )
-
-
 def test_patterns_that_match_nothing_are_told_together_with_what_is_there(tmp_path):
     touch(tmp_path, "a/a_t1.nii.gz", "a/a_T2w.nii.gz")
     faults = faults_of(tmp_path, {"t1": T1, "t2": T2, "mask": MASK})
@@ -183,11 +108,6 @@ def test_patterns_that_match_nothing_are_told_together_with_what_is_there(tmp_pa
     for fault, modality, pattern in zip(faults, ("t1", "mask"), (T1, MASK), strict=True):
         assert fault.startswith(f'images.{modality}: nothing in "{tmp_path}" matches "{pattern}"')
         assert '"a/a_t1.nii.gz"' in fault
-
-
-def test_an_empty_and_a_missing_folder(tmp_path):
-    assert "found no file at all" in faults_of(tmp_path, {"t1": T1})[0]
-    assert f'root: no such folder "{tmp_path / "gone"}"' in faults_of(tmp_path / "gone", {"t1": T1})[0]
 
 
 def test_two_files_for_one_place_are_not_chosen_from(tmp_path):
@@ -220,9 +140,3 @@ def test_wrong_patterns_are_refused_before_anything_is_looked_for(images, case, 
     with pytest.raises(ConfigError) as caught:
         PairedFolders(root=Path("/nowhere"), images=images, case=case)
     assert found in str(caught.value)
-
-
-def test_all_wrong_patterns_are_told_at_once():
-    with pytest.raises(ConfigError) as caught:
-        PairedFolders(root=Path(), images={"t1": "{subject", "t2": "/{subject}"})
-    assert len(caught.value.faults) == 2

@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import conv2d, max_pool2d
 
 from medtrans.builtin.losses.vgg import VGG16, VGG19
-from medtrans.builtin.metrics.lpips import LPIPS
-from medtrans.builtin.metrics.perceptual_distance import PerceptualDistance
+from medtrans.builtin.metrics.perceptual import LPIPS, PerceptualDistance
 from medtrans.detailed_metric import DetailedMetric, Surroundings
 from medtrans.errors import ConfigError, DataError, SetupError
 

@@ -9,8 +9,8 @@ import pytest
 
 from medtrans.builtin.metrics.dose import DoseDVH, DoseMAE
 from medtrans.builtin.metrics.regions import MAEByHU, MAEByLabel
-from medtrans.detailed_metric import DetailedMetric, Surroundings
-from medtrans.errors import ConfigError, DataError
+from medtrans.detailed_metric import Surroundings
+from medtrans.errors import ConfigError
 
 SPACING_MM = (1.0, 1.0, 1.0)
 SHAPE = (8, 8, 8)
@@ -117,16 +117,3 @@ def test_equal_doses_differ_by_nothing_and_a_missing_ptv_is_undefined() -> None:
     absent = DoseDVH(prescribed_gy=1.9, ptv=9, organs={"a": 2})
     assert all(map(math.isnan, absent.scores(target, target, None, SPACING_MM, around).values()))
     assert all(map(math.isnan, metric.scores(target, target, None, SPACING_MM, Surroundings()).values()))
-
-
-@pytest.mark.parametrize(
-    "metric",
-    [MAEByLabel(labels={"all": 0}), MAEByHU(), DoseDVH(prescribed_gy=1.0, ptv=1)],
-    ids=lambda one: one.definition,
-)
-def test_other_shapes_and_empty_masks_are_refused(metric: DetailedMetric) -> None:
-    volume = np.zeros(SHAPE)
-    with pytest.raises(DataError, match="prediction has shape"):
-        metric(volume[1:], volume, None, SPACING_MM)
-    with pytest.raises(DataError, match="mask is empty"):
-        metric(volume, volume, np.zeros(SHAPE, bool), SPACING_MM)

@@ -15,7 +15,7 @@ from medtrans.components import Case
 from medtrans.errors import DataError
 from medtrans.settings import ColumnSplit
 
-from .trees import configured, fault_of, names_of, touch
+from .trees import fault_of, names_of, touch
 
 
 def written(folder: Path, text: str | bytes, name: str = "train.csv") -> Path:
@@ -45,39 +45,6 @@ def test_a_row_makes_a_case_in_the_order_of_the_file(folder):
     cases = listed(folder, ROWS)
     assert [(case.case, case.subject, case.split) for case in cases] == [("a", "a", None), ("b", "b", None)]
     assert cases[1].images == {"t1": folder / "imgs/b_t1.nii.gz", "t2": folder / "imgs/b_t2.nii.gz"}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        ROWS.replace("\n", "\r\n"),
-        b"\xef\xbb\xbf" + ROWS.encode(),
-        ROWS.encode("utf-16"),
-        ROWS.replace(",", ";"),
-        ROWS.replace(",", "\t"),
-        "sep=;\n" + ROWS.replace(",", ";"),
-        ROWS.replace("\n", ",,\n"),
-        ROWS.replace(",", " , "),
-        "\n" + ROWS.replace("\n", "\n\n"),
-        ROWS.rstrip("\n"),
-        ROWS.replace("a,imgs", '"a",imgs'),
-    ],
-    ids=[
-        "crlf",
-        "bom",
-        "utf-16",
-        "semicolons",
-        "tabs",
-        "sep=",
-        "empty columns",
-        "spaces",
-        "blank rows",
-        "end",
-        "quotes",
-    ],
-)
-def test_what_spreadsheets_write_simply_works(folder, text):
-    assert listed(folder, text) == listed(folder, ROWS)
 
 
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
@@ -136,79 +103,11 @@ def test_columns_without_images_are_passed_over_unless_named(folder):
     assert "no column holds image files" in refused(folder, "subject,age\na,42\n")
 
 
-def test_an_empty_cell_means_that_the_image_is_absent(folder):
-    text = "subject,t1,mask\na,imgs/a_t1.nii.gz,\nb,imgs/b_t1.nii.gz,imgs/b_t2.nii.gz\n"
-    assert [set(case.images) for case in listed(folder, text)] == [{"t1"}, {"t1", "mask"}]
-
-
-def test_a_missing_column_is_told_with_those_found_and_the_nearest(folder):
-    text = "subject_id,source,tgt\na,imgs/a_t1.nii.gz,imgs/a_t2.nii.gz\n"
-    assert refused(folder, text, columns={"subject": "subject_id"}, modalities=("source", "target")) == (
-        'train.csv: column "target" is missing. Found: subject_id, source, tgt. Rename "tgt", or set '
-        "dataset.options.columns: {target: tgt}"
-    )
-    both = refused(folder, text, modalities=("source", "target"))
-    assert both.count("\n") == 1
-    assert "dataset.options.columns: {subject: subject_id}" in both
-    assert "{t1: source}" in refused(folder, text, columns={"subject": "subject_id", "t1": "sources"})
-    assert "Add it, or set" in refused(folder, "a,b\n1,2\n")
-
-
-def test_missing_files_are_told_together_by_row_and_column(folder):
-    text = ROWS.replace("imgs/a_t2", "imgs/gone").replace("imgs/b_t1", "weg")
-    message = refused(folder, text)
-    assert f'train.csv, row 2 (case a), t2: no such file "imgs/gone.nii.gz" (relative to {folder})' in message
-    assert 'row 3 (case b), t1: no such file "weg.nii.gz"' in message
-    assert "2 of 4 files are missing" in message
-    assert [set(case.images) for case in listed(folder, text.replace("weg", "imgs/b_t1"), modalities=("t1",))] == [
-        {"t1"}
-    ] * 2
-
-
 def test_many_missing_files_are_counted_rather_than_spelt_out(tmp_path):
     message = refused(tmp_path, "subject,t1\n" + "".join(f"s{number},{number}.nii.gz\n" for number in range(50)))
     assert message.count("no such file") == 20
     assert "and 30 more" in message
     assert "50 of 50 files are missing" in message
-
-
-def test_rows_are_counted_as_a_spreadsheet_does(folder):
-    assert "row 5 (case b)" in refused(folder, "subject,t1\n\na,imgs/a_t1.nii.gz\n\nb,gone.nii\n")
-    assert "row 3 (case a)" in refused(folder, "sep=,\nsubject,t1\na,gone.nii\n")
-
-
-def test_duplicate_rows_are_told_with_both_rows(folder):
-    row = "a,imgs/a_t1.nii.gz\n"
-    message = refused(folder, f"subject,t1\n{row}b,imgs/b_t1.nii.gz\n{row}")
-    assert 'train.csv: row 2 and row 4 are both case "a"' in message
-    assert "agree in every cell; remove one" in refused(folder, f"subject,t1\n{row}{row}")
-    assert 'in a column "case"' in refused(folder, f"subject,t1\n{row}A,imgs/a_t2.nii.gz\n")
-    assert "give each row a case of its own" in refused(
-        folder, "subject,case,t1\na,x,imgs/a_t1.nii.gz\nb, X,imgs/b_t1.nii.gz\n"
-    )
-
-
-def test_faults_of_rows_and_files_come_at_once(folder):
-    message = refused(folder, "subject,split,t1\n,train,imgs/a_t1.nii.gz\nb,val,imgs/b_t1.nii.gz\nc,test,gone.nii\n")
-    assert "row 2: subject is empty" in message
-    assert 'row 3: split: expected train, validation or test, found "val"; did you mean "validation"?' in message
-    assert "row 4 (case c)" in message
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("", "is empty"),
-        ("subject,t1\n", "expected a row for each case"),
-        ("subject,t1,t1\na,x,y\n", 'has "t1" more than once'),
-        ("subject,,t1\na,b,x.nii\n", "column 2 of the heading has no name"),
-        ("subject,t1\na,one,two.nii\n", "row 2: found 3 cells, expected 2"),
-        ("subject,t1,t2\na,one.nii\n", "row 2: found 2 cells, expected 3"),
-        ("subject,t1\nJörg,x.nii\n".encode("cp1252"), "line 2 is not in UTF-8"),
-    ],
-)
-def test_what_is_no_table_is_told(folder, text, found):
-    assert found in refused(folder, text)
 
 
 def test_a_missing_manifest_is_told(tmp_path):
@@ -229,6 +128,56 @@ def test_json_records_are_rows(folder, wrap):
     ]
 
 
+SPREADSHEETS = {
+    "crlf": ROWS.replace("\n", "\r\n"), "bom": b"\xef\xbb\xbf" + ROWS.encode(), "utf-16": ROWS.encode("utf-16"),
+    "semicolons": ROWS.replace(",", ";"), "tabs": ROWS.replace(",", "\t"), "sep": "sep=;\n" + ROWS.replace(",", ";"),
+    "empty columns": ROWS.replace("\n", ",,\n"), "spaces": ROWS.replace(",", " , "), "end": ROWS.rstrip("\n"),
+    "blank rows": "\n" + ROWS.replace("\n", "\n\n"), "quotes": ROWS.replace("a,imgs", '"a",imgs'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SPREADSHEETS.values(), ids=SPREADSHEETS)
+def test_what_spreadsheets_write_simply_works(folder, text):
+    assert listed(folder, text) == listed(folder, ROWS)
+
+
+A1, A2, B1 = "imgs/a_t1.nii.gz", "imgs/a_t2.nii.gz", "imgs/b_t1.nii.gz"
+NAMED = {"columns": {"subject": "subject_id"}, "modalities": ("source", "target")}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        ("", {}, ["is empty"]),
+        ("subject,t1\n", {}, ["expected a row for each case"]),
+        ("subject,t1,t1\na,x,y\n", {}, ['has "t1" more than once']),
+        ("subject,,t1\na,b,x.nii\n", {}, ["column 2 of the heading has no name"]),
+        ("subject,t1\na,one,two.nii\n", {}, ["row 2: found 3 cells, expected 2"]),
+        ("subject,t1,t2\na,one.nii\n", {}, ["row 2: found 2 cells, expected 3"]),
+        ("subject,t1\nJörg,x.nii\n".encode("cp1252"), {}, ["line 2 is not in UTF-8"]),
+        # Columns, with those found and the nearest.
+        (f"subject_id,source,tgt\na,{A1},{A2}\n", NAMED,
+         ['column "target" is missing. Found: subject_id, source, tgt. Rename "tgt"', "columns: {target: tgt}"]),
+        (f"subject_id,src\na,{A1}\n", {"modalities": ("src", "target")},
+         ["columns: {subject: subject_id}", 'column "target" is missing']),
+        (f"subject,source\na,{A1}\n", {"columns": {"t1": "sources"}}, ["{t1: source}"]),
+        ("a,b\n1,2\n", {}, ["Add it, or set"]),
+        # Rows, counted as a spreadsheet does, all at once.
+        (f"subject,t1\n\na,{A1}\n\nb,gone.nii\n", {}, ["row 5 (case b), t1: no such file \"gone.nii\""]),
+        ("sep=,\nsubject,t1\na,gone.nii\n", {}, ["row 3 (case a)", "1 of 1 files are missing"]),
+        (f"subject,split,t1\n,train,{A1}\nb,val,{B1}\nc,test,gone.nii\n", {},
+         ["row 2: subject is empty", 'row 3: split: expected train, validation or test, found "val"; did you mean',
+          "row 4 (case c)"]),
+        (f"subject,t1\na,{A1}\nb,{B1}\na,{A1}\n", {}, ['row 2 and row 4 are both case "a"', "agree in every cell"]),
+        (f"subject,t1\na,{A1}\nA,{A2}\n", {}, ['in a column "case"']),
+        (f"subject,case,t1\na,x,{A1}\nb, X,{B1}\n", {}, ["give each row a case of its own"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_csv_file_is_told(folder, text, options, told):
+    message = refused(folder, text, **options)
+    assert [part for part in told if part not in message] == []
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -240,13 +189,5 @@ def test_json_records_are_rows(folder, wrap):
         ('{"files": [{"mr": "gone.nii", "ct": "gone.nii"}]}', 'column "subject" is missing. Found: mr, ct'),
     ],
 )
-def test_what_is_no_list_of_records_is_told(tmp_path, text, found):
+def test_what_is_wrong_with_a_json_file_is_told(tmp_path, text, found):
     assert found in fault_of(Table(path=written(tmp_path, text, "train.json")))
-
-
-def test_options_come_from_a_config(folder):
-    path = written(folder, ROWS)
-    options = {"path": str(path), "root": str(folder), "columns": {"mr": "t1"}, "modalities": ["mr"]}
-    assert [names_of(case) for case in configured(Table, options).cases()] == [
-        {"mr": "a_t1.nii.gz"}, {"mr": "b_t1.nii.gz"}
-    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""folders of empty files with the names of real collections: datasets look at names only."""
+"""Folders of empty files with the names of real collections: datasets look at names only."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from medtrans import checkpoint, nifti_writer, runlock
 from medtrans.builtin.methods.paired import PairedMethod
-from medtrans.builtin.transforms.window import Window
+from medtrans.builtin.transforms.linear import Window
 from medtrans.cli import main
 from medtrans.preprocess import Preprocessing
 from medtrans.runfolder import RunFolder

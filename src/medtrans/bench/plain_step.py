@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from medtrans.builtin.losses.perceptual_25d import SLICED_AXIS, Perceptual25D
-from medtrans.builtin.methods.judging import judged, predicted
 from medtrans.builtin.methods.paired import PairedMethod
-from medtrans.builtin.methods.player import Player, backward
+from medtrans.builtin.methods.trained_network import TrainedNetwork, backward, judged, predicted
 from medtrans.types import Batch, LossInputs, Pyramid, pyramid
 
 __all__ = ["PlainStep"]
@@ -108,7 +107,7 @@ def _judged(inputs: LossInputs, judge: nn.Module) -> LossInputs:
     return replace(inputs, real=real, fake=judged(network, inputs.prediction, inputs.source))
 
 
-def _updated(player: Player, total: Tensor, clip_norm: float | None) -> Tensor:
+def _updated(player: TrainedNetwork, total: Tensor, clip_norm: float | None) -> Tensor:
     player.clear()
     backward(total, [player])
     player.update(clip_norm)

@@ -1,8 +1,9 @@
-"""Owns the list of built-in components; they come through the same entry-point group as everybody's."""
+"""The list of built-in components; they come through the same entry-point group as everybody's."""
 
 from __future__ import annotations
 
 from math import inf, log
+from typing import Any
 
 from medtrans import Component, hookimpl
 
@@ -14,12 +15,17 @@ _OF_A_NUMBER = ("gives a number", _ORDER, _MASK, _UNITS, "leaves all as it was")
 """Rules of the conformance kit that metrics cannot be held to that need more than two volumes."""
 
 
+def _component(name: str, path: str, **trial: Any) -> Component:
+    """A component at `module:attribute` below this package, and the settings of its trial."""
+    return Component(name, f"medtrans.builtin.{path}", trial=trial)
+
+
 @hookimpl
 def medtrans_generators() -> list[Component]:
     """The paper's generator, and the plain U-Net that every study needs beside it."""
     return [
-        Component("mdaunet", "medtrans.builtin.generators.mdaunet:MDAUNet", trial={"options": {"preset": "tiny"}}),
-        Component("unet", "medtrans.builtin.generators.unet:UNet", trial={"options": {"width": 2, "levels": 2}}),
+        _component("mdaunet", "generators.mdaunet:MDAUNet", options={"preset": "tiny"}),
+        _component("unet", "generators.unet:UNet", options={"width": 2, "levels": 2}),
     ]
 
 
@@ -27,16 +33,8 @@ def medtrans_generators() -> list[Component]:
 def medtrans_discriminators() -> list[Component]:
     """The paper's discriminator, and pix2pix's."""
     return [
-        Component(
-            "multires_unet",
-            "medtrans.builtin.discriminators.multires_unet:MultiResUNet",
-            trial={"options": {"width": 2, "convs": 1}},
-        ),
-        Component(
-            "patchgan",
-            "medtrans.builtin.discriminators.patchgan:PatchGAN",
-            trial={"options": {"width": 4, "layers": 1}},
-        ),
+        _component("multires_unet", "discriminators.multires_unet:MultiResUNet", options={"width": 2, "convs": 1}),
+        _component("patchgan", "discriminators.patchgan:PatchGAN", options={"width": 4, "layers": 1}),
     ]
 
 
@@ -47,18 +45,14 @@ def medtrans_losses() -> list[Component]:
     scores = {"prediction_channels": 3, "at_identity": "unknown"}
     shallow = {"weights": "random", "taps": ["relu1_2"], "slices_per_view": 3}
     return [
-        Component("l1", "medtrans.builtin.losses.voxel:L1", trial={"symmetric": True}),
-        Component("l2", "medtrans.builtin.losses.voxel:L2", trial={"symmetric": True}),
-        Component(
-            "perceptual_25d",
-            "medtrans.builtin.losses.perceptual_25d:Perceptual25D",
-            trial={"options": shallow, "patch_size": (8, 8, 8)},
-        ),
-        Component("relativistic", "medtrans.builtin.losses.adversarial:Relativistic", trial={"at_identity": undecided}),
-        Component("lsgan", "medtrans.builtin.losses.adversarial:LSGAN", trial={"at_identity": 1.0}),
-        Component("bce", "medtrans.builtin.losses.adversarial:BCE", trial={"at_identity": undecided}),
-        Component("soft_dice", "medtrans.builtin.losses.segmentation:SoftDice", trial=scores),
-        Component("cross_entropy", "medtrans.builtin.losses.segmentation:CrossEntropy", trial=scores),
+        _component("l1", "losses.voxel:L1", symmetric=True),
+        _component("l2", "losses.voxel:L2", symmetric=True),
+        _component("perceptual_25d", "losses.perceptual_25d:Perceptual25D", options=shallow, patch_size=(8, 8, 8)),
+        _component("relativistic", "losses.adversarial:Relativistic", at_identity=undecided),
+        _component("lsgan", "losses.adversarial:LSGAN", at_identity=1.0),
+        _component("bce", "losses.adversarial:BCE", at_identity=undecided),
+        _component("soft_dice", "losses.segmentation:SoftDice", **scores),
+        _component("cross_entropy", "losses.segmentation:CrossEntropy", **scores),
     ]
 
 
@@ -66,20 +60,16 @@ def medtrans_losses() -> list[Component]:
 def medtrans_datasets() -> list[Component]:
     """The phantom, general layouts and those of published collections."""
     return [
-        Component(
-            "phantom",
-            "medtrans.builtin.datasets.phantom:Phantom",
-            trial={"options": {"size": [16, 16, 16], "subjects": 3}},
-        ),
-        Component("paired_folders", "medtrans.builtin.datasets.paired_folders:PairedFolders"),
-        Component("table", "medtrans.builtin.datasets.table:Table"),
-        Component("bids", "medtrans.builtin.datasets.bids:BIDS"),
-        Component("synthrad2023", "medtrans.builtin.datasets.synthrad2023:SynthRAD2023"),
-        Component("synthrad2025", "medtrans.builtin.datasets.synthrad2025:SynthRAD2025"),
-        Component("brats", "medtrans.builtin.datasets.brats:BraTS"),
-        Component("ixi", "medtrans.builtin.datasets.ixi:IXI"),
-        Component("hcp", "medtrans.builtin.datasets.hcp:HCP"),
-        Component("dhcp", "medtrans.builtin.datasets.dhcp:DHCP"),
+        _component("phantom", "datasets.phantom:Phantom", options={"size": [16, 16, 16], "subjects": 3}),
+        _component("paired_folders", "datasets.paired_folders:PairedFolders"),
+        _component("table", "datasets.table:Table"),
+        _component("bids", "datasets.bids:BIDS"),
+        _component("synthrad2023", "datasets.synthrad:SynthRAD2023"),
+        _component("synthrad2025", "datasets.synthrad:SynthRAD2025"),
+        _component("brats", "datasets.brats:BraTS"),
+        _component("ixi", "datasets.ixi:IXI"),
+        _component("hcp", "datasets.hcp:HCP"),
+        _component("dhcp", "datasets.hcp:DHCP"),
     ]
 
 
@@ -87,75 +77,67 @@ def medtrans_datasets() -> list[Component]:
 def medtrans_metrics() -> list[Component]:
     """Image quality of whole volumes."""
     return [
-        Component("psnr", "medtrans.builtin.metrics.psnr:PSNR", trial={"identical": inf}),
-        Component("ssim", "medtrans.builtin.metrics.ssim:SSIM", trial={"identical": 1.0}),
-        Component("nmse", "medtrans.builtin.metrics.nmse:NMSE", trial={"identical": 0.0}),
-        Component("mae", "medtrans.builtin.metrics.mae:MAE", trial={"identical": 0.0}),
-        Component("mse", "medtrans.builtin.metrics.squared_error:MSE", trial={"identical": 0.0}),
-        Component("rmse", "medtrans.builtin.metrics.squared_error:RMSE", trial={"identical": 0.0}),
-        Component("ncc", "medtrans.builtin.metrics.ncc:NCC", trial={"identical": 1.0}),
-        Component(
-            "ms_ssim",
-            "medtrans.builtin.metrics.ms_ssim:MSSSIM",
-            trial={"options": {"levels": 2}, "identical": 1.0},
-        ),
-        Component(
+        _component("psnr", "metrics.voxelwise:PSNR", identical=inf),
+        _component("ssim", "metrics.ssim:SSIM", identical=1.0),
+        _component("nmse", "metrics.voxelwise:NMSE", identical=0.0),
+        _component("mae", "metrics.voxelwise:MAE", identical=0.0),
+        _component("mse", "metrics.voxelwise:MSE", identical=0.0),
+        _component("rmse", "metrics.voxelwise:RMSE", identical=0.0),
+        _component("ncc", "metrics.voxelwise:NCC", identical=1.0),
+        _component("ms_ssim", "metrics.ssim:MSSSIM", options={"levels": 2}, identical=1.0),
+        _component(
             "ssim_synthrad2023",
-            "medtrans.builtin.metrics.ssim:SynthRADSSIM",
-            trial={"options": {"range": [0.0, 1.0]}, "identical": 1.0, "excused": {_UNITS: "its range is in HU"}},
+            "metrics.ssim:SynthRADSSIM",
+            options={"range": [0.0, 1.0]},
+            identical=1.0,
+            excused={_UNITS: "its range is in HU"},
         ),
-        Component(
+        _component(
             "perceptual_distance",
-            "medtrans.builtin.metrics.perceptual_distance:PerceptualDistance",
-            trial={"options": {"weights": "random", "taps": ["relu1_1"]}, "identical": 0.0},
+            "metrics.perceptual:PerceptualDistance",
+            options={"weights": "random", "taps": ["relu1_1"]},
+            identical=0.0,
         ),
-        Component("lpips", "medtrans.builtin.metrics.lpips:LPIPS", trial={"identical": 0.0}),
-        Component(
+        _component("lpips", "metrics.perceptual:LPIPS", identical=0.0),
+        _component(
             "slice_consistency",
-            "medtrans.builtin.metrics.slice_consistency:SliceConsistency",
-            trial={"identical": 0.0, "excused": {_ORDER: "noise is as rough across slices as within them"}},
+            "metrics.consistency:SliceConsistency",
+            identical=0.0,
+            excused={_ORDER: "noise is as rough across slices as within them"},
         ),
-        Component(
+        _component(
             "seam",
-            "medtrans.builtin.metrics.seam:Seam",
-            trial={"excused": dict.fromkeys(_OF_A_NUMBER, "it is NaN where nothing can be translated again")},
+            "metrics.consistency:Seam",
+            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN where nothing can be translated again"),
         ),
-        Component(
+        _component(
             "mae_by_label",
-            "medtrans.builtin.metrics.regions:MAEByLabel",
-            trial={
-                "options": {"labels": {"bone": 1}},
-                "excused": dict.fromkeys(_OF_A_NUMBER, "it is NaN without a label map"),
-            },
+            "metrics.regions:MAEByLabel",
+            options={"labels": {"bone": 1}},
+            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN without a label map"),
         ),
-        Component(
-            "mae_by_hu",
-            "medtrans.builtin.metrics.regions:MAEByHU",
-            trial={"identical": 0.0, "excused": {_UNITS: "its classes are in HU"}},
-        ),
-        Component(
+        _component("mae_by_hu", "metrics.regions:MAEByHU", identical=0.0, excused={_UNITS: "its classes are in HU"}),
+        _component(
             "dose_mae",
-            "medtrans.builtin.metrics.dose:DoseMAE",
-            trial={"options": {"prescribed_gy": 0.5}, "identical": 0.0, "excused": {_UNITS: "it compares with Gy"}},
+            "metrics.dose:DoseMAE",
+            options={"prescribed_gy": 0.5},
+            identical=0.0,
+            excused={_UNITS: "it compares with Gy"},
         ),
-        Component(
+        _component(
             "dose_dvh",
-            "medtrans.builtin.metrics.dose:DoseDVH",
-            trial={
-                "options": {"prescribed_gy": 0.5, "ptv": 1},
-                "excused": dict.fromkeys(_OF_A_NUMBER, "it is NaN without a map of structures"),
-            },
+            "metrics.dose:DoseDVH",
+            options={"prescribed_gy": 0.5, "ptv": 1},
+            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN without a map of structures"),
         ),
-        Component(
+        _component(
             "dice",
-            "medtrans.builtin.metrics.overlap:Dice",
-            trial={"options": {"label": 1}, "identical": 1.0, "excused": dict.fromkeys((_MASK, _UNITS), _LABELS)},
+            "metrics.segmentation:Dice",
+            options={"label": 1},
+            identical=1.0,
+            excused=dict.fromkeys((_MASK, _UNITS), _LABELS),
         ),
-        Component(
-            "hd95",
-            "medtrans.builtin.metrics.surface:HD95",
-            trial={"options": {"label": 1}, "excused": {_MASK: _LABELS}},
-        ),
+        _component("hd95", "metrics.segmentation:HD95", options={"label": 1}, excused={_MASK: _LABELS}),
     ]
 
 
@@ -163,22 +145,15 @@ def medtrans_metrics() -> list[Component]:
 def medtrans_methods() -> list[Component]:
     """Training on registered pairs, images or labels from images, and without pairs."""
     return [
-        Component("paired", "medtrans.builtin.methods.paired:PairedMethod"),
-        Component(
+        _component("paired", "methods.paired:PairedMethod"),
+        _component(
             "segmentation",
-            "medtrans.builtin.methods.segmentation:SegmentationMethod",
-            trial={
-                "options": {"classes": 2},
-                "losses": {"cross_entropy": "cross_entropy"},
-                "discriminator": False,
-            },
+            "methods.segmentation:SegmentationMethod",
+            options={"classes": 2},
+            losses={"cross_entropy": "cross_entropy"},
+            discriminator=False,
         ),
-        Component(
-            "cycle",
-            "medtrans.builtin.methods.cycle:CycleMethod",
-            # The identity terms need as many sources as targets, and methods are tried with other numbers too.
-            trial={"options": {"identity": 0.0, "pool_size": 2, "ema": 0.5}},
-        ),
+        _component("cycle", "methods.cycle:CycleMethod", options={"identity": 0.0, "pool_size": 2, "ema": 0.5}),
     ]
 
 
@@ -186,20 +161,18 @@ def medtrans_methods() -> list[Component]:
 def medtrans_transforms() -> list[Component]:
     """Intensity scalings, and that of label maps."""
     return [
-        Component(
+        _component(
             "labels",
-            "medtrans.builtin.transforms.labels:Labels",
-            trial={
-                "options": {"classes": {"bone": [1]}},
-                "between": (0.0, 1.0),
-                "excused": {"says what its numbers mean": "all of an image may be in no class, and that is meant"},
-            },
+            "transforms.labels:Labels",
+            options={"classes": {"bone": [1]}},
+            between=(0.0, 1.0),
+            excused={"says what its numbers mean": "all of an image may be in no class, and that is meant"},
         ),
-        Component("minmax", "medtrans.builtin.transforms.minmax:MinMax"),
-        Component("nyul", "medtrans.builtin.transforms.nyul:Nyul"),
-        Component("percentile", "medtrans.builtin.transforms.percentile:Percentile"),
-        Component("window", "medtrans.builtin.transforms.window:Window", trial={"between": (-1000.0, 2900.0)}),
-        Component("zscore", "medtrans.builtin.transforms.zscore:ZScore"),
+        _component("minmax", "transforms.linear:MinMax"),
+        _component("nyul", "transforms.nyul:Nyul"),
+        _component("percentile", "transforms.linear:Percentile"),
+        _component("window", "transforms.linear:Window", between=(-1000.0, 2900.0)),
+        _component("zscore", "transforms.linear:ZScore"),
     ]
 
 
@@ -207,6 +180,6 @@ def medtrans_transforms() -> list[Component]:
 def medtrans_callbacks() -> list[Component]:
     """Watchers of a run."""
     return [
-        Component("progress", "medtrans.builtin.callbacks.progress:Progress"),
-        Component("tensorboard", "medtrans.builtin.callbacks.tensorboard:TensorBoard"),
+        _component("progress", "callbacks.progress:Progress"),
+        _component("tensorboard", "callbacks.tensorboard:TensorBoard"),
     ]

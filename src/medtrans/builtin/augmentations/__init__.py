@@ -1,29 +1,24 @@
-"""Owns the list of TorchIO's random transforms; it comes as a plugin of its own, `torchio`."""
+"""The list of TorchIO's random transforms; it comes as a plugin of its own, `torchio`."""
 
 from __future__ import annotations
+
+import re
 
 from medtrans import Component, hookimpl
 
 PLUGIN_API = "1.0"
 
-_HOME = "medtrans.builtin.augmentations.torchio_transforms"
-_OFFERED = {
-    "random_affine": "RandomAffine",
-    "random_elastic_deformation": "RandomElasticDeformation",
-    "random_affine_elastic_deformation": "RandomAffineElasticDeformation",
-    "random_flip": "RandomFlip",
-    "random_noise": "RandomNoise",
-    "random_gamma": "RandomGamma",
-    "random_bias_field": "RandomBiasField",
-    "random_blur": "RandomBlur",
-    "random_motion": "RandomMotion",
-    "random_ghosting": "RandomGhosting",
-    "random_spike": "RandomSpike",
-    "random_anisotropy": "RandomAnisotropy",
-}
+SPATIAL = ("RandomAffine", "RandomElasticDeformation", "RandomAffineElasticDeformation", "RandomFlip")
+INTENSITY = (
+    "RandomNoise", "RandomGamma", "RandomBiasField", "RandomBlur", "RandomMotion", "RandomGhosting", "RandomSpike",
+    "RandomAnisotropy",
+)  # fmt: skip
 
 
 @hookimpl
 def medtrans_transforms() -> list[Component]:
-    """Augmentations of training patches."""
-    return [Component(name, f"{_HOME}:{attribute}") for name, attribute in _OFFERED.items()]
+    """Augmentations of training patches: `RandomAffine` as `random_affine`, and so on."""
+    return [
+        Component(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(), f"medtrans.builtin.augmentations.torchio:{name}")
+        for name in (*SPATIAL, *INTENSITY)
+    ]

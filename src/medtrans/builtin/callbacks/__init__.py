@@ -1,1 +1,1 @@
-"""Owns the built-in watchers of a run."""
+"""The built-in watchers of a run."""

@@ -1,4 +1,4 @@
-"""Owns the progress of training on the terminal."""
+"""The progress of training on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the curves and pictures in TensorBoard."""
+"""The curves and pictures in TensorBoard."""
 
 from __future__ import annotations
 

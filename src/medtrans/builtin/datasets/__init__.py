@@ -1,1 +1,1 @@
-"""Owns the built-in datasets."""
+"""The built-in datasets."""

@@ -1,4 +1,4 @@
-"""Owns the layouts of the BraTS challenges from 2021 on."""
+"""The layouts of the BraTS challenges from 2021 on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from medtrans import Case, Dataset
-from medtrans.builtin.datasets.completeness import mention
-from medtrans.builtin.datasets.tree import case_folders, checked_root, image_file, nothing_fits
+from medtrans.builtin.datasets.folders import case_folders, checked_root, image_files, mention, nothing_fits
 
 __all__ = ["BraTS"]
 
@@ -64,12 +63,8 @@ class BraTS(Dataset):
 
 
 def _case(folder: Path) -> Case:
-    found = {
-        modality: image_file(folder, *(f"{folder.name}{ending}" for ending in endings))
-        for modality, endings in _ENDINGS.items()
-    }
-    images = {modality: path for modality, path in found.items() if path is not None}
-    return Case(folder.name, _subject(folder.name), images)
+    stems = {modality: [f"{folder.name}{ending}" for ending in endings] for modality, endings in _ENDINGS.items()}
+    return Case(folder.name, _subject(folder.name), image_files(folder, stems))
 
 
 def _subject(name: str) -> str:

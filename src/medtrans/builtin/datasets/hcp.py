@@ -1,19 +1,27 @@
-"""Owns the layout of the structural images of the Human Connectome Project (young adults)."""
+"""The layouts of the Human Connectome Projects of young adults (HCP) and of newborns (dHCP)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
-from medtrans import Case, Dataset
-from medtrans.builtin.datasets.completeness import complete, mention
-from medtrans.builtin.datasets.tree import case_folders, checked_root, image_file, nothing_fits
+from medtrans import Case, DataError, Dataset
+from medtrans.builtin.datasets.folders import (
+    case_folders,
+    checked_root,
+    complete,
+    folder_names,
+    image_files,
+    mention,
+    nothing_fits,
+)
 
-__all__ = ["HCP"]
+__all__ = ["DHCP", "HCP"]
 
-_SUBJECT = re.compile(r"\d{6}")
+_NUMBER = re.compile(r"\d{6}")
 
 
 class HCP(Dataset):
@@ -49,11 +57,11 @@ class HCP(Dataset):
         self._folder = "MNINonLinear" if space == "mni" else "T1w"
         place = "" if space == "mni" else "_acpc_dc"
         kind = "_restore_brain" if brain else "_restore" if restored else ""
-        self._stems = {"t1": f"T1w{place}{kind}", "t2": f"T2w{place}{kind}"}
+        self._stems = {"t1": [f"T1w{place}{kind}"], "t2": [f"T2w{place}{kind}"]}
         if mask:
-            self._stems["mask"] = "brainmask_fs"
+            self._stems["mask"] = ["brainmask_fs"]
         if labels is not None:
-            self._stems["labels"] = labels
+            self._stems["labels"] = [labels]
 
     def cases(self) -> Sequence[Case]:
         """The cases in the order of their subjects; looks at names only.
@@ -61,15 +69,98 @@ class HCP(Dataset):
         Raises:
             DataError: there is no such folder, or no subject in it with both images.
         """
-        expected = f'"<six digits>/{self._folder}/{self._stems["t1"]}.nii.gz" and the same of T2w'
+        expected = f'"<six digits>/{self._folder}/{self._stems["t1"][0]}.nii.gz" and the same of T2w'
         root = checked_root(self._root, expected)
-        cases = complete([self._case(folder) for folder in case_folders(root, _SUBJECT, 1)], ("t1", "t2"))
+        listed = [
+            Case(folder.name, folder.name, image_files(folder / self._folder, self._stems))
+            for folder in case_folders(root, _NUMBER, 1)
+        ]
+        cases = complete(listed, ("t1", "t2"))
         if not cases:
             raise nothing_fits(root, expected, "correct root, space or restored")
         mention(cases, self._stems)
         return cases
 
+
+_NEWBORN = re.compile(r"sub-[A-Za-z0-9]+")
+_SESSION = re.compile(r"ses-[A-Za-z0-9]+")
+_RAW = ("sourcedata", "rawdata")  # there the T1 has the plain name and is not yet in the T2's space
+_DEPTH = 3  # derivatives/dhcp_anat_pipeline/sub-*
+_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {  # first to last: the names of release 2, release 3, release 1
+        "t1": ("space-T2w_T1w", "T1w"),
+        "t2": ("T2w",),
+        "t1 restored": ("desc-restore_space-T2w_T1w", "desc-restore_T1w", "T1w_restore"),
+        "t2 restored": ("desc-restore_T2w", "T2w_restore"),
+        "mask": ("desc-bet_space-T2w_brainmask", "desc-brain_mask", "brainmask_bet"),
+        "tissues": ("desc-drawem9_space-T2w_dseg", "desc-drawem9_dseg", "drawem_tissue_labels"),
+        "ribbon": ("desc-ribbon_space-T2w_dseg", "desc-ribbon_dseg", "ribbon"),
+    }
+)
+
+
+class DHCP(Dataset):
+    """dHCP, releases 1 to 3: t2 and t1 of newborns, the T1 in the T2's space, at 0.5 mm.
+
+    Expects `sub-<id>/ses-<n>/anat/sub-<id>_ses-<n>_` followed by `T2w.nii.gz` and `T1w.nii.gz` (releases 1 and 3) or
+    `space-T2w_T1w.nii.gz` (release 2), in the output of the structural pipeline. All sessions of a child share the
+    subject. Sessions without a T1, of which there are many, are left out, with a warning that counts them.
+
+    The raw data have a `T1w.nii.gz` too, which is not in the T2's space: a root called `sourcedata` or `rawdata` is
+    refused, and such folders below root are passed over.
+
+    Args:
+        root: folder that holds the subjects' folders, or one that holds it, such as "derivatives".
+        restored: whether to take the images corrected for the bias field; release 2 documents no other T2.
+        mask: whether to add the brain mask (BET), inside which intensities are then fitted and scored.
+        labels: which segmentation to add as labels: the nine tissues of Draw-EM or the cortical ribbon; null for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        restored: bool = False,
+        mask: bool = False,
+        labels: Literal["tissues", "ribbon"] | None = None,
+    ) -> None:
+        self._root = root
+        self._restored = restored
+        self._kinds = {modality: f"{modality} restored" if restored else modality for modality in ("t1", "t2")}
+        if mask:
+            self._kinds["mask"] = "mask"
+        if labels is not None:
+            self._kinds["labels"] = labels
+
+    def cases(self) -> Sequence[Case]:
+        """The cases in the order of subject and session; looks at names only.
+
+        Raises:
+            DataError: there is no such folder, it holds raw data, or no session in it has both images.
+        """
+        t2 = _NAMES[self._kinds["t2"]][0]
+        expected = f'"sub-<id>/ses-<n>/anat/sub-<id>_ses-<n>_{t2}.nii.gz" and a T1 in its space'
+        root = checked_root(self._root, expected)
+        if root.resolve().name in _RAW:
+            raise DataError(
+                f'root: "{root}" is raw data, where T1 and T2 are not in one space; expected the output of the '
+                'structural pipeline, such as "derivatives/dhcp_anat_pipeline". Correct root'
+            )
+        sessions = sorted(_sessions(root), key=lambda folder: (folder.parent.name, folder.name))
+        cases = complete([case for folder in sessions if (case := self._case(folder)).images], ("t2", "t1"))
+        if not cases:
+            other = "false" if self._restored else "true"
+            raise nothing_fits(root, expected, f"correct root, or try restored: {other}")
+        mention(cases, self._kinds)
+        return cases
+
     def _case(self, folder: Path) -> Case:
-        found = {modality: image_file(folder / self._folder, stem) for modality, stem in self._stems.items()}
-        images = {modality: path for modality, path in found.items() if path is not None}
-        return Case(folder.name, folder.name, images)
+        name = f"{folder.parent.name}_{folder.name}"
+        stems = {modality: [f"{name}_{ending}" for ending in _NAMES[kind]] for modality, kind in self._kinds.items()}
+        return Case(name, folder.parent.name, image_files(folder / "anat", stems))
+
+
+def _sessions(root: Path) -> Iterator[Path]:
+    for subject in case_folders(root, _NEWBORN, _DEPTH):
+        if not set(_RAW) & set(subject.relative_to(root).parts):
+            yield from (subject / name for name in folder_names(subject) if _SESSION.fullmatch(name))

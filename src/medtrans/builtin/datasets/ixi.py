@@ -1,4 +1,4 @@
-"""Owns the layout of the IXI collection."""
+"""The layout of the IXI collection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from medtrans import Case, DataError, Dataset
-from medtrans.builtin.datasets.completeness import complete
-from medtrans.builtin.datasets.tree import checked_root, entries, nothing_fits
-from medtrans.builtin.datasets.wording import capped
+from medtrans.builtin.datasets.folders import capped, checked_root, complete, entries, nothing_fits
 
 __all__ = ["IXI"]
 

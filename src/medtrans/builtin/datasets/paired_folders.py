@@ -1,4 +1,4 @@
-"""Owns the dataset of files in folders: patterns with named fields say which images belong together."""
+"""The dataset of files in folders: patterns with named fields say which images belong together."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Owns nothing itself: the built-in discriminators live one to a file beside it."""
+"""The built-in discriminators, one to a file."""

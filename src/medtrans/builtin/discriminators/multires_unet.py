@@ -1,24 +1,21 @@
-"""Owns the multi-resolution discriminator: a U-Net that judges every voxel of an image at several resolutions."""
+"""The multi-resolution discriminator: a U-Net that judges every voxel of an image at several resolutions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
+from medtrans.builtin.generators.blocks import LEAK, Count
 from medtrans.types import DiscriminatorOutput, Pyramid, pyramid
 
 __all__ = ["MultiResUNet"]
-
-LEAK = 0.2
-Count = Annotated[int, Field(ge=1)]
 
 
 class MultiResUNet(nn.Module):

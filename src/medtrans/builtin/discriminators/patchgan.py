@@ -1,20 +1,16 @@
-"""Owns the patch discriminator of pix2pix in 3D: each logit judges one small cube of the image."""
+"""The patch discriminator of pix2pix in 3D: each logit judges one small cube of the image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from medtrans.builtin.generators.blocks import LEAK, Count, Norm, norm_layer
 from medtrans.types import DiscriminatorOutput, Pyramid
 
 __all__ = ["PatchGAN"]
-
-LEAK = 0.2
-Count = Annotated[int, Field(ge=1)]
 
 
 class PatchGAN(nn.Module):
@@ -48,7 +44,7 @@ class PatchGAN(nn.Module):
         *,
         width: Count = 64,
         layers: Count = 3,
-        norm: Literal["instance", "batch", "none"] = "instance",
+        norm: Norm = "instance",
         conditional: bool = True,
     ) -> None:
         super().__init__()
@@ -64,12 +60,7 @@ class PatchGAN(nn.Module):
 
     def make_norm(self, channels: int) -> nn.Module:
         """What stands between a convolution and its activation."""
-        match self.norm:
-            case "instance":
-                return nn.InstanceNorm3d(channels, affine=True)
-            case "batch":
-                return nn.BatchNorm3d(channels)
-        return nn.Identity()
+        return norm_layer(self.norm, channels)
 
     def make_block(self, in_channels: int, out_channels: int, *, stride: int, normed: bool) -> nn.Module:
         """A convolution with its norm and activation."""

@@ -1,1 +1,1 @@
-"""Owns nothing itself: the built-in generators live one to a file beside it."""
+"""The built-in generators, one to a file; `blocks.py` holds what they share."""

@@ -1,26 +1,60 @@
-"""Owns the building blocks of 3D-mDAUNet: dense residual blocks, attention, and the space-to-depth rearrangement."""
+"""What networks are built of: dense residual blocks, attention, norms, and the space-to-depth rearrangement."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
 
 __all__ = [
     "CBAM",
     "LEAK",
     "RRDB",
     "ChannelAttention",
+    "Count",
+    "Norm",
     "ResidualDenseBlock",
     "SpatialAttention",
+    "check_sides",
     "depth_to_space",
+    "norm_layer",
     "space_to_depth",
 ]
 
 LEAK = 0.2
-"""Slope of every leaky ReLU below zero (Ha et al., released configuration)."""
+"""Slope of every leaky ReLU below zero (Ha et al., released configuration; pix2pix)."""
+
+Count = Annotated[int, Field(ge=1)]
+Norm = Literal["instance", "batch", "none"]
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """What stands between a convolution and its activation."""
+    match norm:
+        case "instance":
+            return nn.InstanceNorm3d(channels, affine=True)
+        case "batch":
+            return nn.BatchNorm3d(channels)
+    return nn.Identity()
+
+
+def check_sides(network: nn.Module, sides: Sequence[int], multiple: int) -> None:
+    """Check that each side of a source divides by `multiple`.
+
+    Raises:
+        ValueError: one does not.
+    """
+    if any(side % multiple for side in sides):
+        raise ValueError(
+            f"{type(network).__name__}: each side of the source must divide by {multiple}, found {tuple(sides)}; "
+            "pad the source or choose another patch size"
+        )
 
 
 def space_to_depth(image: Tensor, factor: int) -> Tensor:
@@ -95,14 +129,7 @@ class RRDB(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        growth: int,
-        *,
-        blocks: int = 3,
-        layers: int = 5,
-        scale: float = 0.2,
-        skip: bool = True,
+        self, channels: int, growth: int, *, blocks: int = 3, layers: int = 5, scale: float = 0.2, skip: bool = True
     ) -> None:
         super().__init__()
         self.scale = scale

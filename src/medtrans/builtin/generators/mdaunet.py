@@ -1,4 +1,4 @@
-"""Owns the 3D-mDAUNet generator: a dense attention U-Net that reads and writes an image at several resolutions."""
+"""The 3D-mDAUNet generator: a dense attention U-Net that reads and writes an image at several resolutions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
 from medtrans.builtin.generators.blocks import (
     CBAM,
     LEAK,
     RRDB,
     ChannelAttention,
+    Count,
     ResidualDenseBlock,
     SpatialAttention,
+    check_sides,
     depth_to_space,
     space_to_depth,
 )
 from medtrans.types import Pyramid, pyramid
 
 __all__ = ["MDAUNet", "MDAUNetPreset"]
-
-Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -141,18 +141,14 @@ class MDAUNet(nn.Module):
                 f"{type(self).__name__}: preset {preset!r} is unknown; there are {', '.join(self.PRESETS)}"
             )
         given: dict[str, Any] = {
-            "width": width,
-            "growth": growth,
-            "n_rdb": n_rdb,
-            "rdb_layers": rdb_layers,
-            "decoder_convs": decoder_convs,
-            "rdb_skip": rdb_skip,
-            "stem": stem,
-        }
+            "width": width, "growth": growth, "n_rdb": n_rdb, "rdb_layers": rdb_layers, "decoder_convs": decoder_convs,
+            "rdb_skip": rdb_skip, "stem": stem,
+        }  # fmt: skip
         sizes = replace(self.PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
         if levels is not None and growth is None:
             sizes = replace(sizes, growth=(sizes.growth + sizes.growth[-1:] * levels)[:levels])
         depth = len(sizes.growth) if levels is None else levels
+        # Coarser levels carry twice the channels: a divisor twice as large keeps the hidden layer at one width.
         reduction = tuple(2 ** (level + 1) for level in range(depth - 1)) if cbam_reduction is None else cbam_reduction
         if depth != len(sizes.growth) or depth == 0:
             raise ValueError(
@@ -171,6 +167,7 @@ class MDAUNet(nn.Module):
         self.depth, self.levels = depth, depth if multires_output else 1
         self.multiple = 2 ** (depth - 1) * sizes.stem
 
+        # The order of these lines decides which weights a seed gives; the names are those in checkpoints.
         folded = sizes.stem**3
         self.entries = nn.ModuleList(
             self.make_entry(level, in_channels * folded) for level in range(depth if multires_input else 1)
@@ -196,6 +193,7 @@ class MDAUNet(nn.Module):
 
     def make_encoder(self, level: int) -> nn.Module:
         """What turns the entry's and the finer level's features into `channels(level)` channels."""
+        # Dense blocks see the joined features before they are widened: their cost grows with the square of channels.
         finer = self.channels(level - 1) if level else 0
         width = finer + (self.sizes.width if self.multires_input or level == 0 else 0)
         widen = self.make_conv(width, self.channels(level), normed=False)
@@ -234,6 +232,7 @@ class MDAUNet(nn.Module):
 
     def downsample(self, features: Tensor) -> Tensor:
         """Half the resolution."""
+        # `pyramid` keeps every second voxel, as in the targets that the losses compare coarser levels with.
         return pyramid(features, 2)[1] if self.resample == "nearest" else functional.avg_pool3d(features, 2)
 
     def upsample(self, features: Tensor) -> Tensor:
@@ -246,12 +245,7 @@ class MDAUNet(nn.Module):
         Raises:
             ValueError: a side does not divide by `multiple`.
         """
-        sides = tuple(source.shape[2:])
-        if any(side % self.multiple for side in sides):
-            raise ValueError(
-                f"{type(self).__name__}: each side of the source must divide by {self.multiple}, found {sides}; "
-                "pad the source or choose another patch size"
-            )
+        check_sides(self, source.shape[2:], self.multiple)
         features = self.decode(self.encode(self.enter(source)))
         images = tuple(self.write(head, feature) for head, feature in zip(self.heads, features, strict=False))
         return images if self.multires_output else images[0]
@@ -283,6 +277,7 @@ class MDAUNet(nn.Module):
         """Decoder features, finest first; the coarsest are the encoder's own."""
         features = [encoded[-1]]
         for decoder, skip in zip(reversed(self.decoders), reversed(encoded[:-1]), strict=True):
+            # Upsampling has no weights: the decoder's first convolution takes coarse and skipped channels together.
             features.insert(0, decoder(torch.cat((self.upsample(features[0]), skip), dim=1)))
         return features
 

@@ -1,20 +1,18 @@
-"""Owns the plain 3D U-Net: the generator of pix2pix in 3D, and a segmenter where its outputs are class logits."""
+"""The plain 3D U-Net: the generator of pix2pix in 3D, and a segmenter where its outputs are class logits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medtrans.builtin.convolution import Conv3
+from medtrans.builtin.conv3d import Conv3
+from medtrans.builtin.generators.blocks import LEAK, Count, Norm, check_sides, norm_layer
 
 __all__ = ["UNet"]
-
-LEAK = 0.2
-Count = Annotated[int, Field(ge=1)]
 
 
 class UNet(nn.Module):
@@ -56,7 +54,7 @@ class UNet(nn.Module):
         width: Count = 32,
         levels: Count = 4,
         convs: Annotated[int, Field(ge=0)] = 1,
-        norm: Literal["instance", "batch", "none"] = "instance",
+        norm: Norm = "instance",
         residual: bool = False,
     ) -> None:
         super().__init__()
@@ -84,12 +82,7 @@ class UNet(nn.Module):
 
     def make_norm(self, channels: int) -> nn.Module:
         """What stands between a convolution and its activation."""
-        match self.norm:
-            case "instance":
-                return nn.InstanceNorm3d(channels, affine=True)
-            case "batch":
-                return nn.BatchNorm3d(channels)
-        return nn.Identity()
+        return norm_layer(self.norm, channels)
 
     def make_row(self, first: nn.Module, channels: int, *, normed: bool, slope: float) -> nn.Module:
         """A convolution that changes the resolution and `convs` that do not, each with norm and activation."""
@@ -121,12 +114,7 @@ class UNet(nn.Module):
         Raises:
             ValueError: a side does not divide by `multiple`.
         """
-        sides = tuple(source.shape[2:])
-        if any(side % self.multiple for side in sides):
-            raise ValueError(
-                f"{type(self).__name__}: each side of the source must divide by {self.multiple}, found {sides}; "
-                "pad the source or choose another patch size"
-            )
+        check_sides(self, source.shape[2:], self.multiple)
         encoded = [self.encoders[0](source)]
         for encoder in self.encoders[1:]:
             encoded.append(encoder(encoded[-1]))

@@ -1,4 +1,4 @@
-"""Owns the adversarial losses on logits of a discriminator, summed over its levels."""
+"""The adversarial losses on logits of a discriminator, summed over its levels."""
 
 from __future__ import annotations
 
@@ -109,6 +109,8 @@ class Relativistic(AdversarialLoss):
     def discriminator_term(self, real: Tensor, fake: Tensor) -> Tensor:
         if self.form == "paired":
             return batch_mean(called_real(real - fake))
+        # The means are over the whole batch and all ranks, as the losses' own are: per rank they would be another loss.
+        # Neither is detached: the gradient reaches the generator through both halves.
         above = called_real(real - batch_mean(fake))
         below = called_fake(fake - batch_mean(real))
         return (batch_mean(above) + batch_mean(below)) / 2
@@ -116,6 +118,7 @@ class Relativistic(AdversarialLoss):
 
 def called_real(logits: Tensor) -> Tensor:
     """Binary cross-entropy of each logit with the answer "real"; exact for logits of any size."""
+    # -log(sigmoid(x)) = softplus(-x): written so, nothing overflows where the discriminator is sure.
     return functional.softplus(-logits)
 
 

@@ -1,4 +1,4 @@
-"""Owns what every loss over several levels shares: a weight for each level, and the precision of the sums."""
+"""What every loss over several levels shares: a weight for each level, and the precision of the sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the 2.5D perceptual loss: slices of a volume in three views, compared by features of a frozen 2D network."""
+"""The 2.5D perceptual loss: slices of a volume in three views, compared by features of a frozen 2D network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from medtrans.builtin.losses.levels import full_precision
-from medtrans.builtin.losses.vgg import VGG19, Tap
-from medtrans.builtin.losses.vgg_weights import load_weights
+from medtrans.builtin.losses.vgg import IMAGENET_MEAN, IMAGENET_STD, VGG19, Tap, load_weights
 from medtrans.types import Loss, LossInputs, batch_mean
 
 __all__ = ["Perceptual25D", "View", "strata"]
@@ -23,9 +22,6 @@ View = Literal["axial", "sagittal", "coronal"]
 
 SLICED_AXIS = {"sagittal": 1, "coronal": 2, "axial": 3}
 """Axis of `(n, i, j, k)` in RAS+ that a view's slices are counted along."""
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Perceptual25D(Loss):
@@ -87,6 +83,7 @@ class Perceptual25D(Loss):
                 f"Perceptual25D: {view} slices of {plane[0]} x {plane[1]} voxels are too small for "
                 f"{max(self.trunk.taps)}, which needs {self.trunk.smallest_side}; use larger patches or a shallower tap"
             )
+        # The same slices of both volumes; a slice stands for as many as its stratum has, hence the weights.
         indices, weights = self.draw_slices(prediction.shape[axis], view, step)
         chosen = [slices_along(volume, axis, indices.to(volume.device)) for volume in (prediction, target)]
         size = self.chunk or len(chosen[0])
@@ -103,6 +100,7 @@ class Perceptual25D(Loss):
         """
         if self.slices_per_view is None or self.slices_per_view >= count:
             return torch.arange(count), torch.ones(count)
+        # Drawn anew from step and view, so that a resumed run compares the slices that an uncut one would have.
         rng = np.random.default_rng((step, SLICED_AXIS[view]))
         groups = strata(count, self.slices_per_view)
         drawn = [int(rng.integers(group.start, group.stop)) for group in groups]
@@ -117,6 +115,7 @@ class Perceptual25D(Loss):
 
     def compare(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`slice_distances` as plain arithmetic."""
+        # The target needs no graph: half of what VGG would keep for a backward pass is never made.
         with torch.no_grad():
             wanted = self.trunk(self.normalised(target))
         found = self.trunk(self.normalised(prediction))
@@ -151,6 +150,9 @@ class _GradientNow(torch.autograd.Function):
         with torch.enable_grad():
             leaf = prediction.detach().requires_grad_()
             distances = compare(leaf, target)
+            # Each distance depends on its own slice alone, so the gradient of their sum holds every slice's gradient,
+            # and `backward` need only scale each by what comes from above. VGG's activations are freed here, chunk by
+            # chunk, instead of waiting for the backward pass of the whole step.
             (gradient,) = torch.autograd.grad(distances.sum(), leaf)
         ctx.save_for_backward(gradient)
         return distances.detach()

@@ -1,4 +1,4 @@
-"""Owns the losses of a segmentation: overlap of classes, and the likelihood of each voxel's class."""
+"""The losses of a segmentation: overlap of classes, and the likelihood of each voxel's class."""
 
 from __future__ import annotations
 

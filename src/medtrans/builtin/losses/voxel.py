@@ -1,4 +1,4 @@
-"""Owns the voxel-wise distances between prediction and target, summed over levels."""
+"""The voxel-wise distances between prediction and target, summed over levels."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Owns the built-in ways to train."""
+"""The built-in ways to train."""

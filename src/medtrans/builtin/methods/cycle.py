@@ -1,25 +1,28 @@
-"""Owns training without pairs: two generators that undo each other, each against a discriminator of its own."""
+"""Training without pairs: two generators that undo each other, each against a discriminator of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from medtrans import ConfigError, Method, Parts
-from medtrans.builtin.methods.average import Average
-from medtrans.builtin.methods.judging import judged, predicted
-from medtrans.builtin.methods.player import Player, backward, evaluating
-from medtrans.builtin.methods.pool import PredictionPool
-from medtrans.builtin.methods.sums import Sums
-from medtrans.types import Batch, LossInputs, Pyramid, as_pyramid, pyramid
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from medtrans import ConfigError, Parts
+from medtrans.builtin.methods.image_pool import ImagePool
+from medtrans.builtin.methods.trained_network import (
+    ChunkMeans,
+    GeneratorMethod,
+    TrainedNetwork,
+    WeightAverage,
+    backward,
+    judged,
+    loss_inputs,
+    predicted,
+)
+from medtrans.types import Batch, Pyramid
 
 __all__ = ["CycleMethod"]
 
@@ -32,9 +35,9 @@ class _Direction:
     """
 
     suffix: str
-    generator: Player
-    discriminator: Player
-    pool: PredictionPool
+    generator: TrainedNetwork
+    discriminator: TrainedNetwork
+    pool: ImagePool
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class _Term:
     value: Tensor
 
 
-class CycleMethod(Method):
+class CycleMethod(GeneratorMethod):
     """CycleGAN in 3D (Zhu et al., ICCV 2017): source and target come from different subjects.
 
     One generator translates sources, another targets back; a discriminator of targets and one of sources judge what
@@ -103,70 +106,42 @@ class CycleMethod(Method):
                 f"cycle: identity passes targets to the generator of targets and needs as many sources as targets; "
                 f"found {source} and {target}. Set identity: 0"
             )
-        self.parts, self.identity, self.clip_norm = parts, identity, clip_norm
-        self.losses = nn.ModuleDict({name: loss.module for name, loss in parts.losses.items()})
+        super().__init__(parts, clip_norm=clip_norm)
+        self.identity = identity
         self.adversarial = [name for name, loss in self.losses.items() if getattr(loss, "adversarial", False)]
         self.distances = [name for name in self.losses if name not in self.adversarial]
         self._require_losses()
         self.there = self._direction("", source, target, pool_size)
         self.back = self._direction("_back", target, source, pool_size)
-        self.average = None if ema is None else Average(self.there.generator.bare, ema)
-        self.fabric: Fabric | None = None
+        self.generator = self.there.generator
+        self.average = None if ema is None else WeightAverage(self.generator.bare, ema)
 
-    def networks(self) -> dict[str, nn.Module]:
-        """`generator` and `discriminator` of targets, their `_back` of sources, and the average where there is one."""
-        found = {player.name: player.bare for player in self._players()}
-        return found if self.average is None else {**found, "generator_average": self.average.network}
+    def trained(self) -> tuple[TrainedNetwork, ...]:
+        """Generator and discriminator of targets, and as `..._back` those of sources."""
+        return self.there.generator, self.back.generator, self.there.discriminator, self.back.discriminator
 
-    def setup(self, fabric: Fabric) -> None:
-        """Hand networks and optimisers to Fabric."""
-        self.fabric = fabric
-        for player in self._players():
-            player.setup(fabric)
-        for direction in (self.there, self.back):
-            direction.pool.kept = [tuple(image.to(fabric.device) for image in kept) for kept in direction.pool.kept]
-        fabric.strategy.precision.convert_module(self.losses.to(fabric.device))
-        if self.average is not None:
-            self.average.network.to(fabric.device)
+    def pools(self) -> tuple[ImagePool, ...]:
+        """Of targets and of sources."""
+        return self.there.pool, self.back.pool
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Update both generators together, then each discriminator."""
         chunks = batch.chunks(self.parts.accumulate)
-        for player in self._players():
-            player.begin(step)
+        self.begin(step)
         values, shown = self._update_generators(chunks, step)
         values |= self._update_discriminator(self.there, [chunk.target for chunk in chunks], shown[0], step)
         values |= self._update_discriminator(self.back, [chunk.source for chunk in chunks], shown[1], step)
-        if self.average is not None:
-            self.average.update(self.there.generator.bare)
-        rate = self.there.generator.optimizer.param_groups[0]["lr"]
-        return {**values, "learning_rate": torch.as_tensor(rate)}
-
-    def translate(self, source: Tensor) -> Tensor:
-        """The translation from source to target at full resolution, float32 in [0, 1]."""
-        # Not Fabric's wrapper: ranks translate different numbers of windows, and a wrapper may wait for the others.
-        network = self.there.generator.bare if self.average is None else self.average.network
-        source = source.to(next(network.parameters()).dtype)
-        with evaluating(network, self.fabric):
-            return as_pyramid(network(source))[0].float().clamp(0, 1)
+        return {**values, **self.end()}
 
     def state_dict(self) -> dict[str, Any]:
         """Optimisers, pools and the average's count."""
-        return {
-            "optimizers": {player.name: player.optimizer.state_dict() for player in self._players()},
-            "pools": [[list(kept) for kept in direction.pool.kept] for direction in (self.there, self.back)],
-            "average_updates": 0 if self.average is None else self.average.updates,
-        }
+        return {**super().state_dict(), "pools": [[list(kept) for kept in pool.kept] for pool in self.pools()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        for player in self._players():
-            player.load_optimizer(state["optimizers"][player.name])
-        device = next(self.there.generator.network.parameters()).device
-        for direction, pool in zip((self.there, self.back), state["pools"], strict=True):
-            direction.pool.kept = [tuple(level.to(device) for level in kept) for kept in pool]
-        if self.average is not None:
-            self.average.updates = int(state["average_updates"])
+        super().load_state_dict(state)
+        for pool, kept in zip(self.pools(), state["pools"], strict=True):
+            pool.take_up(kept, next(self.generator.network.parameters()).device)
 
     def _direction(self, suffix: str, reads: int, writes: int, pool_size: int) -> _Direction:
         if self.parts.make_discriminator is None:
@@ -175,9 +150,9 @@ class CycleMethod(Method):
         discriminator = self.parts.make_discriminator(0, writes)
         return _Direction(
             suffix,
-            Player(self.parts, "generator", generator, name=f"generator{suffix}"),
-            Player(self.parts, "discriminator", discriminator, name=f"discriminator{suffix}"),
-            PredictionPool(pool_size),
+            TrainedNetwork(self.parts, "generator", generator, name=f"generator{suffix}"),
+            TrainedNetwork(self.parts, "discriminator", discriminator, name=f"discriminator{suffix}"),
+            ImagePool(pool_size),
         )
 
     def _require_losses(self) -> None:
@@ -192,27 +167,25 @@ class CycleMethod(Method):
         if self.losses and faults:  # one that only translates has none
             raise ConfigError(*faults)
 
-    def _players(self) -> tuple[Player, ...]:
-        return self.there.generator, self.back.generator, self.there.discriminator, self.back.discriminator
-
     def _update_generators(
         self, chunks: list[Batch], step: int
     ) -> tuple[dict[str, Tensor], tuple[list[Pyramid], list[Pyramid]]]:
         """Both at once; returns scalars, and the predictions of targets and of sources without graph."""
-        players, values = (self.there.generator, self.back.generator), Sums(len(chunks))
+        generators, values = (self.there.generator, self.back.generator), ChunkMeans(len(chunks))
         shown: tuple[list[Pyramid], list[Pyramid]] = ([], [])
-        for player in players:
-            player.clear()
+        for one in generators:
+            one.clear()
         for index, chunk in enumerate(chunks):
             source, target = _Side(chunk.source, chunk.mask), _Side(chunk.target, chunk.target_mask)
             there, targets = self._terms(self.there, self.back, source, target, step)
             back, sources = self._terms(self.back, self.there, target, source, step)
+            # One sum for both: the cycle terms of either direction pass through both generators.
             total = torch.stack([term.weight * term.value for term in (*there, *back)]).sum()
-            backward(total / len(chunks), players, last=index == len(chunks) - 1)
+            backward(total / len(chunks), generators, last=index == len(chunks) - 1)
             values.add({**{term.name: term.value for term in (*there, *back)}, "generator": total})
             for kept, fresh in zip(shown, (targets, sources), strict=True):
                 kept.append(tuple(level.detach() for level in fresh))
-        norms = {name: norm for player in players for name, norm in player.update(self.clip_norm).items()}
+        norms = {name: norm for one in generators for name, norm in one.update(self.clip_norm).items()}
         return values.means() | norms, shown
 
     def _terms(
@@ -229,6 +202,7 @@ class CycleMethod(Method):
         """
         prediction = predicted(way.generator.network, given.image)
         terms = self._adversarial(way, given, wanted, prediction, step)
+        # Level 0 alone goes back: a generator reads one image, whatever number of levels it writes.
         again = predicted(home.generator.network, prediction[0])
         terms += self._distance(f"cycle{way.suffix}", 1.0, prediction[0], given, again, step)
         if self.identity:
@@ -237,14 +211,17 @@ class CycleMethod(Method):
         return terms, prediction
 
     def _adversarial(self, way: _Direction, given: _Side, wanted: _Side, prediction: Pyramid, step: int) -> list[_Term]:
-        inputs = _inputs(given.image, wanted, prediction, step)
+        inputs = loss_inputs(given.image, wanted.image, prediction, wanted.mask, step)
+        # Source and target are of different subjects: a discriminator that saw the source would tell a translation by
+        # its anatomy.
         nothing = _nothing(inputs.prediction)
         with way.discriminator.frozen() as judge:
+            # For relativistic losses, which compare the two; the real image has nothing to give the generator.
             with torch.no_grad():
                 real = judged(judge, inputs.target, nothing)
             inputs = replace(inputs, real=real, fake=judged(judge, inputs.prediction, nothing))
             return [
-                _Term(f"{name}{way.suffix}", self._weight(name, step), self.losses[name](inputs))
+                _Term(f"{name}{way.suffix}", self.weight(name, step), self.losses[name](inputs))
                 for name in self.adversarial
             ]
 
@@ -252,51 +229,33 @@ class CycleMethod(Method):
         self, kind: str, share: float, read: Tensor, wanted: _Side, written: Pyramid, step: int
     ) -> list[_Term]:
         """The terms that compare what a generator wrote with the image that it should have written."""
-        inputs = _inputs(read, wanted, written, step)
+        inputs = loss_inputs(read, wanted.image, written, wanted.mask, step)
         return [
-            _Term(f"{name}_{kind}", share * self._weight(name, step), self.losses[name](inputs))
+            _Term(f"{name}_{kind}", share * self.weight(name, step), self.losses[name](inputs))
             for name in self.distances
         ]
-
-    def _weight(self, name: str, step: int) -> float:
-        return self.parts.losses[name].weight_at(step, self.parts.epoch_steps)
 
     def _update_discriminator(
         self, way: _Direction, wanted: list[Tensor], predictions: list[Pyramid], step: int
     ) -> dict[str, Tensor]:
-        player, values = way.discriminator, Sums(len(wanted))
-        player.clear()
+        judge, values = way.discriminator, ChunkMeans(len(wanted))
+        judge.clear()
         for index, (image, fresh) in enumerate(zip(wanted, predictions, strict=True)):
+            # Both directions draw alike at a step; that is harmless, since each has a pool of its own.
             shown = way.pool.exchange(fresh, step * len(wanted) + index)
-            inputs = replace(_inputs(image, _Side(image, None), shown, step), phase="discriminator")
+            inputs = loss_inputs(image, image, shown, None, step, "discriminator")
             nothing = _nothing(shown)
             inputs = replace(
-                inputs,
-                real=judged(player.network, inputs.target, nothing),
-                fake=judged(player.network, shown, nothing),
+                inputs, real=judged(judge.network, inputs.target, nothing), fake=judged(judge.network, shown, nothing)
             )
             told = (getattr(self.losses[name], "discriminator_loss", None) for name in self.adversarial)
             terms = [term for one in told if one is not None and (term := one(inputs)) is not None]
             if not terms:
                 return {}
             total = torch.stack(terms).sum()
-            backward(total / len(wanted), [player], last=index == len(wanted) - 1)
-            values.add({player.name: total})
-        return values.means() | player.update(self.clip_norm)
-
-
-def _inputs(source: Tensor, target: _Side, prediction: Pyramid, step: int) -> LossInputs:
-    levels = len(prediction)
-    return LossInputs(
-        source=pyramid(source, levels),
-        target=pyramid(target.image, levels),
-        prediction=prediction,
-        mask=target.mask,
-        real=None,
-        fake=None,
-        step=step,
-        phase="generator",
-    )
+            backward(total / len(wanted), [judge], last=index == len(wanted) - 1)
+            values.add({judge.name: total})
+        return values.means() | judge.update(self.clip_norm)
 
 
 def _nothing(candidate: Pyramid) -> Pyramid:

@@ -1,17 +1,14 @@
-"""Owns the training of a network that names the class of each voxel."""
+"""Training of a network that names the class of each voxel."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from medtrans import ConfigError, PairedMethod
-
-if TYPE_CHECKING:
-    from medtrans import Parts
+from medtrans import ConfigError, PairedMethod, Parts
 
 __all__ = ["SegmentationMethod"]
 

@@ -1,12 +1,81 @@
-"""Owns which voxels the built-in metrics look at, and the checks that all of them share."""
+"""What the built-in metrics share: the check that two volumes can be compared, and which voxels are."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from medtrans import ConfigError, DataError
+from medtrans import ConfigError, DataError, DetailedMetric, Metric, Surroundings
 
-__all__ = ["compared_voxels", "require_comparable", "width_of"]
+__all__ = ["DetailedVolumeMetric", "VolumeMetric", "VoxelMetric", "compared_voxels", "require_comparable", "width_of"]
+
+
+class VoxelMetric(Metric):
+    """Base of metrics of the voxels inside the mask, wherever they lie."""
+
+    @abstractmethod
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
+        """The score of the voxels inside the mask, both flat and in float64."""
+
+    def __call__(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
+    ) -> float:
+        """Score `prediction` against `target`, both `(i, j, k)` in one unit, inside `mask`.
+
+        Raises:
+            DataError: the shapes differ, or the mask holds no voxel.
+        """
+        return self.score(*compared_voxels(prediction, target, mask))
+
+
+class VolumeMetric(Metric):
+    """Base of metrics that look at where voxels lie."""
+
+    @abstractmethod
+    def score(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
+    ) -> float:
+        """The score of volumes of one shape, inside a mask of bool that holds a voxel."""
+
+    def __call__(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
+    ) -> float:
+        """Score `prediction` against `target`, both `(i, j, k)` in one unit, inside `mask`.
+
+        Raises:
+            DataError: the shapes differ, the mask holds no voxel, or the volume is too small for the metric.
+        """
+        require_comparable(prediction, target, mask)
+        return self.score(prediction, target, None if mask is None else mask.astype(bool, copy=False), spacing_mm)
+
+
+class DetailedVolumeMetric(DetailedMetric):
+    """Base of metrics with several columns, or with a look at the surroundings."""
+
+    @abstractmethod
+    def columns(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, surroundings: Surroundings
+    ) -> Mapping[str, float]:
+        """The scores by column of volumes of one shape, inside a mask of bool that holds a voxel."""
+
+    def scores(
+        self,
+        prediction: np.ndarray,
+        target: np.ndarray,
+        mask: np.ndarray | None,
+        spacing_mm: Sequence[float],
+        surroundings: Surroundings,
+    ) -> Mapping[str, float]:
+        """Score `prediction` against `target`, both `(i, j, k)` in one unit, inside `mask`.
+
+        Raises:
+            DataError: the shapes differ, the mask holds no voxel, or the volume is too small for the metric.
+        """
+        require_comparable(prediction, target, mask)
+        inside = None if mask is None else mask.astype(bool, copy=False)
+        return self.columns(prediction, target, inside, surroundings)
 
 
 def require_comparable(prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None) -> None:
@@ -15,15 +84,12 @@ def require_comparable(prediction: np.ndarray, target: np.ndarray, mask: np.ndar
     Raises:
         DataError: the shapes differ, or the mask holds no voxel.
     """
-    if prediction.shape != target.shape:
-        raise DataError(
-            f"The prediction has shape {prediction.shape} but the target {target.shape}: bring both onto one grid."
-        )
-    if mask is None:
-        return
-    if mask.shape != target.shape:
-        raise DataError(f"The mask has shape {mask.shape} but the target {target.shape}: bring both onto one grid.")
-    if not mask.any():
+    for name, volume in (("prediction", prediction), ("mask", mask)):
+        if volume is not None and volume.shape != target.shape:
+            raise DataError(
+                f"The {name} has shape {volume.shape} but the target {target.shape}: bring both onto one grid."
+            )
+    if mask is not None and not mask.any():
         raise DataError("The mask is empty, so there is nothing to score: fix it, or leave the mask out.")
 
 

@@ -1,28 +1,28 @@
-"""Owns how far a dose planned on a synthetic CT is from the dose on the real one."""
+"""How far a dose planned on a synthetic CT is from the dose on the real one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
-from medtrans import DetailedMetric, Metric, Surroundings
-from medtrans.builtin.metrics import compared_voxels, require_comparable
+from medtrans import Surroundings
+from medtrans.builtin.metrics import DetailedVolumeMetric, VoxelMetric
 
 __all__ = ["DoseDVH", "DoseMAE"]
 
 Gray: TypeAlias = Annotated[float, Field(gt=0)]
 Label: TypeAlias = Annotated[int, Field(ge=0)]
 
-_EPS = 1e-12
+_EPS = 1e-12  # as the challenge has it, against a true value of 0
 _ORGANS = 3
-_COVERED = 0.95
+_COVERED = 0.95  # matRad's share of the prescription from which a voxel counts as treated
 
 
-class DoseMAE(Metric):
+class DoseMAE(VoxelMetric):
     """Mean absolute difference of two doses where the true one is at least 90 % of the prescription, as a share of it.
 
     Prediction and target are dose arrays in Gy, not images. NaN where no voxel gets so much.
@@ -41,24 +41,12 @@ class DoseMAE(Metric):
         self.prescribed_gy = prescribed_gy
         self.definition = f"mean(|prediction - target|) / D where target >= 0.9 D, D = {prescribed_gy:g} Gy"
 
-    def __call__(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-    ) -> float:
-        """Score the dose `prediction` against `target`, both `(i, j, k)` in Gy, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        predicted, true = compared_voxels(prediction, target, mask)
-        high = true >= 0.9 * self.prescribed_gy
-        return float(np.mean(np.abs(predicted - true)[high]) / self.prescribed_gy) if high.any() else math.nan
+    def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
+        high = target >= 0.9 * self.prescribed_gy
+        return float(np.mean(np.abs(prediction - target)[high]) / self.prescribed_gy) if high.any() else math.nan
 
 
-class DoseDVH(DetailedMetric):
+class DoseDVH(DetailedVolumeMetric):
     """Relative differences of dose-volume numbers of the target volume (PTV) and of up to three organs, added up.
 
     Prediction and target are dose arrays in Gy. The sum is that of the relative differences |a - b| / b of D98 and of
@@ -102,27 +90,17 @@ class DoseDVH(DetailedMetric):
             f"mean of the {_ORGANS} organs with the highest (D5 + mean) / 2, D = {prescribed_gy:g} Gy"
         )
 
-    def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
+    def columns(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, surroundings: Surroundings
     ) -> Mapping[str, float]:
-        """Score the dose `prediction` against `target`, both `(i, j, k)` in Gy, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
-        require_comparable(prediction, target, mask)
         structures = surroundings.images.get(self.map)
-        counted = np.ones(target.shape, bool) if mask is None else mask.astype(bool, copy=False)
+        counted = np.ones(target.shape, bool) if mask is None else mask
         if structures is None or not (counted & (structures == self.ptv)).any():
             return dict.fromkeys(("", *self.parts), math.nan)
         predicted, true, inside = (each[counted].astype(np.float64) for each in (prediction, target, structures))
         ptv = inside == self.ptv
         organs = [inside == value for value in self.organs.values() if (inside == value).any()]
+        # The true dose alone chooses the organs: a prediction must not pick which of its errors are counted.
         organs.sort(key=lambda organ: (_least_dose(true[organ], 5) + true[organ].mean()) / 2, reverse=True)
         d2 = [_relative(_least_dose(predicted[one], 2), _least_dose(true[one], 2)) for one in organs[:_ORGANS]]
         means = [_relative(predicted[one].mean(), true[one].mean()) for one in organs[:_ORGANS]]
@@ -136,12 +114,15 @@ class DoseDVH(DetailedMetric):
 
     def _conformation(self, dose: np.ndarray, ptv: np.ndarray) -> float:
         treated = dose >= _COVERED * self.prescribed_gy
+        # Product of two shares: of the PTV that is treated, and of what is treated that lies in the PTV. With nothing
+        # treated the second is 0 / 0; the product is then 0, since `both` is.
         both, volume, all_treated = (int(np.count_nonzero(one)) for one in (treated & ptv, ptv, treated))
         return both**2 / (volume * max(all_treated, 1))
 
 
 def _least_dose(dose: np.ndarray, percent: float) -> float:
     """The dose that `percent` of the voxels get at least."""
+    # D98 is near the minimum: "at least" counts from above, percentiles from below.
     return float(np.percentile(dose, 100 - percent))
 
 

@@ -1,23 +1,23 @@
-"""Owns errors by region: by the classes of a label map, and by classes of Hounsfield units."""
+"""Errors by region: by the classes of a label map, and by classes of Hounsfield units."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
-from medtrans import ConfigError, DetailedMetric, Surroundings
-from medtrans.builtin.metrics import require_comparable
+from medtrans import ConfigError, Surroundings
+from medtrans.builtin.metrics import DetailedVolumeMetric
 
 __all__ = ["MAEByHU", "MAEByLabel"]
 
 Label: TypeAlias = Annotated[int, Field(ge=0)]
 
 
-class MAEByLabel(DetailedMetric):
+class MAEByLabel(DetailedVolumeMetric):
     """Mean absolute error inside each class of a label map, and the mean over the classes that are there.
 
     The columns `<key>_<class>` are NaN where a case lacks the class or the map.
@@ -50,25 +50,15 @@ class MAEByLabel(DetailedMetric):
             for name, of in self.labels.items()
         }
 
-    def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
+    def columns(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, surroundings: Surroundings
     ) -> Mapping[str, float]:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
         found = surroundings.images.get(self.map)
-        regions = {} if found is None else {name: np.isin(found, of) for name, of in self.labels.items()}
-        return _by_region(prediction, target, mask, regions, self.labels)
+        regions = {name: None if found is None else np.isin(found, of) for name, of in self.labels.items()}
+        return _by_region(prediction, target, mask, regions)
 
 
-class MAEByHU(DetailedMetric):
+class MAEByHU(DetailedVolumeMetric):
     """Mean absolute error in air, soft tissue and bone by the HU of a CT, and the mean over those that are there.
 
     Args:
@@ -99,40 +89,25 @@ class MAEByHU(DetailedMetric):
             f"(> {bone_above:g} HU) of {holder}"
         )
 
-    def scores(
-        self,
-        prediction: np.ndarray,
-        target: np.ndarray,
-        mask: np.ndarray | None,
-        spacing_mm: Sequence[float],
-        surroundings: Surroundings,
+    def columns(
+        self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, surroundings: Surroundings
     ) -> Mapping[str, float]:
-        """Score `prediction` against `target`, both `(i, j, k)`, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
         hu = target if self.ct is None else surroundings.images.get(self.ct)
-        regions = {}
-        if hu is not None:
-            air, bone = hu < self.air_below, hu > self.bone_above
-            regions = {"air": air, "soft_tissue": ~(air | bone), "bone": bone}
-        return _by_region(prediction, target, mask, regions, self.parts)
+        if hu is None:
+            return dict.fromkeys(("", *self.parts), math.nan)
+        air, bone = hu < self.air_below, hu > self.bone_above
+        return _by_region(prediction, target, mask, {"air": air, "soft_tissue": ~(air | bone), "bone": bone})
 
 
 def _by_region(
-    prediction: np.ndarray,
-    target: np.ndarray,
-    mask: np.ndarray | None,
-    regions: Mapping[str, np.ndarray],
-    names: Mapping[str, object],
+    prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, regions: Mapping[str, np.ndarray | None]
 ) -> dict[str, float]:
-    require_comparable(prediction, target, mask)
+    """The error in each region, NaN where there is no voxel of it, and under "" their mean."""
     error = np.abs(prediction.astype(np.float64) - target)
-    found = dict.fromkeys(names, math.nan)
+    found = dict.fromkeys(regions, math.nan)
     for name, region in regions.items():
-        inside = region if mask is None else region & mask.astype(bool, copy=False)
-        if inside.any():
+        inside = region if region is None or mask is None else region & mask
+        if inside is not None and inside.any():
             found[name] = float(error[inside].mean())
     known = [value for value in found.values() if not math.isnan(value)]
     return {"": sum(known) / len(known) if known else math.nan, **found}

@@ -1,1 +1,1 @@
-"""Owns the built-in intensity scalings; one class a file."""
+"""The built-in intensity scalings."""

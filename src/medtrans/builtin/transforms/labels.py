@@ -1,17 +1,14 @@
-"""Owns `labels`: a label map as a target, each class at a step of its own between 0 and 1."""
+"""Label maps as targets: a label map as a target, each class at a step of its own between 0 and 1."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from medtrans import ConfigError, Preprocess
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["Labels"]
 

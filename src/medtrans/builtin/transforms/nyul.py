@@ -1,17 +1,15 @@
-"""Owns `nyul`: each image's histogram landmarks brought to a standard scale learnt from the training images."""
+"""Nyul scaling: each image's histogram landmarks brought to a standard scale learnt from the training images."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from medtrans import ConfigError, DataError, Preprocess
 from medtrans.builtin.transforms.linear import bright, limits
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 __all__ = ["Nyul"]
 
@@ -45,10 +43,7 @@ class Nyul(Preprocess):
     voxelwise: ClassVar[bool] = True
 
     def __init__(
-        self,
-        *,
-        lower: Annotated[float, Field(gt=0, lt=10)] = 1.0,
-        upper: Annotated[float, Field(gt=90, lt=100)] = 99.0,
+        self, *, lower: Annotated[float, Field(gt=0, lt=10)] = 1.0, upper: Annotated[float, Field(gt=90, lt=100)] = 99.0
     ) -> None:
         if not (0 < lower < 10 and 90 < upper < 100):
             raise ConfigError(f"nyul: expected 0 < lower < 10 and 90 < upper < 100, found {lower:g} and {upper:g}")
@@ -63,9 +58,11 @@ class Nyul(Preprocess):
         moved = []
         for volume, mask in samples:
             landmarks = self._landmarks(volume, mask)
+            # Scanners differ in gain and offset: only where the deciles lie between the outer landmarks is averaged.
             moved.append((landmarks - landmarks[0]) / (landmarks[-1] - landmarks[0]))
         if not moved:
             raise DataError("nyul: no training image to learn the standard scale from")
+        # Two standard landmarks at one place would map a range of intensities to a point, without a way back.
         steps = np.maximum(np.diff(np.mean(moved, axis=0)), _NEAREST)
         standard = _FIRST + (_LAST - _FIRST) * np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
         return {"landmarks": standard.tolist()}
@@ -77,10 +74,13 @@ class Nyul(Preprocess):
             DataError: the outer landmarks are equal, or the mask holds no voxel.
         """
         landmarks = dict(zip(self._names(), self._landmarks(volume, mask).tolist(), strict=True))
+        # The extremes are those of the whole volume, also where a mask chose the landmarks: nothing outside is clipped.
         return {"min": float(volume.min()), **landmarks, "max": float(volume.max())}
 
     def apply(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
         """The volume in float32 in [0, 1]; of any shape and number type."""
+        # Two of the image's own landmarks may be equal (nothing lies between two deciles); the standard ones never are,
+        # so the way back is one function all the same.
         return np.asarray(np.interp(volume, self._own(numbers), self._standard()), dtype=np.float32)
 
     def invert(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:

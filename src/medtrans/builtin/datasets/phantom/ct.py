@@ -1,0 +1,131 @@
+"""How the phantoms look in CT and in cone-beam CT."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft2, rfft2
+from scipy.ndimage import gaussian_filter
+
+from medtrans.builtin.datasets.phantom.tissues import PROPERTIES, Fractions, Tissue
+
+__all__ = ["cbct_image", "ct_image"]
+
+Spacing: TypeAlias = tuple[float, float, float]
+
+_AIR_HU, _TOP_HU = -1000.0, 3071.0
+_BLUR_MM = 0.8
+_NOISE_HU = 12.0
+
+_CBCT_BLUR_MM = 1.4
+_CBCT_NOISE_HU = 40.0
+_CUPPING_HU = 120.0
+_STREAK_HU = 55.0
+_VIEWS = 24
+_RADIUS, _HEIGHT = 0.45, 0.45  # of the cylinder of view, over the narrower side of the axial plane and over the height
+
+
+def ct_image(
+    fractions: Fractions, spacing_mm: Spacing, subject_rng: np.random.Generator, image_rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The CT of one subject.
+
+    Args:
+        fractions: share (i, j, k) of each tissue.
+        spacing_mm: of the grid.
+        subject_rng: draws how dense the subject's tissues are.
+        image_rng: draws the noise.
+
+    Returns:
+        (i, j, k) in HU.
+    """
+    clean = _attenuation(fractions, subject_rng)
+    blurred = gaussian_filter(clean, [_BLUR_MM / side for side in spacing_mm])
+    return _limited(blurred + _noise(clean.shape, _NOISE_HU, image_rng))
+
+
+def cbct_image(
+    fractions: Fractions, spacing_mm: Spacing, subject_rng: np.random.Generator, image_rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The cone-beam CT of one subject: cupping by scatter, streaks from bone and gas, noise, a cylinder of view.
+
+    The cupping is a smooth dip that grows with the depth in the body; the streaks are what a back-projection from few
+    directions leaves of whatever stands out from soft tissue. Both are stand-ins of the right look, not a simulation of
+    the scanner. The gantry turns about the third axis of the grid.
+
+    Args:
+        fractions: share (i, j, k) of each tissue.
+        spacing_mm: of the grid.
+        subject_rng: draws how dense the subject's tissues are; in the same state as for `ct_image`.
+        image_rng: draws directions of view and noise.
+
+    Returns:
+        (i, j, k) in HU; air outside the cylinder of view.
+    """
+    clean = _attenuation(fractions, subject_rng)
+    body = 1 - fractions[Tissue.AIR]
+    depth = gaussian_filter(body, [45 / side for side in spacing_mm], mode="nearest")
+    cupped = clean - np.float32(_CUPPING_HU) * body * np.square(depth)
+    streaked = cupped + _streaks(np.clip(clean, -500, 1200), body, spacing_mm, image_rng)
+    blurred = gaussian_filter(streaked, [_CBCT_BLUR_MM / side for side in spacing_mm])
+    seen = _limited(blurred + _noise(clean.shape, _CBCT_NOISE_HU, image_rng))
+    return np.where(_cylinder(clean.shape, spacing_mm), seen, np.float32(_AIR_HU))
+
+
+def _attenuation(fractions: Fractions, rng: np.random.Generator) -> NDArray[np.float32]:
+    total = np.zeros_like(fractions[Tissue.AIR])
+    for tissue in Tissue:  # every tissue draws, drawn or not, so that one subject has the same tissues throughout
+        hu, deviation = PROPERTIES[tissue].hu, rng.normal()
+        spread = 0.06 * hu if hu > 100 else 1.5  # bone differs between people far more than soft tissue
+        own = hu if hu == _AIR_HU else hu + spread * deviation
+        if tissue in fractions:
+            total += np.float32(own) * fractions[tissue]
+    return total
+
+
+def _noise(shape: tuple[int, ...], hu: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    return np.float32(hu) * rng.standard_normal(shape, np.float32)
+
+
+def _limited(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    limited: NDArray[np.float32] = np.clip(image, _AIR_HU, _TOP_HU, dtype=np.float32)
+    return limited
+
+
+def _streaks(
+    clean: NDArray[np.float32], body: NDArray[np.float32], spacing_mm: Spacing, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Axial slices folded with a star of `_VIEWS` thin lines, bright on each line and dark between."""
+    standing_out = (clean - 50) * body
+    sides = clean.shape[:2]
+    x, y = (
+        (np.arange(-side, side, dtype=np.float32) * np.float32(step))
+        for side, step in zip(sides, spacing_mm, strict=False)
+    )
+    width = np.float32(0.8 * max(spacing_mm[:2]))
+    star = np.zeros((len(x), len(y)), np.float32)
+    for angle in np.pi * (np.arange(_VIEWS) + rng.uniform()) / _VIEWS:
+        offset = x[:, None] * np.float32(np.sin(angle)) - y[None, :] * np.float32(np.cos(angle))
+        star += np.exp(-0.5 * np.square(offset / width))
+    # All directions together leave the image itself; what few directions leave beside it is the streaks.
+    ring = np.hypot(x[:, None], y[None, :]) / width
+    rings = ring.astype(np.intp)
+    star -= (np.bincount(rings.ravel(), star.ravel()) / np.bincount(rings.ravel()))[rings].astype(np.float32)
+    star *= ring > 3  # next to its source a streak is not told from the source itself
+    spectrum = rfft2(np.fft.ifftshift(star))
+    padded = np.zeros((2 * sides[0], 2 * sides[1], clean.shape[2]), np.float32)
+    padded[: sides[0], : sides[1]] = standing_out
+    folded = irfft2(rfft2(padded, axes=(0, 1)) * spectrum[:, :, None], s=padded.shape[:2], axes=(0, 1))
+    streaks = folded[: sides[0], : sides[1]] * body
+    strongest = max(float(np.percentile(np.abs(streaks), 99)), 1e-6)
+    return np.asarray(np.float32(2 * _STREAK_HU / strongest) * streaks, np.float32)
+
+
+def _cylinder(shape: tuple[int, ...], spacing_mm: Spacing) -> NDArray[np.bool_]:
+    offsets = [(np.arange(side) - (side - 1) / 2) * step for side, step in zip(shape, spacing_mm, strict=True)]
+    radius = _RADIUS * min(shape[0] * spacing_mm[0], shape[1] * spacing_mm[1])
+    round_about: NDArray[np.bool_] = np.hypot(offsets[0][:, None, None], offsets[1][None, :, None]) < radius
+    within: NDArray[np.bool_] = round_about & (np.abs(offsets[2]) < _HEIGHT * shape[2] * spacing_mm[2])
+    return within
