@@ -1,4 +1,4 @@
-"""Owns the training step as it is plainly written: what the `paired` method is measured against.
+"""The training step as it is plainly written: what the `paired` method is measured against.
 
 The generator passes over the source twice, once for each update. The perceptual loss keeps the graph of all views at
 once. The reference style also passes each slice through VGG three times, in the three intensities that subtracting
@@ -8,19 +8,23 @@ losses, weights and optimisers are those of the config, and the discriminator is
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.harness.subject import Subject
+from benchmarks.harness.timing import Clock, Spread, alternated
 from medtrans.builtin.losses.perceptual_25d import SLICED_AXIS, Perceptual25D
 from medtrans.builtin.methods.judging import judged, predicted
 from medtrans.builtin.methods.paired import PairedMethod
 from medtrans.builtin.methods.player import Player, backward
 from medtrans.types import Batch, LossInputs, Pyramid, pyramid
 
-__all__ = ["PlainStep"]
+__all__ = ["PlainStep", "compare_steps"]
 
 
 class PlainStep:
@@ -113,3 +117,57 @@ def _updated(player: Player, total: Tensor, clip_norm: float | None) -> Tensor:
     backward(total, [player])
     player.update(clip_norm)
     return total.detach()
+
+
+def compare_steps(subject: Subject, repeats: int) -> dict[str, Any]:
+    """Time the config's step, the naive and the reference-style step; ratios above 1 say how much dearer theirs are.
+
+    Args:
+        subject: the config.
+        repeats: turns that count; one comes before.
+    """
+    if type(subject.method) is not PairedMethod:
+        return {"left_out": f"the plain steps are those of the method paired, not of {_name(subject)}"}
+    if subject.experiment.config.train.accumulate > 1:
+        return {"left_out": "the plain steps do not accumulate; set train.accumulate=1"}
+    steps: dict[str, Any] = {"step": subject.another_method()}
+    for name, three_copies in (("naive", False), ("reference", True)):
+        other = subject.another_method()
+        if isinstance(other, PairedMethod):
+            steps[name] = PlainStep(other, three_copies=three_copies)
+    with subject.batches() as batches:
+        batch = next(batches)
+    for one in steps.values():
+        one.training_step(batch, 0)
+    clock = Clock(subject.device)
+    processor: dict[str, list[float]] = {name: [] for name in steps}
+
+    def timed(name: str) -> Callable[[], float]:
+        return lambda: _timed(steps[name].training_step, batch, clock, processor[name])
+
+    seconds = alternated({name: timed(name) for name in steps}, repeats)
+    found: dict[str, Any] = {"seconds": {name: Spread.of(several).as_data() for name, several in seconds.items()}}
+    found["ratios"] = _ratios(seconds)
+    if subject.device.type == "cpu":
+        found["ratios_of_processor_time"] = _ratios(processor)
+    return found
+
+
+def _timed(take: Callable[[Batch, int], object], batch: Batch, clock: Clock, processor: list[float]) -> float:
+    before = time.process_time()
+    seconds = clock.of(lambda: take(batch, 1))
+    processor.append(time.process_time() - before)
+    return seconds
+
+
+def _ratios(seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Of each turn, what the others took for each second of ours."""
+    return {
+        name: Spread.of_ratios(several, seconds["step"]).as_data()
+        for name, several in seconds.items()
+        if name != "step"
+    }
+
+
+def _name(subject: Subject) -> str:
+    return subject.experiment.slots["method",].found.name.removeprefix("builtin:")

@@ -1,4 +1,4 @@
-"""Owns the time, the operations and the memory of training steps, part by part."""
+"""The time, the operations and the memory of training steps, part by part."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from medtrans.bench.clock import Clock, peak_bytes
-from medtrans.bench.parts import amounts, translating
-from medtrans.bench.recorder import recorded
-from medtrans.bench.spread import Spread
-from medtrans.bench.subject import Subject
+from benchmarks.harness.step_parts import amounts, recorded, translating
+from benchmarks.harness.subject import Subject
+from benchmarks.harness.timing import Clock, Spread, peak_bytes
 from medtrans.components import Method
 from medtrans.types import Batch
 

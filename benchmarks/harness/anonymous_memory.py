@@ -1,4 +1,4 @@
-"""Owns the measure of a process's own memory: anonymous pages, without files that are mapped or cached."""
+"""A process's own memory: anonymous pages, without files that are mapped or cached."""
 
 from __future__ import annotations
 

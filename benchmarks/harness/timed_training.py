@@ -1,27 +1,21 @@
-"""Owns trainings that take turns, each for the same processor time, scored on whole volumes along the way."""
+"""Trainings that take turns, each for the same processor time, scored on whole volumes along the way."""
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from medtrans.assembly import make_method
+from benchmarks.harness.subject import Subject, opened_subject
+from benchmarks.harness.timing import processor_seconds
 from medtrans.assessment import validation_scores
 from medtrans.components import Method
 from medtrans.config import load_config
-from medtrans.devices import lone_fabric
-from medtrans.inference import Translator
 from medtrans.seeds import derived_seed
-from medtrans.study import Study, gather_cohort
-from medtrans.trainer import fabric_batches
 from medtrans.types import Batch
 
 __all__ = ["Point", "Trainee", "trained_in_turns", "trainee"]
@@ -42,14 +36,12 @@ class Trainee:
     """One training.
 
     Args:
-        method: whose weights are scored.
-        study: what it is scored on.
+        subject: whose weights are scored, on its own test cases.
         batches: that it trains on.
         take: takes a step.
     """
 
-    method: Method
-    study: Study
+    subject: Subject
     batches: Iterator[Batch]
     take: Callable[[Batch, int], Any]
     seconds: float = 0.0
@@ -59,16 +51,18 @@ class Trainee:
     def train_until(self, mark: float) -> None:
         """Take steps until so much processor time is spent, and score."""
         while self.seconds < mark:
-            begun = time.process_time()
-            batch = next(self.batches)
-            torch.manual_seed(derived_seed(self.study.experiment.config.seed, "step", self.step, 0))
-            self.take(batch, self.step)
-            self.step += 1
-            self.seconds += time.process_time() - begun
-        translator = Translator(self.study.experiment, self.method, self.study.preprocessing, {})
-        scores = [one.values for one, _ in validation_scores(self.study, translator, self.study.cohort.of("test"))]
+            self.seconds += processor_seconds(self._step)
+        study = self.subject.study
+        scored = validation_scores(study, self.subject.translator, study.cohort.of("test"))
+        scores = [one.values for one, _ in scored]
         psnr, ssim = (fmean(next(v for k, v in one.items() if k.startswith(name)) for one in scores) for name in KEYS)
         self.points.append(Point(self.seconds, self.step, psnr, ssim))
+
+    def _step(self) -> None:
+        batch = next(self.batches)
+        torch.manual_seed(derived_seed(self.subject.experiment.config.seed, "step", self.step, 0))
+        self.take(batch, self.step)
+        self.step += 1
 
 
 KEYS = ("psnr", "ssim")
@@ -79,16 +73,9 @@ def trainee(
     config: Sequence[str | Mapping[str, Any]], plain: Callable[[Method], Callable[[Batch, int], Any]] | None = None
 ) -> Iterator[Trainee]:
     """A config ready to train; `plain` makes another step of its method."""
-    experiment = load_config(config)
-    cohort, _ = gather_cohort(experiment)
-    with tempfile.TemporaryDirectory(prefix="medtrans-benchmark-") as folder:
-        study = Study(experiment, cohort, Path(folder))
-        study.prepare()
-        method = make_method(experiment, training_cases=len(cohort.of("train")))
-        fabric = lone_fabric(experiment.config.train)
-        method.setup(fabric)
-        take = method.training_step if plain is None else plain(method)
-        yield Trainee(method, study, fabric_batches(study, method, fabric, 0), take)
+    with opened_subject(load_config(config), whole=True) as subject, subject.batches() as batches:
+        take = subject.method.training_step if plain is None else plain(subject.method)
+        yield Trainee(subject, batches, take)
 
 
 def trained_in_turns(trainees: Mapping[str, Trainee], marks: Sequence[float]) -> None:

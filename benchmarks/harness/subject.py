@@ -1,4 +1,4 @@
-"""Owns what is measured: a config's own method, data and device, with a cache that is thrown away."""
+"""What is measured: a config's own method, data and device, with a cache that is thrown away."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from medtrans.trainer import fabric_batches
 from medtrans.types import Batch
 from medtrans.workers import worker_faults
 
-__all__ = ["CASES", "Subject", "opened_subject"]
+__all__ = ["CASES", "Subject", "opened_subject", "random_weights"]
 
 CASES = 8
 """Training cases that are prepared; more would show nothing new and take their time."""
@@ -91,8 +91,12 @@ class Subject:
 
 
 @contextmanager
-def opened_subject(experiment: Experiment) -> Iterator[Subject]:
+def opened_subject(experiment: Experiment, *, whole: bool = False) -> Iterator[Subject]:
     """Prepare the first cases of a config and set its method up; nothing is left behind.
+
+    Args:
+        experiment: the checked config.
+        whole: prepare all of its cases.
 
     Raises:
         MedtransError: the cases, or a part of the config, are not as they should be.
@@ -104,7 +108,7 @@ def opened_subject(experiment: Experiment) -> Iterator[Subject]:
     settings = experiment.config.train.model_copy(update={"steps": _ENDLESS})
     endless = replace(experiment, config=experiment.config.model_copy(update={"train": settings}))
     with tempfile.TemporaryDirectory(prefix="medtrans-bench-") as folder:
-        study = Study(endless, _first(cohort), Path(folder))
+        study = Study(endless, cohort if whole else _first(cohort), Path(folder))
         for member in study.cohort.members:
             study.cache.prepared(member)
         method = make_method(endless, training_cases=len(training))
@@ -117,3 +121,12 @@ def _first(cohort: Cohort) -> Cohort:
     """A few training cases, and one that is not trained on."""
     others: Sequence[Member] = [*cohort.of("validation"), *cohort.of("test")]
     return Cohort((*cohort.of("train")[:CASES], *others[:1]))
+
+
+def random_weights(experiment: Experiment) -> list[str]:
+    """Overrides by which losses read no file; they cost the same."""
+    return [
+        f"{'.'.join(path)}.options.weights=random"
+        for path, slot in experiment.slots.items()
+        if path[0] == "losses" and slot.options.get("weights") is not None
+    ]

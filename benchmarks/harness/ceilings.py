@@ -1,4 +1,4 @@
-"""Owns what the device can do at most: a matrix product, a convolution, a copy, in the run's precision."""
+"""What the device can do at most: a matrix product, a convolution, a copy, in the run's precision."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from medtrans.bench.clock import Clock
-from medtrans.bench.spread import Spread
+from benchmarks.harness.timing import Clock, Spread
 
 __all__ = ["Ceilings", "computing_type", "measure_ceilings"]
 

@@ -1,4 +1,4 @@
-"""Owns the cost of a whole volume: the network's own time on its windows, and what goes on around it."""
+"""The cost of a whole volume: the network's own time on its windows, and what goes on around it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from medtrans.bench.clock import Clock
-from medtrans.bench.spread import Spread
-from medtrans.bench.subject import Subject
+from benchmarks.harness.subject import Subject
+from benchmarks.harness.timing import Clock, Spread
 from medtrans.components import Method
 from medtrans.inference import Translator
 from medtrans.preprocess import Prepared

@@ -1,4 +1,4 @@
-"""Owns the rate of the loader by itself, against the rate at which steps want batches."""
+"""The rate of the loader by itself, against the rate at which steps want batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from medtrans.bench.subject import Subject
+from benchmarks.harness.subject import Subject
 
 __all__ = ["loader_facts", "timed_patches"]
 
