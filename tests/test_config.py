@@ -222,6 +222,6 @@ def test_a_resumed_run_may_change_its_length_but_not_its_method() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_configs() if not name.startswith("study/")])
+@pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_is_valid(name: str) -> None:
     assert load_config([name]).config.output_dir

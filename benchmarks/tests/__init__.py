@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: what they report holds together; speed itself is not tested."""
