@@ -8,84 +8,52 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
-from medtrans.config import Experiment, load_config
-from medtrans.layers import shipped_configs
+from benchmarks.study.__main__ import main
+from benchmarks.study.grid import ABLATIONS, METHODS, TASKS, config
+from benchmarks.study.runs import cells
+from benchmarks.study.table import table, with_table
+from medtrans.config import load_config
 from medtrans.pipeline import check
 
-from .conftest import Medtrans
-from .pages import DOCS, ROOT, block_of, blocks, environment
-
-STUDY = ROOT / "configs" / "study"
-PAGE = DOCS / "study.md"
-TASKS = ["t1_t2", "t2_t1", "t2_flair", "t1_t1ce", "mr_ct", "cbct_ct"]
-METHODS = ["mdaunet", "resvit", "ptnet3d", "eagan", "pix2pix", "unet", "monai"]
-ABLATIONS = sorted(path.stem for path in (STUDY / "layers" / "ablations").glob("*.yaml"))
-ONCE = [*zip(TASKS, METHODS, strict=False), pytest.param("mr_ct", "monai", marks=pytest.mark.slow)]
-"""Every task and every method, each at least once; MONAI takes long to import."""
-
-FEW = [
-    "dataset.options.subjects=5",
-    "split={by: fractions, train: 0.4, validation: 0.2, test: 0.4}",
-    "dataset.options.size=[16,16,16]",
-    "downstream.segmenter.patch.size=[16,16,16]",
-]
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "study.md"
+ONCE = [*zip(TASKS, METHODS, strict=False), ("mr_ct", "monai")]
+"""Every task and every method, each at least once."""
 
 
-def cell(task: str, method: str, *, smoke: bool) -> Experiment:
-    return load_config([f"study/{task}/{method}", *([f"study/layers/smoke/{method}"] if smoke else [])])
-
-
-def test_a_cell_is_its_layers_and_nothing_else() -> None:
-    names = [name for name in shipped_configs() if name.startswith("study/")]
-    assert sorted(names) == sorted(f"study/{task}/{method}" for task in TASKS for method in METHODS)
-    for task in TASKS:
-        for method in METHODS:
-            assert yaml.safe_load((STUDY / task / f"{method}.yaml").read_text()) == {
-                "extends": ["../layers/common.yaml", f"../layers/{task}.yaml", f"../layers/{method}.yaml"],
-                "output_dir": f"runs/study/{task}/{method}",
-            }
-
-
-def test_shipped_names_are_paths_and_a_layer_is_no_config_but_has_a_name(medtrans: Medtrans) -> None:
-    _, listed, _ = medtrans("show", "config")
-    assert "  study/mr_ct/pix2pix\n" in listed
-    assert "layers" not in listed
-    code, shown, _ = medtrans("show", "config", "study/layers/smoke/unet")
-    assert (code, shown) == (0, (STUDY / "layers" / "smoke" / "unet.yaml").read_text())
-    assert "did you mean 'study/mr_ct/pix2pix'?" in medtrans("show", "config", "study/mr_ct/pix2pi")[2]
-
-
-@pytest.mark.parametrize(("task", "method"), ONCE)
-def test_every_task_and_every_method_is_accepted_at_both_sizes(task: str, method: str) -> None:
-    full, smoke = (cell(task, method, smoke=small).config for small in (False, True))
-    for config, voxels in ((full, 2**20), (smoke, 2**16)):
-        sides = config.patch.size
-        seen = config.train.batch * sides[0] * sides[1] * sides[2]
-        assert seen == pytest.approx(voxels, rel=0.02), "a step sees as much by every method"
-    assert (full.train.steps, smoke.train.steps) == (20000, 600)
-    subjects = smoke.dataset.options["subjects"]
-    assert subjects * smoke.split.test >= 12
-    assert smoke.downstream.segmenter["patch"]["size"] == [32, 32, 32]
-
-
-@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("method", METHODS)
-def test_the_whole_grid_is_accepted(method: str) -> None:
-    for task in TASKS:
-        assert cell(task, method, smoke=False).config.output_dir == f"runs/study/{task}/{method}"
+def test_all_see_the_same_cases_and_as_many_voxels_a_step(task: str, method: str) -> None:
+    for smoke, voxels, steps in ((False, 2**20, 20000), (True, 2**16, 600)):
+        found = config(task, method, smoke=smoke)
+        first, second, third = found["patch"]["size"]
+        assert found["train"]["batch"] * first * second * third == pytest.approx(voxels, rel=0.02)
+        assert found["train"]["steps"] == steps
+        common = config("t1_t2", "unet", smoke=smoke)
+        assert found["split"] == common["split"]
+        assert found["dataset"]["options"]["subjects"] == common["dataset"]["options"]["subjects"]
+        assert found["output_dir"] == f"runs/study/{task}/{method}"
+
+
+def test_a_printed_config_is_that_of_the_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["config", "t1_t2", "mdaunet", "--smoke", "--ablation", "adversary_off"])
+    (tmp_path / "printed.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    expected = config("t1_t2", "mdaunet", smoke=True, ablation="adversary_off")
+    assert load_config([tmp_path / "printed.yaml"]).saved() == load_config([expected]).saved()
+    assert expected["discriminator"] is None
+    assert "relativistic" not in expected["losses"]
+    with pytest.raises(SystemExit, match="perceptual_25d"):
+        main(["config", "t1_t2", "unet", "--ablation", "perceptual_off"])
 
 
 def test_the_papers_method_is_the_papers() -> None:
-    here, there = (load_config([name]) for name in ("study/t1_t2/mdaunet", "hcp_t1_t2"))
+    here, there = load_config([config("t1_t2", "mdaunet")]), load_config(["hcp_t1_t2"])
     for place in (("generator",), ("discriminator",), *(("losses", name) for name in there.config.losses)):
         assert here.slots[place].options == there.slots[place].options
     assert here.config.losses == there.config.losses
@@ -93,110 +61,87 @@ def test_the_papers_method_is_the_papers() -> None:
     assert here.config.train.schedule == there.config.train.schedule
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_passes_check_at_full_size(method: str, tmp_path: Path) -> None:
-    assert_ready([f"study/t1_t2/{method}"], [*FEW, *SMALLER[method]], tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("task", TASKS)
-def test_every_cell_passes_check_at_the_small_size(task: str, method: str, tmp_path: Path) -> None:
-    assert_ready([f"study/{task}/{method}", f"study/layers/smoke/{method}"], FEW, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_passes_check(name: str, tmp_path: Path) -> None:
-    layers = ["study/t1_t2/mdaunet", f"study/layers/ablations/{name}"]
-    assert_ready(layers, [*FEW, *SMALLER["mdaunet"]], tmp_path)
-
-
-def assert_ready(layers: list[str], overrides: list[str], tmp_path: Path) -> None:
-    """With random weights, since there is no network here."""
-    config = load_config(layers).config
-    named = [*(f"losses.{name}" for name in config.losses), *(f"metrics.{name}" for name in config.metrics)]
-    untrained = [f"{name}.options.weights=random" for name in named if ".perceptual_" in name]
-    report = check(layers, [*untrained, *overrides, f"output_dir={tmp_path / 'run'}"])
+def assert_ready(found: dict[str, Any], tmp_path: Path) -> None:
+    """On few small phantoms, with random weights, since there is no network here."""
+    experiment = load_config([found]).config
+    named = [*(f"losses.{name}" for name in experiment.losses), *(f"metrics.{name}" for name in experiment.metrics)]
+    overrides = [
+        *(f"{name}.options.weights=random" for name in named if ".perceptual_" in name),
+        "dataset.options.subjects=5",
+        "dataset.options.size=[16,16,16]",
+        "split={by: fractions, train: 0.4, validation: 0.2, test: 0.4}",
+        "downstream.segmenter.patch.size=[16,16,16]",
+        f"output_dir={tmp_path / 'run'}",
+    ]
+    report = check([found], overrides)
     assert report.ready, str(report)
 
 
-SMALLER = {
-    "mdaunet": ["patch.size=[16,16,16]", "train.batch=1"],
-    "resvit": ["patch.size=[32,32,1]", "generator.options.img_size=[32,32]", "train.batch=2"],
-    "ptnet3d": ["patch.size=[16,16,16]", "train.batch=1"],
-    "eagan": ["train.batch=2"],
-    "pix2pix": ["patch.size=[64,64,64]", "train.batch=1"],
-    "unet": ["patch.size=[16,16,16]", "train.batch=1"],
-    "monai": ["patch.size=[32,32,32]", "train.batch=1"],
-}
-"""Patches of the full size take minutes a step on a CPU; a network that can take smaller ones gets them."""
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "method"), ONCE)
+def test_every_task_and_every_method_passes_check(task: str, method: str, tmp_path: Path) -> None:
+    assert load_config([config(task, method)]).config.train.steps == 20000
+    assert_ready(config(task, method, smoke=True), tmp_path)
 
 
-def ablated(name: str) -> dict[str, Any]:
-    return load_config(["study/t1_t2/mdaunet", f"study/layers/ablations/{name}"]).saved()
+@pytest.mark.soak
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_cell_passes_check(task: str, method: str, tmp_path: Path) -> None:
+    assert_ready(config(task, method, smoke=True), tmp_path)
 
 
-def differing(one: Any, other: Any, place: str = "") -> set[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = dict.fromkeys((*one, *other))
-        return set().union(*(differing(one.get(key), other.get(key), f"{place}.{key}") for key in keys))
-    return set() if one == other else {place.removeprefix(".")}
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_ablation_passes_check(name: str, tmp_path: Path) -> None:
+    found = config("t1_t2", "mdaunet", smoke=True, ablation=name)
+    if name == "perceptual_3d":  # its weights are a local file
+        found["losses"]["perceptual_3d"]["options"]["weights"] = "random"
+    assert_ready(found, tmp_path)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_changes_something_but_no_number_of_steps_and_is_told_on_the_page(name: str) -> None:
+    whole, found = config("t1_t2", "mdaunet"), config("t1_t2", "mdaunet", ablation=name)
+    assert found.pop("output_dir") == f"runs/study/ablations/{name}"
+    assert found != {key: value for key, value in whole.items() if key != "output_dir"}
+    assert found["train"]["steps"] == whole["train"]["steps"]
+    assert f"`{name}`" in PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_changes_what_its_layer_says_and_no_budget(name: str) -> None:
-    whole = load_config(["study/t1_t2/mdaunet"]).saved()
-    found = ablated(name)
-    layer = yaml.safe_load((STUDY / "layers" / "ablations" / f"{name}.yaml").read_text())
-    assert layer.pop("output_dir") == f"runs/study/ablations/{name}"
-    changed = differing(whole, found)
-    assert changed - {"output_dir"}, "it changes something"
-    assert {place.partition(".")[0] for place in changed} <= {*layer, "output_dir", "versions"}
-    assert found["train"]["steps"] == whole["train"]["steps"]
+def test_every_ablation_is_accepted(name: str) -> None:
+    assert load_config([config("t1_t2", "mdaunet", ablation=name)]).config.output_dir
 
 
-def test_every_ablation_is_told_on_the_page() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    told = [name for name in ABLATIONS if f"`{name}`" in text]
-    assert told == ABLATIONS
+def block(begins: str) -> str:
+    """The text of the one fenced block of the page that begins so."""
+    fenced = re.findall(r"^```\w+\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (found,) = [text for text in fenced if text.startswith(begins)]
+    return found
 
 
-@pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """`docs/study.py` as a module."""
-    monkeypatch.syspath_prepend(str(DOCS))
-    yield import_module("study")
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("study", "studied")]:
-        del sys.modules[name]
+def bash(text: str, cwd: Path, **more: str) -> str:
+    """Run a block as a checkout would, and give what it prints."""
+    path = f"{cwd}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    importable = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    own = {**os.environ, "PATH": path, "PYTHONPATH": importable, "OMP_NUM_THREADS": "1", **more}
+    command = ["bash", "-euo", "pipefail", "-c", text]
+    done = subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_the_loop_of_the_page_ends_in_one_table(tmp_path: Path) -> None:
-    loop = next(block for block in blocks(PAGE) if block.mark.endswith("::test_the_loop_of_the_page_ends_in_one_table"))
-    short = dict(word.split("=", 1) for word in shlex.split(block_of(PAGE, "short").text))
-    (tmp_path / "docs").symlink_to(DOCS)
-
-    def run() -> str:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", loop.text],
-            cwd=tmp_path, env=environment() | short, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    out = run()
+    loop, short = block("root="), dict(word.split("=", 1) for word in shlex.split(block("TASKS=")))
+    out = bash(loop, tmp_path, **short)
     lines = [line.strip("| ").split(" | ") for line in out.splitlines() if line.startswith("| t1_t2 | ")]
     rows = [line for line in lines if not line[1].startswith("*")]
     assert [row[1] for row in rows] == ["mdaunet", "unet"]
-    assert [line[1] for line in lines if line not in rows] == ["*source_linear*", "*source_lut*", "*training_mean*"]
-    for row in rows:
-        assert len(row) == 12
-        assert "–" not in row, "every column is filled"
-        assert "/" in row[7], "Dice of both segmenters"
+    assert all("–" not in row and len(row) == 12 for row in rows), "every column is filled"
     root = tmp_path / "runs" / "study" / "smoke"
     compared = json.loads((root / "t1_t2.tables" / "comparison.json").read_text(encoding="utf-8"))
     assert (compared["reference"], compared["runs"]) == ("mdaunet", ["unet"])
@@ -206,27 +151,41 @@ def test_the_loop_of_the_page_ends_in_one_table(tmp_path: Path) -> None:
     ended = {path: path.stat().st_mtime_ns for path in root.glob("t1_t2/*/metrics.csv")}
     status = root / "t1_t2" / "unet" / "status.json"
     status.write_text(status.read_text().replace('"done"', '"interrupted"'))
-    run()
-    again = {path: path.stat().st_mtime_ns for path in ended}
-    assert [path.parent.name for path in ended if ended[path] != again[path]] == ["unet"]
+    bash(loop, tmp_path, **short)
+    assert [path.parent.name for path in ended if ended[path] != path.stat().st_mtime_ns] == ["unet"]
 
 
-def test_the_array_gives_each_job_a_run_of_its_own(tmp_path: Path) -> None:
-    script = next(
-        block for block in blocks(PAGE) if block.mark.endswith("::test_the_array_gives_each_job_a_run_of_its_own")
-    )
-    stand_in = tmp_path / "srun"
-    stand_in.write_text('#!/bin/sh\necho "$3 $4"\n')
-    stand_in.chmod(0o755)
-    first, last = map(int, re.findall(r"--array=(\d+)-(\d+)", script.text)[0])
-    started = []
-    for job in range(first, last + 1):
-        own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": str(job)}
-        done = subprocess.run(
-            ["bash", "-c", script.text], cwd=tmp_path, env=own, capture_output=True, text=True, check=True
-        )
-        started.append(done.stdout.strip())
-    assert sorted(started) == sorted(f"run study/{task}/{method}" for task in TASKS for method in METHODS)
+def test_the_loop_begins_goes_on_and_passes_over(tmp_path: Path) -> None:
+    """With a stand-in that says what it was asked for."""
+    (tmp_path / "medtrans").write_text('#!/bin/sh\necho "$@" >> asked\n')
+    (tmp_path / "medtrans").chmod(0o755)
+    loop = block("root=").rpartition("python -m")[0]
+    runs = tmp_path / "runs" / "study" / "smoke" / "t1_t2"
+    (runs / "unet" / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "checkpoints/last.json"):
+        (runs / "unet" / name).touch()
+    (runs / "monai").mkdir()
+    (runs / "monai" / "status.json").write_text('{"state": "done"}')
+    bash(loop, tmp_path, TASKS="t1_t2", METHODS="pix2pix unet monai", OVERRIDES="train.steps=4")
+    first, second, *ends = (tmp_path / "asked").read_text().splitlines()
+    where = "runs/study/smoke/t1_t2"
+    assert first == f"run {where}/pix2pix.yaml output_dir={where}/pix2pix train.steps=4"
+    assert second == f"run {where}/unet.yaml output_dir={where}/unet train.steps=4 --resume"
+    assert [line.split()[0] for line in ends] == ["compare", "report"]
+    assert yaml.safe_load((runs / "unet.yaml").read_text()) == config("t1_t2", "unet", smoke=True)
+
+
+@pytest.mark.parametrize(("job", "task", "method"), [(0, "t1_t2", "mdaunet"), (41, "cbct_ct", "monai")])
+def test_the_array_gives_each_job_a_run_of_its_own(job: int, task: str, method: str, tmp_path: Path) -> None:
+    script = block("#!/bin/bash")
+    assert f"--array=0-{len(TASKS) * len(METHODS) - 1}\n" in script
+    assert f"tasks=({' '.join(TASKS)})\nmethods=({' '.join(METHODS)})\n" in script
+    (tmp_path / "srun").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    run = f"runs/study/full/{task}/{method}"
+    asked = bash(script, tmp_path, SLURM_ARRAY_TASK_ID=str(job)).strip()
+    assert asked.endswith(f"medtrans run {run}.yaml output_dir={run}")
+    assert yaml.safe_load((tmp_path / f"{run}.yaml").read_text()) == config(task, method)
 
 
 def fake_run(folder: Path, psnr: list[float], *, dice: tuple[float, float] | None = None, seconds: float = 0.5) -> None:
@@ -258,7 +217,7 @@ def fake_run(folder: Path, psnr: list[float], *, dice: tuple[float, float] | Non
         (folder / "downstream" / "results.json").write_text(json.dumps({"arms": arms}))
 
 
-def test_the_table_has_scores_tests_dice_and_costs(study: ModuleType, tmp_path: Path) -> None:
+def test_the_table_has_scores_tests_dice_and_costs(tmp_path: Path) -> None:
     values = [20.0 + n / 10 for n in range(12)]
     fake_run(tmp_path / "t1_t2" / "mdaunet", values, dice=(0.6, 0.8))
     fake_run(tmp_path / "t1_t2" / "worse", [value - 1 - value / 100 for value in values])
@@ -267,7 +226,7 @@ def test_the_table_has_scores_tests_dice_and_costs(study: ModuleType, tmp_path: 
     (tmp_path / "mr_ct" / "running").mkdir()
     (tmp_path / "mr_ct" / "running" / "status.json").write_text('{"state": "running"}')
 
-    text = study.table(study.cells(tmp_path), "mdaunet")
+    text = table(cells(tmp_path), "mdaunet")
     rows = {tuple(line.strip("| ").split(" | ")[:2]): line for line in text.splitlines() if line.startswith("| ")}
 
     assert "psnr [dB] ↑" in rows["task", "method"]
@@ -285,37 +244,31 @@ def test_the_table_has_scores_tests_dice_and_costs(study: ModuleType, tmp_path: 
     assert "a GPU" in text
 
 
-def test_the_table_goes_between_the_markers_of_the_page(study: ModuleType) -> None:
+def test_the_table_goes_between_the_markers_of_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    changed = study.with_table(page, "| a table |\n")
+    changed = with_table(page, "| a table |\n")
     assert changed.count("| a table |") == 1
     assert "None yet" not in changed
-    assert study.with_table(changed, "| another |\n").count("a table") == 0
+    assert with_table(changed, "| another |\n").count("a table") == 0
     with pytest.raises(SystemExit, match="no <!-- results -->"):
-        study.with_table("no markers", "")
+        with_table("no markers", "")
 
 
-def test_equal_time_is_counted_by_what_a_step_took(
-    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_equal_time_is_counted_by_what_a_step_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fake_run(tmp_path / "whole", [1.0], seconds=0.5)
     fake_run(tmp_path / "quick", [1.0], seconds=0.2)
-    monkeypatch.setattr(sys, "argv", ["study.py", "--equal-time", str(tmp_path / "whole"), str(tmp_path / "quick")])
-    assert study.main() == 0
+    words = ["equal-time", str(tmp_path / "whole"), str(tmp_path / "quick")]
+    main(words)
     assert capsys.readouterr().out == f"{tmp_path / 'quick'}: train.steps=1500\n"
     (tmp_path / "quick" / "costs.json").unlink()
-    with pytest.raises(SystemExit, match=r"quick: costs\.json has no seconds a step"):
-        study.main()
+    with pytest.raises(SystemExit, match=r"quick: costs\.json"):
+        main(words)
 
 
-def test_runs_that_cannot_be_compared_are_told(
-    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
     fake_run(tmp_path / "t1_t2" / "mdaunet", [1.0, 2.0, 3.0])
     fake_run(tmp_path / "t1_t2" / "unet", [1.0, 2.0])
-    monkeypatch.setattr(sys, "argv", ["study.py", str(tmp_path)])
-    with pytest.raises(SystemExit, match="1 cases of mdaunet are missing in unet"):
-        study.main()
-    monkeypatch.setattr(sys, "argv", ["study.py", str(tmp_path / "t1_t2")])
-    with pytest.raises(SystemExit, match="no run has ended below it"):
-        study.main()
+    with pytest.raises(SystemExit, match="missing in unet"):
+        main(["table", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no run has ended"):
+        main(["table", str(tmp_path / "t1_t2")])
