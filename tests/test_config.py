@@ -225,3 +225,9 @@ def test_a_resumed_run_may_change_its_length_but_not_its_method() -> None:
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_is_valid(name: str) -> None:
     assert load_config([name]).config.output_dir
+
+
+def test_a_shipped_layer_has_a_name_but_is_no_config() -> None:
+    assert "layers/paper" in shipped_configs(layers=True)
+    assert not [name for name in shipped_configs() if "layers" in name]
+    assert load_config(["pix2pix_3d", "layers/paper"]).saved()["generator"]["name"].endswith("mdaunet")

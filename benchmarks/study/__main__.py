@@ -17,8 +17,6 @@ from pathlib import Path
 import yaml
 
 from benchmarks.study.grid import ABLATIONS, METHODS, TASKS, config
-from benchmarks.study.runs import cells, equal_time_steps
-from benchmarks.study.table import table, with_table
 from medtrans.errors import MedtransError
 
 
@@ -64,6 +62,9 @@ def print_config(given: argparse.Namespace) -> None:
 
 def print_table(given: argparse.Namespace) -> None:
     """The table, or nothing where it goes on a page."""
+    from benchmarks.study.runs import cells  # here, so that a loop's many configs are printed quickly
+    from benchmarks.study.table import table, with_table
+
     text = table(cells(given.root), given.reference)
     if given.page:
         given.page.write_text(with_table(given.page.read_text(encoding="utf-8"), text), encoding="utf-8")
@@ -73,6 +74,8 @@ def print_table(given: argparse.Namespace) -> None:
 
 def print_equal_time(given: argparse.Namespace) -> None:
     """An override for each run."""
+    from benchmarks.study.runs import equal_time_steps
+
     for run in given.runs:
         print(f"{run}: train.steps={equal_time_steps(given.reference, run)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,54 +17,12 @@ from benchmarks.__main__ import main
 from benchmarks.harness import ceilings, libraries, loader, windows
 from benchmarks.harness.reference_step import PlainStep
 from benchmarks.harness.report import measure, tables
-from benchmarks.harness.step_parts import OTHER, Work, amounts, recorded
+from benchmarks.harness.step_parts import OTHER, Work, amounts, losses_of, recorded
 from benchmarks.harness.steps import counted
 from benchmarks.harness.subject import opened_subject
 from benchmarks.harness.timing import Spread, alternated
+from benchmarks.tests import GAN
 from medtrans.config import load_config
-
-BENCHMARKS = Path(__file__).parents[1]
-METHOD_PLUGIN = '''
-"""A method that keeps nothing the benchmark could look into."""
-import torch
-from medtrans import Component, Method, hookimpl
-
-
-class Bare(Method):
-    """One network, one optimiser."""
-
-    def __init__(self, parts):
-        self._network = parts.make_generator(parts.source_channels, parts.target_channels)
-        self._optimizer = parts.make_optimizer(self._network.parameters(), "generator")
-
-    def networks(self):
-        return {"translator": self._network}
-
-    def setup(self, fabric):
-        self._network.to(fabric.device)
-
-    def training_step(self, batch, step):
-        self._optimizer.zero_grad()
-        loss = (self._network(batch.source)[0] - batch.target).abs().mean()
-        loss.backward()
-        self._optimizer.step()
-        return {"loss": loss.detach()}
-
-    def translate(self, source):
-        with torch.no_grad():
-            return self._network(source)[0].clamp(0, 1)
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
-
-
-@hookimpl
-def medtrans_methods():
-    return [Component("bare", Bare)]
-'''
 
 
 @pytest.fixture(autouse=True)
@@ -77,25 +36,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def gan(tmp_path: Path) -> dict[str, Any]:
-    """A tiny system with an adversary and a perceptual loss."""
-    return {
-        "output_dir": str(tmp_path / "run"),
-        "dataset": {"name": "phantom", "options": {"subjects": 3, "size": [20, 20, 20]}},
-        "source": ["t1"],
-        "target": ["t2"],
-        "split": {"by": "fractions", "train": 0.34, "validation": 0.33, "test": 0.33},
-        "preprocess": {"intensity": {"t1": {"name": "percentile"}, "t2": {"name": "percentile"}}},
-        "patch": {"size": [16, 16, 16]},
-        "generator": {"name": "mdaunet", "options": {"preset": "fast", "width": 4, "growth": [4, 4]}},
-        "discriminator": {"name": "multires_unet", "options": {"width": 2, "convs": 1}},
-        "losses": {
-            "l1": {},
-            "relativistic": {"weight": 1e-4},
-            "perceptual_25d": {"options": {"weights": "random", "taps": ["relu1_2"]}},
-        },
-        "train": {"steps": 4, "batch": 1, "workers": 0},
-        "inference": {"overlap": None, "batch": 4},
-    }
+    return {**deepcopy(GAN), "output_dir": str(tmp_path / "run")}
 
 
 def check_relations(found: dict[str, Any]) -> None:
@@ -139,30 +80,13 @@ def test_a_gans_step_is_told_by_part_and_compared(
     assert not list((tmp_path / "temporary").iterdir())
 
 
-def test_a_method_that_tells_nothing_of_its_losses_is_still_measured(gan: dict[str, Any], tmp_path: Path) -> None:
-    plugin = tmp_path / "mine.py"
-    plugin.write_text(METHOD_PLUGIN)
-    bare = {**gan, "method": {"name": "mine:bare"}, "discriminator": None, "losses": {"l1": {}}}
-    found = measure(load_config([bare], plugins=[plugin]), steps=1, against=["reference"])
+def test_any_method_is_measured_and_only_paired_compared_with_the_plain_steps(gan: dict[str, Any]) -> None:
+    unpaired = {**gan, "method": {"name": "cycle"}, "losses": {"lsgan": {}, "l1": {}}}
+    found = measure(load_config([unpaired]), steps=1, against=["reference"])
     check_relations(found)
-    named = {part["name"] for part in found["step"]["parts"]}
-    assert {"translator forward", "translator backward", "translator optimiser", "other"} <= named
-    assert "mine:bare" in found["against"]["reference"]["left_out"]
+    assert "cycle" in found["against"]["reference"]["left_out"]
     assert list(tables(found))
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [(["nowhere.yaml"], "nowhere.yaml"), (["quickstart", "--json", "/not/there/x.json"], "/not/there")],
-)
-def test_a_mistake_is_a_message_and_an_exit_code(
-    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
+    assert losses_of(object()) == {}, "of a method that does not keep its parts"
 
 
 def test_what_a_discriminators_update_takes_is_one_row_and_a_shared_forward_is_the_generators() -> None:
@@ -227,12 +151,6 @@ def test_a_spread_and_turns() -> None:
     assert Spread.of_ratios(found["b"], found["a"]).median == 2.0
     rate = spread.per(4.0)
     assert (rate.low, rate.high) == (2.0, 4.0)
-
-
-def test_every_script_is_listed() -> None:
-    listed = (BENCHMARKS / "README.md").read_text()
-    scripts = [path.name for path in BENCHMARKS.glob("*.py") if not path.name.startswith("__")]
-    assert [name for name in scripts if f"`{name}`" not in listed] == []
 
 
 def test_the_roofline_follows_the_operations_that_a_real_step_does(gan: dict[str, Any]) -> None:

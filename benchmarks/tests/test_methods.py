@@ -9,33 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.methods.__main__ import HERE, PAGE
-from benchmarks.methods.measuring import COMMON, followed, noise, sizes, step, without_files
+from benchmarks.methods.measuring import followed, sizes, step
 from benchmarks.methods.page import row, with_table
 from benchmarks.methods.systems import System, systems
-from medtrans.assembly import make_method
+from benchmarks.tests import GAN
 
-SMALL = System(
-    "small",
-    (
-        {
-            "output_dir": "x",
-            "dataset": {"name": "phantom"},
-            "source": ["t1"],
-            "target": ["t2"],
-            "preprocess": {"intensity": {"t1": {"name": "minmax"}, "t2": {"name": "minmax"}}},
-            "patch": {"size": [8, 8, 8]},
-            "generator": {"name": "unet", "options": {"width": 2, "levels": 3}},
-            "discriminator": {"name": "multires_unet", "options": {"width": 2, "convs": 1, "levels": 1}},
-            "losses": {
-                "l1": {},
-                "lsgan": {},
-                "perceptual_25d": {"options": {"weights": "imagenet", "taps": ["relu1_2"], "slices_per_view": 1}},
-            },
-            "train": {"batch": 2, "optimizer": {"name": "adam", "options": {"lr": 0.0002}}},
-        },
-    ),
-    "published",
-)
+VGG = {"perceptual_25d": {"options": {"weights": "imagenet", "taps": ["relu1_2"], "slices_per_view": 1}}}
+SMALL = System("small", ({**GAN, "losses": {**GAN["losses"], **VGG}},), "published")
 """With a discriminator, and a loss that reads a file."""
 
 
@@ -78,20 +58,14 @@ def test_a_network_that_shapes_cannot_follow_is_run() -> None:
 
 def test_sizes_are_the_configs_and_losses_need_no_files() -> None:
     found = sizes(SMALL)
-    assert (found["patch"], found["batch"], found["generator"]) == ([8, 8, 8], 2, "unet")
-    generator = SMALL.experiment().build("generator", in_channels=1, out_channels=1, patch_size=(8, 8, 8))
+    assert (found["patch"], found["batch"], found["generator"]) == ([16, 16, 16], 1, "mdaunet")
+    generator = SMALL.experiment().build("generator", in_channels=1, out_channels=1, patch_size=(16, 16, 16))
     assert found["generator_parameters"] == sum(one.numel() for one in generator.parameters())
     assert found["generator_macs"] > 0
     assert found["discriminator_macs"] > 0
     cost = step(SMALL, common=False)
     assert cost["seconds"] > 0
     assert cost["bytes"] >= 0
-
-
-def test_the_common_size_is_one_patch_of_48() -> None:
-    experiment = without_files(SMALL, ["train.batch=1", f"patch.size={list(COMMON)}"])
-    method = make_method(experiment, training_cases=1)
-    assert noise(experiment, method).source.shape == (1, 1, 48, 48, 48)
 
 
 def test_the_pages_table_is_that_of_the_numbers() -> None:
