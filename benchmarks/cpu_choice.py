@@ -1,7 +1,7 @@
-"""Owns the choice of a generator for a CPU: quality after some minutes of processor time.
+"""The choice of a generator for a CPU: quality after some minutes of processor time.
 
-    OMP_NUM_THREADS=1 python benchmarks/cpu_choice.py --minutes 5 20 60
-    OMP_NUM_THREADS=1 python benchmarks/cpu_choice.py --only unet           one of them, others on other cores
+    OMP_NUM_THREADS=1 python -m benchmarks.cpu_choice --minutes 5 20 60
+    OMP_NUM_THREADS=1 python -m benchmarks.cpu_choice --only unet           one of them, others on other cores
 
 `unet`, mdaunet's `fast` and `paper` presets, trained with L1 alone on the head phantom (64^3, 12 subjects, patches of
 32^3, batch 2, Adam at 1e-3, running average 0.99), scored on 4 test subjects. They take turns.
@@ -13,7 +13,7 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from timed_training import trained_in_turns, trainee
+from benchmarks.harness.timed_training import trained_in_turns, trainee
 
 GENERATORS: dict[str, dict[str, Any]] = {
     "unet": {"name": "unet"},

@@ -1,7 +1,7 @@
-"""Owns what the engine costs: MONAI's U-Net through medtrans, and through the plain script a user would write.
+"""What the engine costs: MONAI's U-Net through medtrans, and through the plain script a user would write.
 
-    OMP_NUM_THREADS=1 python benchmarks/engine.py
-    OMP_NUM_THREADS=1 python benchmarks/engine.py --minutes 3        and PSNR after 3 minutes of processor time each
+    OMP_NUM_THREADS=1 python -m benchmarks.engine
+    OMP_NUM_THREADS=1 python -m benchmarks.engine --minutes 3        and PSNR after 3 minutes of processor time each
 
 Same phantom volumes, network (channels 16 to 128, strides 2), L1, Adam, float32, batches of two 48^3 patches, windows.
 Needs `medtrans-monai`. Each side trains and predicts in processes of its own, turn by turn. medtrans' checkpoints, its
@@ -23,10 +23,10 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from benchmarks.harness.timing import Spread
 from medtrans import component
 from medtrans.volume import write
 
-HERE = Path(__file__).parent
 TRAINING, TESTS = 8, 4
 HIGH = 1000.0
 """Intensity that becomes 1; 0 stays 0."""
@@ -59,11 +59,9 @@ def main() -> None:
 
 def told(what: str, goal: str, ours: list[float], theirs: list[float]) -> None:
     """Print one comparison."""
-    ratios = [own / other for own, other in zip(ours, theirs, strict=True)]
     print(
-        f"{what}: medtrans {median(ours):.4g} ({min(ours):.4g} to {max(ours):.4g}), plain {median(theirs):.4g} "
-        f"({min(theirs):.4g} to {max(theirs):.4g}), ratio {median(ratios):.3f} ({min(ratios):.3f} to "
-        f"{max(ratios):.3f}), goal {goal}",
+        f"{what}: medtrans {Spread.of(ours).shown('.4g')}, plain {Spread.of(theirs).shown('.4g')}, "
+        f"ratio {Spread.of_ratios(ours, theirs).shown('.3f')}, goal {goal}",
         flush=True,
     )
 
@@ -116,7 +114,7 @@ def answer(side: str, part: str, folder: Path, steps: int, seed: int) -> dict[st
     """What a process of its own writes."""
     facts = folder / f"{side}_{part}.json"
     facts.unlink(missing_ok=True)
-    command = [sys.executable, str(HERE / f"engine_{side}.py"), part, str(folder), str(facts), str(steps), str(seed)]
+    command = [sys.executable, "-m", f"benchmarks.engine_{side}", part, str(folder), str(facts), str(steps), str(seed)]
     child = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
     if child.returncode:
         raise SystemExit(f"{side} {part}: {child.stderr}")

@@ -1,4 +1,4 @@
-"""Owns the side of `engine.py` that goes through medtrans; that script starts it."""
+"""The side of `engine.py` that goes through medtrans; that script starts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the side of `engine.py` that is the plain script a user of MONAI would write; that script starts it."""
+"""The side of `engine.py` that is the plain script a user of MONAI would write; that script starts it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Owns how many independent patches a second are had: from medtrans' cache, and by TorchIO's Queue from .nii.gz.
+"""How many independent patches a second are had: from medtrans' cache, and by TorchIO's Queue from .nii.gz.
 
-    OMP_NUM_THREADS=1 python benchmarks/loader.py
+    OMP_NUM_THREADS=1 python -m benchmarks.loader
 
 Pairs of 96^3 from 8 subjects of 160 x 192 x 160, each patch from another volume than the one before, with 0, 1 and 2
 workers; the best count of each side is compared. They take turns. Files are in the page cache, and workers have started
@@ -22,6 +22,7 @@ import torch
 import torchio
 from scipy import ndimage
 
+from benchmarks.harness.timing import alternated
 from medtrans import Case, Volume, component
 from medtrans.cache import Cache
 from medtrans.cohort import Member
@@ -47,9 +48,10 @@ def main() -> None:
             "medtrans": lambda workers: by_medtrans(cache, members, workers),
             "torchio": lambda workers: by_torchio(folder, given.subjects, workers),
         }
-        rates: dict[tuple[str, int], list[float]] = {}
-        for workers, _, side in itertools.product(range(3), range(given.repeats), sides):
-            rates.setdefault((side, workers), []).append(rate(sides[side](workers), given.patches))
+        rates = {}
+        for workers in range(3):
+            calls = {side: lambda make=make, n=workers: rate(make(n), given.patches) for side, make in sides.items()}
+            rates |= {(side, workers): found for side, found in alternated(calls, given.repeats).items()}
     print("| | 0 workers | 1 | 2 |\n|---|---|---|---|")
     for side in sides:
         print(f"| {side}, patch pairs/s | " + " | ".join(f"{median(rates[side, n]):.1f}" for n in range(3)) + " |")

@@ -1,7 +1,7 @@
-"""Owns the least time that a training step can take op by op on given hardware; only shapes are followed.
+"""The least time that a training step can take op by op on given hardware; only shapes are followed.
 
-    python benchmarks/roofline.py hcp_t1_t2 --measured-s 0.494
-    python benchmarks/roofline.py my.yaml train.batch=2 --flops 989e12 --bytes 3.35e12 --precision 32-true
+    python -m benchmarks.roofline hcp_t1_t2 --measured-s 0.494
+    python -m benchmarks.roofline my.yaml train.batch=2 --flops 989e12 --bytes 3.35e12 --precision 32-true
 
 Every operation takes the longer of its arithmetic at the matrix peak and its reading and writing at the bandwidth of a
 copy; an operation that moves nothing takes nothing. Networks read and write what torch's operations do: fused kernels
@@ -23,8 +23,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from benchmarks.harness.step_parts import losses_of
+from benchmarks.harness.subject import random_weights
 from medtrans.assembly import make_method
-from medtrans.bench.recorder import losses_of
 from medtrans.components import Method
 from medtrans.config import Experiment, load_config
 from medtrans.devices import lone_fabric
@@ -86,9 +87,8 @@ def main() -> None:
     given = parser.parse_args()
     configs = [one for one in given.sources if "=" not in one]
     overrides = [one for one in given.sources if "=" in one]
-    experiment = load_config(
-        configs, [*overrides, f"train.precision={given.precision}", *random_weights(configs, overrides)]
-    )
+    random = random_weights(load_config(configs, overrides))
+    experiment = load_config(configs, [*overrides, f"train.precision={given.precision}", *random])
     roofline = Roofline(given.flops, given.bytes)
     follow(experiment, roofline)
     total = sum(roofline.seconds.values())
@@ -100,16 +100,6 @@ def main() -> None:
         print(f"  {name}: {seconds * 1e3:.2f} ms")
     if given.measured_s:
         print(f"measured {given.measured_s:.3f} s: {given.measured_s / total:.1f} times the roofline (goal 2)")
-
-
-def random_weights(configs: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """Overrides by which losses read no file; their cost is the same."""
-    slots = load_config(configs, overrides).slots
-    return [
-        f"{path[0]}.{path[1]}.options.weights=random"
-        for path, slot in slots.items()
-        if path[0] == "losses" and slot.options.get("weights") is not None
-    ]
 
 
 def follow(experiment: Experiment, roofline: Roofline) -> None:

@@ -1,6 +1,6 @@
-"""Owns what an overlap costs and brings: seams, error and time, on a run trained for a minute or two.
+"""What an overlap costs and brings: seams, error and time, on a run trained for a minute or two.
 
-    OMP_NUM_THREADS=1 python benchmarks/seams.py
+    OMP_NUM_THREADS=1 python -m benchmarks.seams
 
 mdaunet `fast` with L1 on the head phantom, patches of half its side; then the test cases at several overlaps. Seam:
 mean absolute difference in the foreground between a prediction and the same with all windows moved by a quarter of

@@ -1,6 +1,6 @@
-"""Owns the time before anything happens: importing medtrans, and `medtrans --help`, beyond a bare interpreter.
+"""The time before anything happens: importing medtrans, and `medtrans --help`, beyond a bare interpreter.
 
-    python benchmarks/startup.py
+    python -m benchmarks.startup
 
 Processor time of child processes, turn by turn, the median of all turns.
 """
@@ -14,13 +14,13 @@ import sys
 from collections.abc import Sequence
 from statistics import median
 
-from medtrans.bench.spread import alternated
+from benchmarks.harness.timing import alternated
 
 WORDS: dict[str, list[str]] = {
     "a bare interpreter": ["-c", "pass"],
     "import medtrans": ["-c", "import medtrans"],
     "medtrans --help": ["-m", "medtrans", "--help"],
-    "medtrans bench --help": ["-m", "medtrans", "bench", "--help"],
+    "medtrans run --help": ["-m", "medtrans", "run", "--help"],
 }
 GOALS = {"import medtrans": 0.15, "medtrans --help": 0.5}
 

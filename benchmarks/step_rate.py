@@ -1,12 +1,11 @@
-"""Owns the rate of a generator's training step on a CPU, beside the plain formulation and the best convolution.
+"""The rate of a generator's training step on a CPU, beside the plain formulation and the best convolution.
 
-Everything is measured in one run, in turns, in CPU seconds of one thread: `python benchmarks/step_rate.py`.
+Everything is measured in one run, in turns, in CPU seconds of one thread: `python -m benchmarks.step_rate`.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from statistics import median
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import MDAUNet
 from medtrans.builtin.conv3d import Conv3
 from medtrans.channel_order import in_channels_last
@@ -83,14 +83,10 @@ def convolution(channels: int, side: int) -> Callable[[], object]:
 
 def in_turns(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """The median CPU seconds of each call, taken in turns after one call to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            begun = time.process_time()
-            call()
-            if turn:
-                seconds[name].append(time.process_time() - begun)
-    return {name: median(each) for name, each in seconds.items()}
+    for call in calls.values():
+        call()
+    timed = {name: lambda call=call: processor_seconds(call) for name, call in calls.items()}
+    return {name: median(each) for name, each in alternated(timed, repeats).items()}
 
 
 def work(options: dict[str, Any], source: Tensor) -> int:

@@ -1,7 +1,7 @@
-"""Owns the ratios of training steps: ours, the naive one, the reference-style one, and ours on an eighth of the slices.
+"""The ratios of training steps: ours, the naive one, the reference-style one, and ours on an eighth of the slices.
 
-    OMP_NUM_THREADS=1 python benchmarks/step_ratios.py
-    OMP_NUM_THREADS=1 python benchmarks/step_ratios.py --width 32      twice the paper's width
+    OMP_NUM_THREADS=1 python -m benchmarks.step_ratios
+    OMP_NUM_THREADS=1 python -m benchmarks.step_ratios --width 32      twice the paper's width
 
 The paper's generator and discriminator, its losses with random VGG weights, one patch of 48^3. All steps take turns in
 one process; the median over turns of the ratio of processor time is what counts.
@@ -10,16 +10,14 @@ one process; the median over turns of the ratio of processor time is what counts
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import torch
 
-from medtrans.bench.plain_step import PlainStep
-from medtrans.bench.spread import alternated
-from medtrans.bench.subject import Subject, opened_subject
+from benchmarks.harness.reference_step import PlainStep
+from benchmarks.harness.subject import Subject, opened_subject
+from benchmarks.harness.timing import Spread, alternated, processor_seconds
 from medtrans.config import load_config
 from medtrans.types import Batch
 
@@ -36,7 +34,7 @@ def main() -> None:
     with opened_subject(load_config([config(given.side, given.width)])) as subject:
         seconds = measured(subject, given)
     for name, several in seconds.items():
-        print(f"{name}: {median(several):.2f} s of processor time ({min(several):.2f} to {max(several):.2f})")
+        print(f"{name}: {Spread.of(several).shown()} s of processor time")
     pairs = {
         "naive / step": ("naive", "step"),
         "reference / step": ("reference", "step"),
@@ -45,9 +43,8 @@ def main() -> None:
     if "step in bf16" in seconds:
         pairs["step / step in bf16"] = ("step", "step in bf16")
     for name, (one, other) in pairs.items():
-        ratios = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
         goal = f", goal {GOALS[name]}" if name in GOALS else ""
-        print(f"{name}: {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}){goal}")
+        print(f"{name}: {Spread.of_ratios(seconds[one], seconds[other]).shown('.3f')}{goal}")
 
 
 def config(side: int, width: int) -> dict[str, Any]:
@@ -93,18 +90,8 @@ def measured(subject: Subject, given: argparse.Namespace) -> dict[str, list[floa
         batch = next(batches)
     for take in steps.values():
         take(batch, 0)
-    return alternated({name: timed(take, batch) for name, take in steps.items()}, given.repeats)
-
-
-def timed(take: Callable[[Batch, int], Any], batch: Batch) -> Callable[[], float]:
-    """Takes a step and says the processor time."""
-
-    def doing() -> float:
-        begun = time.process_time()
-        take(batch, 1)
-        return time.process_time() - begun
-
-    return doing
+    calls = {name: lambda take=take: processor_seconds(lambda: take(batch, 1)) for name, take in steps.items()}
+    return alternated(calls, given.repeats)
 
 
 def computes_bf16() -> bool:

@@ -1,4 +1,4 @@
-"""Owns a callback that times a training from within, for `engine.py`: processor time and memory of its process."""
+"""A callback that times a training from within, for `engine.py`: processor time and memory of its process."""
 
 from __future__ import annotations
 

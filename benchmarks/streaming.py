@@ -1,7 +1,7 @@
-"""Owns what a volume larger than memory takes: translated in slabs from file to file, against the same in memory.
+"""What a volume larger than memory takes: translated in slabs from file to file, against the same in memory.
 
-    OMP_NUM_THREADS=1 python benchmarks/streaming.py --shape 1024 1024 1024       4 GiB of float32
-    OMP_NUM_THREADS=1 python benchmarks/streaming.py --compare                    256^3 both ways, voxel by voxel
+    OMP_NUM_THREADS=1 python -m benchmarks.streaming --shape 1024 1024 1024       4 GiB of float32
+    OMP_NUM_THREADS=1 python -m benchmarks.streaming --compare                    256^3 both ways, voxel by voxel
 
 An identity for a network, windows of 96^3 that overlap by a quarter, a target window of intensities. Each way runs in a
 process of its own. Needs disk for the volume twice.
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from anonymous_memory import AnonymousPeak, anonymous_bytes
 
+from benchmarks.harness.anonymous_memory import AnonymousPeak, anonymous_bytes
 from medtrans.inference import Translator
 from medtrans.large_volumes import translate_file
 from medtrans.plane_files import PlaneReader, written_planes
@@ -71,7 +71,7 @@ def write_source(path: Path, shape: list[int]) -> None:
 
 def child(way: str, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """What one way took, in a process of its own."""
-    command = [sys.executable, __file__, "--way", way, "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.streaming", "--way", way, "--folder", str(folder)]
     command += ["--crop", given.crop, "--ending", given.ending]
     told: dict[str, Any] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return told

@@ -1,9 +1,9 @@
-"""Owns quality against time: the reference-style step and ours train the same networks on the same phantom.
+"""Quality against time: the reference-style step and ours train the same networks on the same phantom.
 
-    OMP_NUM_THREADS=1 python benchmarks/time_to_quality.py --minutes 10
+    OMP_NUM_THREADS=1 python -m benchmarks.time_to_quality --minutes 10
 
 Ours shares one forward pass of the generator, passes each slice through VGG once and draws an eighth of the slices; the
-reference-style step does none of that (`medtrans.bench.plain_step`). The quickstart's networks and losses; a perceptual
+reference-style step does none of that (`harness/reference_step.py`). The quickstart's networks and losses; a perceptual
 network with random weights. Processor time counts, that of scoring does not.
 """
 
@@ -13,9 +13,8 @@ import argparse
 from contextlib import ExitStack
 from typing import Any
 
-from timed_training import Point, trained_in_turns, trainee
-
-from medtrans.bench.plain_step import PlainStep
+from benchmarks.harness.reference_step import PlainStep
+from benchmarks.harness.timed_training import Point, trained_in_turns, trainee
 from medtrans.components import Method
 
 SIDE = 24

@@ -1,7 +1,7 @@
-"""Owns what windows cost beside the network: whole volumes by medtrans, MONAI and TorchIO.
+"""What windows cost beside the network: whole volumes by medtrans, MONAI and TorchIO.
 
-    OMP_NUM_THREADS=1 python benchmarks/whole_volume.py              512 x 512 x 300, an identity for a network
-    OMP_NUM_THREADS=1 python benchmarks/whole_volume.py --network    64^3 by mdaunet `fast`, against its bare windows
+    OMP_NUM_THREADS=1 python -m benchmarks.whole_volume              512 x 512 x 300, an identity for a network
+    OMP_NUM_THREADS=1 python -m benchmarks.whole_volume --network    64^3 by mdaunet `fast`, against its bare windows
 
 Windows of 96^3 that overlap by a quarter, one at a time. medtrans and MONAI blend by the same Gaussian; TorchIO has
 none and blends by Hann, as costly. Variants take turns in one process; each one's memory is that of a process of its
@@ -19,9 +19,10 @@ from itertools import product
 from statistics import median
 
 import torch
-from anonymous_memory import AnonymousPeak
 from torch import Tensor
 
+from benchmarks.harness.anonymous_memory import AnonymousPeak
+from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import component
 from medtrans.sliding_window import sliding_window
 from medtrans.types import as_pyramid
@@ -121,7 +122,7 @@ def ratio(seconds: dict[str, list[float]], name: str) -> float:
 
 def memory_of(name: str, shape: list[int]) -> int:
     """Bytes a variant takes beyond the source, in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", name, "--shape", *map(str, shape)]
+    command = [sys.executable, "-m", "benchmarks.whole_volume", "--memory-of", name, "--shape", *map(str, shape)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -145,19 +146,21 @@ def compare_network(repeats: int) -> None:
         with torch.no_grad():
             return as_pyramid(network(window))[0]
 
-    taken: dict[str, list[float]] = {"windows alone": [], "whole volume": []}
-    for turn in range(repeats + 1):
-        for name in taken:
-            worked = time.process_time()
-            if name == "windows alone":
-                for window in windows:
-                    translate(window)
-            else:
-                sliding_window(
-                    translate, source, window=(side,) * 3, overlap=0.5, blend="gaussian", batch=1, multiple=(8, 8, 8)
-                )
-            if turn:
-                taken[name].append(time.process_time() - worked)
+    def translate_windows() -> None:
+        for window in windows:
+            translate(window)
+
+    def translate_volume() -> None:
+        sliding_window(
+            translate, source, window=(side,) * 3, overlap=0.5, blend="gaussian", batch=1, multiple=(8, 8, 8)
+        )
+
+    translate_windows()
+    translate_volume()
+    taken = alternated(
+        {"network": lambda: processor_seconds(translate_windows), "all": lambda: processor_seconds(translate_volume)},
+        repeats,
+    )
     alone, whole = (median(seconds) for seconds in taken.values())
     print(f"{len(windows)} windows: network {alone:.2f} s, whole volume {whole:.2f} s, ratio {whole / alone:.3f}")
 

@@ -1,18 +1,18 @@
-"""Owns what it brings on a CPU to translate several windows at a time: four windows in ones, twos and fours.
+"""What it brings on a CPU to translate several windows at a time: four windows in ones, twos and fours.
 
-    OMP_NUM_THREADS=1 python benchmarks/window_batches.py
+    OMP_NUM_THREADS=1 python -m benchmarks.window_batches
 
 In turns, processor time, medians of three. Needs `medtrans-monai` and `medtrans-ptnet3d`.
 """
 
 from __future__ import annotations
 
-import time
 from statistics import median
 from typing import Any
 
 import torch
 
+from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import component
 from medtrans.channel_order import in_channels_last
 
@@ -44,16 +44,15 @@ def main() -> None:
 
 def seconds(network: torch.nn.Module, windows: torch.Tensor) -> list[float]:
     """By batch, the median for all windows."""
-    taken: dict[int, list[float]] = {batch: [] for batch in BATCHES}
+
+    def translate(batch: int) -> None:
+        for some in windows.split(batch):
+            network(some)
+
     with torch.no_grad():
         network(windows[:1])
-        for _ in range(REPEATS):
-            for batch in BATCHES:
-                begun = time.process_time()
-                for some in windows.split(batch):
-                    network(some)
-                taken[batch].append(time.process_time() - begun)
-    return [median(one) for one in taken.values()]
+        calls = {str(batch): lambda batch=batch: processor_seconds(lambda: translate(batch)) for batch in BATCHES}
+        return [median(several) for several in alternated(calls, REPEATS).values()]
 
 
 if __name__ == "__main__":

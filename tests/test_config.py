@@ -184,6 +184,12 @@ def test_a_broken_plugin_stops_only_the_config_that_names_it(write: Any, install
         load_config([path], ["generator.name=bad:x"])
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_configs() if not name.startswith("study/")])
+@pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_config_is_valid(name: str) -> None:
     assert load_config([name]).config.output_dir
+
+
+def test_a_shipped_layer_has_a_name_but_is_no_config() -> None:
+    assert "layers/paper" in shipped_configs(layers=True)
+    assert not [name for name in shipped_configs() if "layers" in name]
+    assert load_config(["pix2pix_3d", "layers/paper"]).saved()["generator"]["name"].endswith("mdaunet")

@@ -13,8 +13,8 @@ import pytest
 from medtrans.plane_files import PlaneReader, written_planes
 from medtrans.volume import Grid
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "streaming.py"
-WINDOW = 96  # of the script
+ROOT = Path(__file__).parents[1]
+WINDOW = 96  # of benchmarks/streaming.py
 MIB = 2**20
 ANYWAY = 128 * MIB  # what a window and a few planes take while they are translated
 IN_MEMORY = 512  # the largest side that is translated in memory too
@@ -22,8 +22,18 @@ IN_MEMORY = 512  # the largest side that is translated in memory too
 
 def _taken(way: str, folder: Path) -> int:
     """Bytes of anonymous memory beyond what the process had."""
-    command = [sys.executable, str(SCRIPT), "--way", way, "--folder", str(folder), "--crop", "foreground"]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.streaming",
+        "--way",
+        way,
+        "--folder",
+        str(folder),
+        "--crop",
+        "foreground",
+    ]
+    found = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return int(found["peak"] - found["before"])
 
 

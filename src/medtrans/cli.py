@@ -45,7 +45,6 @@ def _options(
 for verb in (
     running.run,
     running.check,
-    running.bench,
     running.init,
     translating.predict,
     scoring.evaluate,

@@ -49,7 +49,7 @@ class Tree:
 
 
 def shipped_configs(*, layers: bool = False) -> dict[str, Path]:
-    """The configs that come with medtrans, by the path of their file without its ending, such as `study/mr_ct/unet`.
+    """The configs that come with medtrans, by the path of their file without its ending, such as `quickstart`.
 
     Args:
         layers: those in folders called `layers` too, which are parts of configs.

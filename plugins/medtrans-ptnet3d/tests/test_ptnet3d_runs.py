@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 import medtrans
+from medtrans.schedules import SCHEDULES
 from medtrans.types import DiscriminatorOutput, LossInputs
 from medtrans_ptnet3d.feature_matching import FeatureMatching
 
@@ -59,6 +60,17 @@ def test_a_volume_of_odd_size_comes_back_on_its_own_grid(whole: medtrans.RunFold
     assert output.data.shape == volume.shape
     np.testing.assert_allclose(output.affine, affine)
     assert np.isfinite(output.data).all()
+
+
+def test_the_rate_falls_in_a_line_to_an_epoch_at_a_thousandth() -> None:
+    train = yaml.safe_load((CONFIGS / "ptnet3d.yaml").read_text())["train"]
+    length = train["epoch_steps"]
+    schedule = SCHEDULES[train["schedule"]["name"]](**train["schedule"]["options"])
+    assert train["steps"] == 2000 * length
+    for epoch in range(2000):
+        expected = 1 - max(0, epoch - 1000) / 1000
+        for step in (epoch * length, (epoch + 1) * length - 1):
+            assert schedule.factor(step, train["steps"], length) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_authors_other_settings() -> None:

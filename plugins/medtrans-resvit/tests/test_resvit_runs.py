@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 import medtrans
+from medtrans.schedules import SCHEDULES
 from medtrans.types import DiscriminatorOutput, LossInputs
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -107,6 +108,20 @@ def test_a_run_cut_short_and_resumed_ends_as_the_one_left_alone(
     assert expected.keys() == found.keys() == {"generator", "discriminator"}
     for network, tensors in expected.items():
         assert all(torch.equal(tensor, found[network][name]) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("config", "full", "falling"), [("resvit_stage1.yaml", 50, 50), ("resvit_stage2.yaml", 25, 25)]
+)
+def test_the_rate_falls_in_a_line_to_an_epoch_at_zero(config: str, full: int, falling: int) -> None:
+    train = settings(config)["train"]
+    length = train["epoch_steps"]
+    schedule = SCHEDULES[train["schedule"]["name"]](**train["schedule"]["options"])
+    assert train["steps"] == (full + falling) * length
+    for epoch in range(full + falling):
+        expected = 1 - max(0, epoch + 2 - full) / (falling + 1)
+        for step in (epoch * length, (epoch + 1) * length - 1):
+            assert schedule.factor(step, train["steps"], length) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_authors_other_settings() -> None:

@@ -1,8 +1,7 @@
-"""Owns the verbs before and around training: `run`, `check`, `bench`, `init`."""
+"""The verbs before and around training: `run`, `check`, `init`."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +11,7 @@ from medtrans.commands.arguments import PluginFiles, Sources, configs_and_overri
 from medtrans.commands.output import leads, print_table
 from medtrans.errors import ConfigError
 
-__all__ = ["bench", "check", "init", "run"]
-
-
-class Against(Enum):
-    """What a config's speed is compared with."""
-
-    reference = "reference"
-    torchio = "torchio"
-    monai = "monai"
+__all__ = ["check", "init", "run"]
 
 
 def run(
@@ -68,50 +59,6 @@ def check(
     typer.echo(str(report))
     if not report.ready:
         raise typer.Exit(report.exit_code)
-
-
-def bench(
-    sources: Sources,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps that count.")] = 5,
-    against: Annotated[
-        list[Against] | None,
-        typer.Option(
-            "--against",
-            help="reference: the plain training step and that of the paper's code; torchio, monai: their loader and "
-            "windows.",
-        ),
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON; - writes it to stdout.")
-    ] = None,
-    plugin: PluginFiles = None,
-) -> None:
-    """Measure a config on this machine: ceilings, a training step by part, the loader, windows; no run is made."""
-    from medtrans.bench.report import measure
-    from medtrans.bench.shown import tables
-    from medtrans.config import load_config
-
-    configs, overrides = configs_and_overrides(sources)
-    on_stdout = json_file == Path("-")
-    if json_file is not None and not on_stdout:
-        require_folder(json_file)
-    found = measure(
-        load_config(configs, overrides, plugins=plugin or ()),
-        steps=steps,
-        against=[one.value for one in against or ()],
-        say=lambda doing: typer.echo(f"measuring: {doing}", err=True),
-    )
-    if on_stdout:
-        import json
-
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    if json_file is not None:
-        from medtrans.atomic import write_json
-
-        write_json(json_file, found)
-    for table in tables(found):
-        print_table(table)
 
 
 def init(

@@ -1,0 +1,1 @@
+"""What medtrans costs and how methods compare, measured; README.md lists the scripts."""

@@ -1,0 +1,1 @@
+"""Measures a config on this machine; read `report.py` first."""

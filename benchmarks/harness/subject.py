@@ -1,0 +1,132 @@
+"""What is measured: a config's own method, data and device, with a cache that is thrown away."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from medtrans.assembly import make_method
+from medtrans.cohort import Cohort, Member
+from medtrans.components import Method
+from medtrans.config import Experiment
+from medtrans.devices import lone_fabric
+from medtrans.errors import DataError
+from medtrans.inference import Translator
+from medtrans.study import Study, gather_cohort
+from medtrans.trainer import fabric_batches
+from medtrans.types import Batch
+from medtrans.workers import worker_faults
+
+__all__ = ["CASES", "Subject", "opened_subject", "random_weights"]
+
+CASES = 8
+"""Training cases that are prepared; more would show nothing new and take their time."""
+
+_ENDLESS = 10**9  # steps, so that no loader runs dry
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A config, ready to train.
+
+    Args:
+        experiment: the checked config.
+        study: its first cases, prepared.
+        method: networks and their update, set up.
+        fabric: the device.
+        cases: how many cases the config has.
+    """
+
+    experiment: Experiment
+    study: Study
+    method: Method
+    fabric: Fabric
+    cases: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.fabric.device
+
+    @property
+    def precision(self) -> str:
+        """Fabric's name of it."""
+        return str(self.fabric.strategy.precision.precision)
+
+    @property
+    def translator(self) -> Translator:
+        """Of whole volumes, by the weights as they are."""
+        return Translator(self.experiment, self.method, self.study.preprocessing, {})
+
+    @property
+    def volume(self) -> Member:
+        """The case that is translated: one that was not trained on where there is one."""
+        members = self.study.cohort.members
+        return next((member for member in members if member.split != "train"), members[0])
+
+    @contextmanager
+    def batches(self) -> Iterator[Iterator[Batch]]:
+        """Batches on the device without end."""
+        with worker_faults(), closing(fabric_batches(self.study, self.method, self.fabric, 0)) as batches:
+            yield batches
+
+    def another_method(self) -> Method:
+        """The same method with networks and optimisers of its own, which start from the same weights."""
+        log = logging.getLogger("medtrans")
+        level = log.level
+        log.setLevel(logging.ERROR)  # what a loss warns of has been said
+        try:
+            method = make_method(self.experiment, training_cases=self.cases)
+        finally:
+            log.setLevel(level)
+        method.setup(self.fabric)
+        return method
+
+
+@contextmanager
+def opened_subject(experiment: Experiment, *, whole: bool = False) -> Iterator[Subject]:
+    """Prepare the first cases of a config and set its method up; nothing is left behind.
+
+    Args:
+        experiment: the checked config.
+        whole: prepare all of its cases.
+
+    Raises:
+        MedtransError: the cases, or a part of the config, are not as they should be.
+    """
+    cohort, _ = gather_cohort(experiment)
+    training = cohort.of("train")
+    if not training:
+        raise DataError("training: no case to cut patches from; give the training split at least one subject")
+    settings = experiment.config.train.model_copy(update={"steps": _ENDLESS})
+    endless = replace(experiment, config=experiment.config.model_copy(update={"train": settings}))
+    with tempfile.TemporaryDirectory(prefix="medtrans-bench-") as folder:
+        study = Study(endless, cohort if whole else _first(cohort), Path(folder))
+        for member in study.cohort.members:
+            study.cache.prepared(member)
+        method = make_method(endless, training_cases=len(training))
+        fabric = lone_fabric(experiment.config.train)
+        method.setup(fabric)
+        yield Subject(endless, study, method, fabric, len(cohort.members))
+
+
+def _first(cohort: Cohort) -> Cohort:
+    """A few training cases, and one that is not trained on."""
+    others: Sequence[Member] = [*cohort.of("validation"), *cohort.of("test")]
+    return Cohort((*cohort.of("train")[:CASES], *others[:1]))
+
+
+def random_weights(experiment: Experiment) -> list[str]:
+    """Overrides by which losses read no file; they cost the same."""
+    return [
+        f"{'.'.join(path)}.options.weights=random"
+        for path, slot in experiment.slots.items()
+        if path[0] == "losses" and slot.options.get("weights") is not None
+    ]

@@ -1,1 +1,0 @@
-"""Owns the comparison of all generators and discriminators; `docs/methods_compared.py` runs it."""
