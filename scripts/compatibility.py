@@ -18,7 +18,13 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TINY = ["dataset.options.subjects=5", "train.steps=6", "train.workers=0", "train.checkpoint_every=3", "train.validate_every=6"]
+TINY = [
+    "dataset.options.subjects=5",
+    "train.steps=6",
+    "train.workers=0",
+    "train.checkpoint_every=3",
+    "train.validate_every=6",
+]
 RUNS = {
     "mr": ["quickstart", *TINY, "dataset.options.size=[40, 40, 40]"],
     "ct": ["quickstart_ct", *TINY],
@@ -109,7 +115,9 @@ def python(root: Path, work: Path, *words: str) -> str:
     """Python with the code under `root`; returns what it prints."""
     sources = [root / "src", *sorted((root / "plugins").glob("*/src"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sources)), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *words], cwd=work, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=work, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{root}: {' '.join(words)}\n{done.stderr}")
     return done.stdout

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from medtrans.builtin.transforms.window import Window
+
 from medtrans.cache import Cache, refuse_twins
 from medtrans.cohort import Member
 from medtrans.components import Case

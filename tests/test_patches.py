@@ -15,10 +15,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from medtrans.builtin.transforms.window import Window
 from scipy import stats
 from torch import Tensor
 
-from medtrans.builtin.transforms.window import Window
 from medtrans.cache import Cache
 from medtrans.cohort import Member
 from medtrans.components import Augmentation, Case

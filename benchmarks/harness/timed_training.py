@@ -10,24 +10,13 @@ from typing import Any
 
 import torch
 
-<<<<<<< HEAD:benchmarks/timed_training.py
-from medtrans.assembly import make_method
-from medtrans.components import Method
-from medtrans.config import load_config
-from medtrans.judging import Judge
-from medtrans.devices import lone_fabric
-from medtrans.inference import Translator
-from medtrans.judging import Judge
-=======
 from benchmarks.harness.subject import Subject, opened_subject
 from benchmarks.harness.timing import processor_seconds
 from medtrans.components import Method
 from medtrans.config import load_config
 from medtrans.judging import Judge
->>>>>>> h-bench:benchmarks/harness/timed_training.py
 from medtrans.seeds import derived_seed
 from medtrans.types import Batch
-from medtrans.validation import validation_scores
 from medtrans.validation import validation_scores
 
 __all__ = ["Point", "Trainee", "trained_in_turns", "trainee"]
@@ -63,22 +52,10 @@ class Trainee:
     def train_until(self, mark: float) -> None:
         """Take steps until so much processor time is spent, and score."""
         while self.seconds < mark:
-<<<<<<< HEAD:benchmarks/timed_training.py
-            begun = time.process_time()
-            batch = next(self.batches)
-            torch.manual_seed(derived_seed(self.study.experiment.config.seed, "step", self.step, 0))
-            self.take(batch, self.step)
-            self.step += 1
-            self.seconds += time.process_time() - begun
-        translator = Translator(self.study.experiment, self.method, self.study.preprocessing, {})
-        judge, members = Judge.of(self.study), self.study.cohort.of("test")
-        scores = [one.values for one, _ in validation_scores(self.study, judge, translator, members)]
-=======
             self.seconds += processor_seconds(self._step)
         study = self.subject.study
         scored = validation_scores(study, Judge.of(study), self.subject.translator, study.cohort.of("test"))
         scores = [one.values for one, _ in scored]
->>>>>>> h-bench:benchmarks/harness/timed_training.py
         psnr, ssim = (fmean(next(v for k, v in one.items() if k.startswith(name)) for one in scores) for name in KEYS)
         self.points.append(Point(self.seconds, self.step, psnr, ssim))
 

@@ -8,8 +8,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medtrans.image_stream import NIFTI_ENDINGS
-
 if TYPE_CHECKING:
     import torchio
 
