@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from medtrans.arithmetic import choose_repeatable_kernels
-from medtrans.commands.arguments import PluginFiles, Sources, configs_and_overrides, require_folder
-from medtrans.commands.output import print_table
+from medtrans.cli.arguments import PluginFiles, Sources, configs_and_overrides, print_table, require_folder
+from medtrans.distributed.determinism import choose_repeatable_kernels
 from medtrans.errors import MedtransError
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -45,8 +44,8 @@ def bench(
 ) -> None:
     """Measure a config on this machine: ceilings, a training step by part, the loader, windows; no run is made."""
     from benchmarks.harness.report import measure, tables
-    from medtrans.atomic import write_json
-    from medtrans.config import load_config
+    from medtrans.config.loading import load_config
+    from medtrans.utils.files import write_json
 
     configs, overrides = configs_and_overrides(sources)
     on_stdout = json_file == Path("-")

@@ -11,8 +11,7 @@ import argparse
 
 import numpy as np
 
-from medtrans.paired_tests import sign_flip_p, wilcoxon_p
-from medtrans.statistics import mean_interval
+from medtrans.evaluation.statistics import mean_interval, sign_flip_p, wilcoxon_p
 
 MEAN, SD = 30.0, 2.0
 

@@ -24,10 +24,10 @@ from scipy import ndimage
 
 from benchmarks.harness.timing import alternated
 from medtrans import Case, Volume, component
-from medtrans.cache import Cache
-from medtrans.cohort import Member
-from medtrans.patches import training_loader
-from medtrans.preprocess import Preprocessing
+from medtrans.data.cache import Cache
+from medtrans.data.cohort import Member
+from medtrans.data.patches import training_loader
+from medtrans.data.preprocessing import Preprocessing
 from medtrans.volume import write
 
 SHAPE, SIDE = (160, 192, 160), 96

@@ -25,11 +25,12 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.harness.step_parts import losses_of
 from benchmarks.harness.subject import random_weights
-from medtrans.assembly import make_method
-from medtrans.components import Method
-from medtrans.config import Experiment, load_config
-from medtrans.devices import lone_fabric
-from medtrans.network_sides import common_multiple, padded_sides
+from medtrans.config.experiment import Experiment
+from medtrans.config.loading import load_config
+from medtrans.distributed.devices import single_device_fabric
+from medtrans.plugins.input_size import common_multiple, padded_sides
+from medtrans.plugins.interfaces import Method
+from medtrans.training.build import make_method
 from medtrans.types import Batch
 
 
@@ -106,7 +107,7 @@ def follow(experiment: Experiment, roofline: Roofline) -> None:
     """Take a step on shapes alone."""
     config = experiment.config
     method = make_method(experiment, training_cases=1)
-    method.setup(lone_fabric(config.train))
+    method.setup(single_device_fabric(config.train))
     leave_optimisers_out(method)
     shapes = FakeTensorMode()
     for module in {*method.networks().values(), *losses_of(method).values()}:

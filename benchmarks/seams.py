@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 import medtrans
-from medtrans.assembly import make_preprocessing
-from medtrans.cohort import load_images
-from medtrans.config import load_config
-from medtrans.inference import Translator
-from medtrans.study import gather_cohort
+from medtrans.config.loading import load_config
+from medtrans.data.cohort import load_images
+from medtrans.data.datamodule import load_cohort
+from medtrans.data.preprocessing import make_preprocessing
+from medtrans.inference.translator import Translator
 
 OVERLAPS = (0.0, 0.25, 0.5, 0.625, None)
 
@@ -39,7 +39,7 @@ def main() -> None:
         medtrans.run(config(folder, given))
         translator = medtrans.load(folder)
         experiment = translator.experiment
-        cohort, _ = gather_cohort(experiment)
+        cohort, _ = load_cohort(experiment)
         images = [load_images(member.case, ("t1", "t2")) for member in cohort.of("test")]
         prepared = [make_preprocessing(experiment).prepare(one) for one in images]
         print("| overlap | windows' share of the volume again | seam | mean error | s of processor a volume |")

@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import MDAUNet
 from medtrans.builtin.conv3d import Conv3
-from medtrans.channel_order import in_channels_last
-from medtrans.recomputation import recompute_blocks
+from medtrans.training.activation_checkpointing import recompute_blocks
+from medtrans.training.memory_format import in_channels_last
 
 CONVOLUTIONS = tuple((channels, side) for side in (32, 48, 64, 96) for channels in (16, 32, 64))
 """Channels in and out, and sides, of the 3^3 convolutions whose best rate is the ceiling."""

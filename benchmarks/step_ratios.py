@@ -18,7 +18,7 @@ import torch
 from benchmarks.harness.reference_step import PlainStep
 from benchmarks.harness.subject import Subject, opened_subject
 from benchmarks.harness.timing import Spread, alternated, processor_seconds
-from medtrans.config import load_config
+from medtrans.config.loading import load_config
 from medtrans.types import Batch
 
 GOALS = {"naive / step": 1.02, "reference / step": 2.2, "step / step on 1/8 of the slices": 1.5}

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.anonymous_memory import AnonymousPeak, anonymous_bytes
-from medtrans.inference import Translator
-from medtrans.large_volumes import translate_file
-from medtrans.plane_files import PlaneReader, written_planes
+from medtrans.inference.streaming.translate import translate_file
+from medtrans.inference.translator import Translator
 from medtrans.testing.selftest.identity import identity_translator
 from medtrans.volume import Grid, Volume, write
+from medtrans.volume.planes import PlaneReader, written_planes
 
 HIGH = 1000.0
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.harness.reference_step import PlainStep
 from benchmarks.harness.timed_training import Point, trained_in_turns, trainee
-from medtrans.components import Method
+from medtrans.plugins.interfaces import Method
 
 SIDE = 24
 

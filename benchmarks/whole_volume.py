@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.harness.anonymous_memory import AnonymousPeak
 from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import component
-from medtrans.sliding_window import sliding_window
+from medtrans.inference.sliding_window import sliding_window
 from medtrans.types import as_pyramid
 
 SIDE, OVERLAP = 96, 0.25

@@ -33,7 +33,7 @@ RUNS = {
 }
 SETTINGS = """
 import json, sys
-from medtrans.config import load_config
+from medtrans.config.loading import load_config
 found = {}
 for name in sys.argv[1:]:
     saved = load_config([name]).saved()

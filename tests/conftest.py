@@ -18,9 +18,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each, read when torch is i
 
 import torch
 
-from medtrans import announced
-from medtrans.arithmetic import choose_repeatable_kernels
-from medtrans.cli import main
+from medtrans.cli.app import main
+from medtrans.distributed.determinism import choose_repeatable_kernels
+from medtrans.plugins import discovery
 
 choose_repeatable_kernels()  # as the program does, before anything is computed
 hypothesis.settings.register_profile("medtrans", derandomize=True, deadline=None, max_examples=30)
@@ -61,7 +61,7 @@ Medtrans = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that imports a plugin has time for it, however much else the machine has to do."""
-    monkeypatch.setattr("medtrans.probe.LIMIT_S", 200.0)
+    monkeypatch.setattr("medtrans.plugins.probe.LIMIT_S", 200.0)
 
 
 _PLACES = tuple(sys.path)
@@ -69,7 +69,7 @@ _PLACES = tuple(sys.path)
 
 @cache
 def _announcing() -> list[Distribution]:
-    return [one for one in distributions() if any(point.group == announced.GROUP for point in one.entry_points)]
+    return [one for one in distributions() if any(point.group == discovery.GROUP for point in one.entry_points)]
 
 
 def _added() -> list[Distribution]:
@@ -80,7 +80,7 @@ def _added() -> list[Distribution]:
 @pytest.fixture(autouse=True)
 def few_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only packages with plugins are looked at: reading what others are called takes half of `load_config`."""
-    monkeypatch.setattr(announced, "distributions", lambda: [*_added(), *_announcing()])
+    monkeypatch.setattr(discovery, "distributions", lambda: [*_added(), *_announcing()])
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
     own = [one for one in _announcing() if one.name == "medtrans"]
-    monkeypatch.setattr(announced, "distributions", lambda: [*_added(), *own])
+    monkeypatch.setattr(discovery, "distributions", lambda: [*_added(), *own])
     modules = set(sys.modules)
 
     def install(

@@ -15,7 +15,7 @@ import torch
 from benchmarks.harness.loader import timed_patches
 from benchmarks.harness.subject import Subject
 from benchmarks.harness.timing import Clock, Spread
-from medtrans.preprocess import Prepared
+from medtrans.data.preprocessing import Prepared
 
 __all__ = ["compare_monai", "compare_torchio", "unless_missing"]
 

@@ -16,8 +16,8 @@ from benchmarks.harness.subject import Subject, opened_subject
 from benchmarks.harness.timing import Spread
 from benchmarks.harness.windows import measure_windows
 from medtrans._version import __version__
-from medtrans.config import Experiment
-from medtrans.environment import environment_facts
+from medtrans.config.experiment import Experiment
+from medtrans.runs.provenance import environment_facts
 
 __all__ = ["Against", "measure", "tables"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from medtrans.components import Method, Parts
+from medtrans.plugins.interfaces import Method, Parts
 from medtrans.types import as_pyramid
 
 __all__ = ["OTHER", "Recorder", "Work", "amounts", "losses_of", "recorded", "translating"]

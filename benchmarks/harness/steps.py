@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.harness.step_parts import amounts, recorded, translating
 from benchmarks.harness.subject import Subject
 from benchmarks.harness.timing import Clock, Spread, peak_bytes
-from medtrans.components import Method
+from medtrans.plugins.interfaces import Method
 from medtrans.types import Batch
 
 __all__ = ["Part", "Steps", "counted", "measure_steps"]

@@ -12,17 +12,17 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from medtrans.assembly import make_method
-from medtrans.cohort import Cohort, Member
-from medtrans.components import Method
-from medtrans.config import Experiment
-from medtrans.devices import lone_fabric
+from medtrans.config.experiment import Experiment
+from medtrans.data.cohort import Cohort, Member
+from medtrans.data.datamodule import DataModule, load_cohort
+from medtrans.data.patches import worker_faults
+from medtrans.distributed.devices import single_device_fabric
 from medtrans.errors import DataError
-from medtrans.inference import Translator
-from medtrans.study import Study, gather_cohort
-from medtrans.trainer import fabric_batches
+from medtrans.inference.translator import Translator
+from medtrans.plugins.interfaces import Method
+from medtrans.training.build import make_method
+from medtrans.training.trainer import fabric_batches
 from medtrans.types import Batch
-from medtrans.workers import worker_faults
 
 __all__ = ["CASES", "Subject", "opened_subject", "random_weights"]
 
@@ -45,7 +45,7 @@ class Subject:
     """
 
     experiment: Experiment
-    study: Study
+    study: DataModule
     method: Method
     fabric: Fabric
     cases: int
@@ -101,18 +101,18 @@ def opened_subject(experiment: Experiment, *, whole: bool = False) -> Iterator[S
     Raises:
         MedtransError: the cases, or a part of the config, are not as they should be.
     """
-    cohort, _ = gather_cohort(experiment)
+    cohort, _ = load_cohort(experiment)
     training = cohort.of("train")
     if not training:
         raise DataError("training: no case to cut patches from; give the training split at least one subject")
     settings = experiment.config.train.model_copy(update={"steps": _ENDLESS})
     endless = replace(experiment, config=experiment.config.model_copy(update={"train": settings}))
     with tempfile.TemporaryDirectory(prefix="medtrans-bench-") as folder:
-        study = Study(endless, cohort if whole else _first(cohort), Path(folder))
+        study = DataModule(endless, cohort if whole else _first(cohort), Path(folder))
         for member in study.cohort.members:
             study.cache.prepared(member)
         method = make_method(endless, training_cases=len(training))
-        fabric = lone_fabric(experiment.config.train)
+        fabric = single_device_fabric(experiment.config.train)
         method.setup(fabric)
         yield Subject(endless, study, method, fabric, len(cohort.members))
 

@@ -12,12 +12,12 @@ import torch
 
 from benchmarks.harness.subject import Subject, opened_subject
 from benchmarks.harness.timing import processor_seconds
-from medtrans.components import Method
-from medtrans.config import load_config
-from medtrans.judging import Judge
-from medtrans.seeds import derived_seed
+from medtrans.config.loading import load_config
+from medtrans.evaluation.scorer import Scorer
+from medtrans.evaluation.validation import validation_scores
+from medtrans.plugins.interfaces import Method
 from medtrans.types import Batch
-from medtrans.validation import validation_scores
+from medtrans.utils.seeds import derived_seed
 
 __all__ = ["Point", "Trainee", "trained_in_turns", "trainee"]
 
@@ -54,7 +54,7 @@ class Trainee:
         while self.seconds < mark:
             self.seconds += processor_seconds(self._step)
         study = self.subject.study
-        scored = validation_scores(study, Judge.of(study), self.subject.translator, study.cohort.of("test"))
+        scored = validation_scores(study, Scorer.of(study), self.subject.translator, study.cohort.of("test"))
         scores = [one.values for one, _ in scored]
         psnr, ssim = (fmean(next(v for k, v in one.items() if k.startswith(name)) for one in scores) for name in KEYS)
         self.points.append(Point(self.seconds, self.step, psnr, ssim))

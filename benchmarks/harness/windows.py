@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from benchmarks.harness.subject import Subject
 from benchmarks.harness.timing import Clock, Spread
-from medtrans.components import Method
-from medtrans.inference import Translator
-from medtrans.preprocess import Prepared
-from medtrans.window_choice import Windows as Layout
+from medtrans.data.preprocessing import Prepared
+from medtrans.inference.translator import Translator
+from medtrans.inference.window_size import Windows as Layout
+from medtrans.plugins.interfaces import Method
 
 __all__ = ["Windows", "measure_windows", "overhead"]
 

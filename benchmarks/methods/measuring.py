@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.harness.subject import random_weights
 from benchmarks.harness.timing import peak_bytes
 from benchmarks.methods.systems import System
-from medtrans.assembly import make_method
-from medtrans.components import Method
-from medtrans.config import Experiment
-from medtrans.devices import lone_fabric
-from medtrans.network_sides import common_multiple, multiple_of, padded_sides
+from medtrans.config.experiment import Experiment
+from medtrans.distributed.devices import single_device_fabric
+from medtrans.plugins.input_size import common_multiple, multiple_of, padded_sides
+from medtrans.plugins.interfaces import Method
+from medtrans.training.build import make_method
 from medtrans.types import Batch, as_pyramid, pyramid
 
 COMMON = (48, 48, 48)
@@ -73,7 +73,7 @@ def step(system: System, *, common: bool) -> dict[str, float]:
     experiment = without_files(system, overrides)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    fabric = lone_fabric(experiment.config.train)
+    fabric = single_device_fabric(experiment.config.train)
     before = 0 if fabric.device.type == "cuda" else peak_bytes(fabric.device)
     method = make_method(experiment, training_cases=1)
     method.setup(fabric)

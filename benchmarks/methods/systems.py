@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medtrans.components import Component
-from medtrans.config import Experiment, load_config
+from medtrans.config.experiment import Experiment
+from medtrans.config.loading import load_config
 from medtrans.errors import MedtransError
-from medtrans.options import options_of
-from medtrans.plugins import Registry, discover
+from medtrans.plugins.components import Component
+from medtrans.plugins.discovery import discover
+from medtrans.plugins.options import options_of
+from medtrans.plugins.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 SIDES = (96, 96, 96)

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from medtrans.config.layers import merge_layers
 from medtrans.errors import ConfigError
-from medtrans.layers import merge_layers
 
 __all__ = ["ABLATIONS", "METHODS", "TASKS", "config"]
 

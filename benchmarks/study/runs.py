@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from medtrans.costs import read_costs
-from medtrans.run_comparison import compare_runs
-from medtrans.runfolder import RunFolder
+from medtrans.evaluation.run_comparison import compare_runs
+from medtrans.runs.folder import RunFolder
+from medtrans.training.costs import read_costs
 
 __all__ = ["METRICS", "Cell", "cells", "equal_time_steps", "verdicts"]
 

@@ -22,7 +22,7 @@ from benchmarks.harness.steps import counted
 from benchmarks.harness.subject import opened_subject
 from benchmarks.harness.timing import Spread, alternated
 from benchmarks.tests import GAN
-from medtrans.config import load_config
+from medtrans.config.loading import load_config
 
 
 @pytest.fixture(autouse=True)

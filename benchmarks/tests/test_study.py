@@ -19,7 +19,7 @@ from benchmarks.study.__main__ import main
 from benchmarks.study.grid import ABLATIONS, METHODS, TASKS, config
 from benchmarks.study.runs import cells
 from benchmarks.study.table import table
-from medtrans.config import load_config
+from medtrans.config.loading import load_config
 from medtrans.pipeline import check
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medtrans.scaffold import Scaffold
+from medtrans.cli.scaffold import Scaffold
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 NAMES = {

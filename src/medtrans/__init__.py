@@ -13,20 +13,7 @@ if TYPE_CHECKING:
     from medtrans.builtin.generators.unet import UNet as UNet
     from medtrans.builtin.methods.cycle import CycleMethod as CycleMethod
     from medtrans.builtin.methods.paired import PairedMethod as PairedMethod
-    from medtrans.checkreport import CheckReport as CheckReport
-    from medtrans.components import Augmentation as Augmentation
-    from medtrans.components import Callback as Callback
-    from medtrans.components import Case as Case
-    from medtrans.components import Component as Component
-    from medtrans.components import Dataset as Dataset
-    from medtrans.components import Method as Method
-    from medtrans.components import Metric as Metric
-    from medtrans.components import Parts as Parts
-    from medtrans.components import Preprocess as Preprocess
-    from medtrans.components import RunInfo as RunInfo
-    from medtrans.components import Scored as Scored
-    from medtrans.detailed_metric import DetailedMetric as DetailedMetric
-    from medtrans.detailed_metric import Surroundings as Surroundings
+    from medtrans.data.checks.report import CheckReport
     from medtrans.errors import ConfigError as ConfigError
     from medtrans.errors import DataError as DataError
     from medtrans.errors import MedtransError as MedtransError
@@ -34,57 +21,71 @@ if TYPE_CHECKING:
     from medtrans.errors import RunInterruptedError as RunInterruptedError
     from medtrans.errors import SetupError as SetupError
     from medtrans.errors import TrainingError as TrainingError
-    from medtrans.hookspecs import PLUGIN_API as PLUGIN_API
-    from medtrans.hookspecs import hookimpl as hookimpl
-    from medtrans.inference import Translator as Translator
-    from medtrans.inference import load as load
-    from medtrans.lookup import component as component
+    from medtrans.inference.loading import load
+    from medtrans.inference.translator import Translator
     from medtrans.pipeline import check as check
     from medtrans.pipeline import run as run
-    from medtrans.runfolder import RunFolder as RunFolder
+    from medtrans.plugins.components import Component
+    from medtrans.plugins.hookspecs import PLUGIN_API, hookimpl
+    from medtrans.plugins.interfaces import (
+        Augmentation,
+        Callback,
+        Case,
+        Dataset,
+        DetailedMetric,
+        Method,
+        Metric,
+        Parts,
+        Preprocess,
+        RunInfo,
+        Scored,
+        Surroundings,
+    )
+    from medtrans.plugins.registry import component
+    from medtrans.plugins.weights import read_weights
+    from medtrans.runs.folder import RunFolder
     from medtrans.types import Loss as Loss
-    from medtrans.volume import Volume as Volume
-    from medtrans.weights_file import read_weights as read_weights
+    from medtrans.volume import Volume
 
 _HOMES = {
     "__version__": "_version",
-    "Augmentation": "components",
-    "Callback": "components",
-    "Case": "components",
-    "CheckReport": "checkreport",
-    "Component": "components",
+    "Augmentation": "plugins.interfaces",
+    "Callback": "plugins.interfaces",
+    "Case": "plugins.interfaces",
+    "CheckReport": "data.checks.report",
+    "Component": "plugins.components",
     "ConfigError": "errors",
     "CycleMethod": "builtin.methods.cycle",
     "DataError": "errors",
-    "Dataset": "components",
-    "DetailedMetric": "detailed_metric",
+    "Dataset": "plugins.interfaces",
+    "DetailedMetric": "plugins.interfaces",
     "Loss": "types",
     "MDAUNet": "builtin.generators.mdaunet",
     "MedtransError": "errors",
-    "Method": "components",
-    "Metric": "components",
+    "Method": "plugins.interfaces",
+    "Metric": "plugins.interfaces",
     "MultiResUNet": "builtin.discriminators.multires_unet",
-    "PLUGIN_API": "hookspecs",
+    "PLUGIN_API": "plugins.hookspecs",
     "PairedMethod": "builtin.methods.paired",
-    "Parts": "components",
+    "Parts": "plugins.interfaces",
     "PatchGAN": "builtin.discriminators.patchgan",
-    "Preprocess": "components",
+    "Preprocess": "plugins.interfaces",
     "RunCancelledError": "errors",
-    "RunFolder": "runfolder",
-    "RunInfo": "components",
+    "RunFolder": "runs.folder",
+    "RunInfo": "plugins.interfaces",
     "RunInterruptedError": "errors",
-    "Scored": "components",
+    "Scored": "plugins.interfaces",
     "SetupError": "errors",
-    "Surroundings": "detailed_metric",
+    "Surroundings": "plugins.interfaces",
     "TrainingError": "errors",
-    "Translator": "inference",
+    "Translator": "inference.translator",
     "UNet": "builtin.generators.unet",
-    "Volume": "volume",
+    "Volume": "volume.volume",
     "check": "pipeline",
-    "component": "lookup",
-    "hookimpl": "hookspecs",
-    "load": "inference",
-    "read_weights": "weights_file",
+    "component": "plugins.registry",
+    "hookimpl": "plugins.hookspecs",
+    "load": "inference.loading",
+    "read_weights": "plugins.weights",
     "run": "pipeline",
 }
 

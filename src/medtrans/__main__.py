@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from medtrans.cli import main
+from medtrans.cli.app import main
 
 main()

@@ -8,24 +8,25 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from medtrans.assembly import make_method
-from medtrans.assessment import assess
-from medtrans.checkreport import CheckReport
-from medtrans.config import load_config
-from medtrans.devices import connected
-from medtrans.downstream import planned, synthetic_to_real
+from medtrans.config.loading import load_config
+from medtrans.data.checks.report import CheckReport
+from medtrans.data.datamodule import DataModule, load_cohort
+from medtrans.distributed.devices import distributed_session
+from medtrans.distributed.launch import launch_ranks, needs_launch
+from medtrans.distributed.signals import end_requests
 from medtrans.errors import ConfigError
-from medtrans.inference import Translator, load
-from medtrans.judging import Judge
-from medtrans.launch import launch_ranks, needs_launch
-from medtrans.opening import opened
-from medtrans.readiness import examine
-from medtrans.runfolder import RunFolder
-from medtrans.runreport import write_report
-from medtrans.signals import end_requests
-from medtrans.study import Study, gather_cohort
-from medtrans.trainer import train_method
-from medtrans.validation import Validator
+from medtrans.evaluation.downstream.experiment import plan_downstream, run_downstream
+from medtrans.evaluation.evaluator import score_test_cases
+from medtrans.evaluation.scorer import Scorer
+from medtrans.evaluation.validation import Validator
+from medtrans.inference.loading import load
+from medtrans.inference.translator import Translator
+from medtrans.report.run_report import write_report
+from medtrans.runs.folder import RunFolder
+from medtrans.runs.session import run_session
+from medtrans.training.build import make_method
+from medtrans.training.preflight import run_preflight
+from medtrans.training.trainer import train_method
 
 __all__ = ["Config", "check", "clear_cache", "downstream", "evaluate", "run"]
 
@@ -57,23 +58,23 @@ def run(
     if needs_launch(experiment):
         launch_ranks(experiment, resume=resume, overwrite=overwrite, plugins=plugins)
         return RunFolder(Path(experiment.config.output_dir))
-    with end_requests() as request, connected(experiment.config.train) as (fabric, ranks):
-        cohort, warnings = gather_cohort(experiment)
+    with end_requests() as request, distributed_session(experiment.config.train) as (fabric, ranks):
+        cohort, warnings = load_cohort(experiment)
         output = Path(experiment.config.output_dir)
-        worth = planned(experiment, cohort, output, plugins=plugins) if experiment.config.downstream else None
+        worth = plan_downstream(experiment, cohort, output, plugins=plugins) if experiment.config.downstream else None
         method = make_method(experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
-        with opened(experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks) as folder:
-            study = Study(experiment, cohort, folder.cache)
-            judge = Judge.of(study)
+        with run_session(experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks) as folder:
+            study = DataModule(experiment, cohort, folder.cache)
+            judge = Scorer.of(study)
             target_numbers = study.prepare(ranks, request)
             translator = Translator(experiment, method, study.preprocessing, target_numbers)
             validator = Validator(study, judge, translator, ranks)
             train_method(study, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
             trained = load(folder.path, plugins=plugins)
-            assess(study, judge, trained, folder, warnings, ranks=ranks, request=request)
+            score_test_cases(study, judge, trained, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 if worth is not None:
-                    synthetic_to_real(worth, trained)
+                    run_downstream(worth, trained)
                 write_report(folder)
     return folder
 
@@ -87,9 +88,9 @@ def check(config: Config, overrides: Sequence[str] = (), *, plugins: Sequence[Pa
         MedtransError: the config is wrong, there are no cases to look at, or `downstream` cannot be done with them.
     """
     experiment = load_config(_layers(config), overrides, plugins=plugins)
-    report = examine(experiment, Judge.of)
+    report = run_preflight(experiment, Scorer.of)
     if report.ready and experiment.config.downstream is not None:
-        planned(experiment, gather_cohort(experiment)[0], Path(experiment.config.output_dir), plugins=plugins)
+        plan_downstream(experiment, load_cohort(experiment)[0], Path(experiment.config.output_dir), plugins=plugins)
     return report
 
 
@@ -110,11 +111,11 @@ def evaluate(run_folder: Path | str, *, plugins: Sequence[Path] = ()) -> RunFold
     """
     folder = RunFolder.existing(run_folder)
     translator = load(folder.path, plugins=plugins)
-    with end_requests() as request, connected(translator.experiment.config.train) as (_, ranks):
-        cohort, warnings = gather_cohort(translator.experiment)
-        study = Study(translator.experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
+    with end_requests() as request, distributed_session(translator.experiment.config.train) as (_, ranks):
+        cohort, warnings = load_cohort(translator.experiment)
+        study = DataModule(translator.experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
         with folder.taken() if ranks.leads else nullcontext():
-            assess(study, Judge.of(study), translator, folder, warnings, ranks=ranks, request=request)
+            score_test_cases(study, Scorer.of(study), translator, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 write_report(folder)
     return folder
@@ -144,13 +145,13 @@ def downstream(
         raise ConfigError(f"{foreign[0]}: the run is trained; only keys under downstream can be set here")
     experiment = load_config([folder.config], overrides, plugins=plugins)
     translator = load(folder.path, plugins=plugins)
-    cohort, _ = gather_cohort(experiment)
-    assessment = planned(experiment, cohort, folder.path, plugins=plugins)
+    cohort, _ = load_cohort(experiment)
+    assessment = plan_downstream(experiment, cohort, folder.path, plugins=plugins)
     RunFolder.claim(folder.path, resume=True, overwrite=False)
     try:
         if overwrite:
             shutil.rmtree(assessment.folder, ignore_errors=True)
-        synthetic_to_real(assessment, translator)
+        run_downstream(assessment, translator)
         if folder.summary.is_file():
             write_report(folder)
     finally:

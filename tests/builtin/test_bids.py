@@ -9,8 +9,7 @@ import pytest
 
 from medtrans.builtin.datasets.bids import BIDS
 from medtrans.errors import ConfigError
-
-from .trees import fault_of, names_of, touch
+from tests.builtin.trees import fault_of, names_of, touch
 
 
 def scans(root: Path, *visits: str, suffixes: tuple[str, ...] = ("T1w", "T2w")) -> None:

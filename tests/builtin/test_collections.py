@@ -9,8 +9,7 @@ import pytest
 from medtrans.builtin.datasets.brats import BraTS
 from medtrans.builtin.datasets.hcp import DHCP, HCP
 from medtrans.builtin.datasets.ixi import IXI
-
-from .trees import fault_of, names_of, touch
+from tests.builtin.trees import fault_of, names_of, touch
 
 OLD = ("t1", "t1ce", "t2", "flair", "seg")
 NEW = ("t1n", "t1c", "t2w", "t2f", "seg")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medtrans.builtin.metrics.consistency import Seam, SliceConsistency
-from medtrans.detailed_metric import Surroundings
+from medtrans.plugins.interfaces import Surroundings
 
 SPACING_MM = (1.0, 1.0, 1.0)
 METRIC = SliceConsistency()

@@ -14,12 +14,11 @@ from medtrans.builtin.datasets.hcp import DHCP, HCP
 from medtrans.builtin.datasets.ixi import IXI
 from medtrans.builtin.datasets.paired_folders import PairedFolders
 from medtrans.builtin.datasets.synthrad import SynthRAD2023, SynthRAD2025
-from medtrans.cohort import gather
-from medtrans.components import Dataset
+from medtrans.config.schema import FractionsSplit
+from medtrans.data.cohort import build_cohort
 from medtrans.errors import DataError
-from medtrans.settings import FractionsSplit
-
-from .trees import configured, fault_of, touch
+from medtrans.plugins.interfaces import Dataset
+from tests.builtin.trees import configured, fault_of, touch
 
 
 class Layout(NamedTuple):
@@ -79,7 +78,7 @@ def test_a_link_to_nowhere_is_a_missing_file_and_not_a_missing_case(
     source, target = layout.modalities
     everyone = FractionsSplit(train=1.0, validation=0.0, test=0.0)
     with caplog.at_level(logging.ERROR), pytest.raises(DataError, match=f"{target}: no such file"):
-        gather(listing(layout, tmp_path), everyone, source=[source], target=[target], seed=0)
+        build_cohort(listing(layout, tmp_path), everyone, source=[source], target=[target], seed=0)
 
 
 @by_layout
@@ -88,7 +87,7 @@ def test_a_case_that_lacks_an_image_is_named_by_the_run_or_left_out(layout: Layo
     (tmp_path / layout.files[1]).unlink()
     source, target = layout.modalities
     with pytest.raises(DataError):
-        gather(listing(layout, tmp_path), FractionsSplit(), source=[source], target=[target], seed=0)
+        build_cohort(listing(layout, tmp_path), FractionsSplit(), source=[source], target=[target], seed=0)
 
 
 @by_layout

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medtrans
-from medtrans import checkpoint
 from medtrans.builtin.transforms.nyul import Nyul
-from medtrans.config import Experiment, load_config
+from medtrans.config.experiment import Experiment
+from medtrans.config.loading import load_config
+from medtrans.data.datamodule import DataModule, load_cohort
 from medtrans.errors import ConfigError, DataError
-from medtrans.study import Study, gather_cohort
+from medtrans.runs import checkpoint
 from medtrans.volume import Volume, write
 
 PERCENTILES = [1, *range(10, 100, 10), 99]
@@ -109,9 +110,9 @@ def on_disk(tiny: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def study_of(config: dict[str, Any], folder: Path) -> tuple[Experiment, Study]:
+def study_of(config: dict[str, Any], folder: Path) -> tuple[Experiment, DataModule]:
     experiment = load_config([config])
-    return experiment, Study(experiment, gather_cohort(experiment)[0], folder)
+    return experiment, DataModule(experiment, load_cohort(experiment)[0], folder)
 
 
 def test_validation_and_test_images_are_not_opened_while_it_learns(on_disk: dict[str, Any], tmp_path: Path) -> None:

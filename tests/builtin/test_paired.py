@@ -12,13 +12,14 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision.amp import MixedPrecision
 from torch import Tensor, nn
 
-from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts, checkpoint
+from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts
 from medtrans.builtin.losses.adversarial import Relativistic
 from medtrans.builtin.losses.voxel import L1
-from medtrans.components import WeightedLoss
-from medtrans.optimizers import SGD, Adam
-from medtrans.ramp import Ramp
-from medtrans.standing import Standing, resume
+from medtrans.plugins.interfaces import WeightedLoss
+from medtrans.plugins.optimizers import SGD, Adam
+from medtrans.plugins.ramp import Ramp
+from medtrans.runs import checkpoint
+from medtrans.training.state import TrainingState, resume
 from medtrans.types import Batch, DiscriminatorOutput, LossInputs, Pyramid
 
 LEVELS = 2
@@ -323,7 +324,7 @@ def test_in_half_precision_the_scale_travels_with_the_checkpoint_and_overflow_is
     made, precision = fp16()
     for step in range(3):
         assert "generator_gradient_norm" not in made.training_step(batch(), step)
-    state = Standing(3).state(made, precision)
+    state = TrainingState(3).state(made, precision)
     assert state["precision"]["scale"] < 2.0**20
     checkpoint.save(tmp_path, 3, {name: net.state_dict() for name, net in made.networks().items()}, state,
                     config_hash="c0ffee", keep=2)  # fmt: skip

@@ -9,8 +9,7 @@ import pytest
 
 from medtrans.builtin.datasets.paired_folders import PairedFolders
 from medtrans.errors import ConfigError, DataError
-
-from .trees import touch
+from tests.builtin.trees import touch
 
 T1, T2, MASK = "{subject}/{subject}_T1w.nii.gz", "{subject}/{subject}_T2w.nii.gz", "{subject}/mask.nii.gz"
 

@@ -13,8 +13,8 @@ from torch.nn.functional import conv2d, max_pool2d
 
 from medtrans.builtin.losses.vgg import VGG16, VGG19
 from medtrans.builtin.metrics.perceptual import LPIPS, PerceptualDistance
-from medtrans.detailed_metric import DetailedMetric, Surroundings
 from medtrans.errors import ConfigError, DataError, SetupError
+from medtrans.plugins.interfaces import DetailedMetric, Surroundings
 
 SPACING_MM = (1.0, 1.0, 1.0)
 SHAPE = (17, 16, 18)

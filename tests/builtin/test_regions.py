@@ -9,8 +9,8 @@ import pytest
 
 from medtrans.builtin.metrics.dose import DoseDVH, DoseMAE
 from medtrans.builtin.metrics.regions import MAEByHU, MAEByLabel
-from medtrans.detailed_metric import Surroundings
 from medtrans.errors import ConfigError
+from medtrans.plugins.interfaces import Surroundings
 
 SPACING_MM = (1.0, 1.0, 1.0)
 SHAPE = (8, 8, 8)

@@ -17,9 +17,9 @@ from medtrans.builtin.methods.segmentation import SegmentationMethod
 from medtrans.builtin.metrics.segmentation import HD95, Dice
 from medtrans.builtin.transforms.labels import Labels
 from medtrans.builtin.transforms.linear import Percentile
-from medtrans.components import Parts, WeightedLoss
+from medtrans.data.preprocessing import Preprocessing
 from medtrans.errors import ConfigError
-from medtrans.preprocess import Preprocessing
+from medtrans.plugins.interfaces import Parts, WeightedLoss
 from medtrans.types import Batch, LossInputs
 from medtrans.volume import Volume
 

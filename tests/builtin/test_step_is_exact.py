@@ -19,10 +19,10 @@ from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts
 from medtrans.builtin.losses.adversarial import Relativistic
 from medtrans.builtin.losses.perceptual_25d import Perceptual25D
 from medtrans.builtin.losses.voxel import L1
-from medtrans.components import WeightedLoss
-from medtrans.optimizers import Adam
+from medtrans.plugins.interfaces import WeightedLoss
+from medtrans.plugins.optimizers import Adam
 from medtrans.types import Batch, LossInputs, pyramid
-from tests.naive_step import AllViewsAtOnce, NaivePair
+from tests.helpers.naive_step import AllViewsAtOnce, NaivePair
 
 VGG = {"weights": "random", "taps": ("relu2_1",)}
 TINY = {"preset": "tiny", "width": 4, "growth": (2, 2)}

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from medtrans.builtin.datasets.synthrad import SynthRAD2023, SynthRAD2025
-
-from .trees import fault_of, touch
+from tests.builtin.trees import fault_of, touch
 
 
 def collection(root: Path, *ids: str, folder: str = "Task1/pelvis", images: str = "mr ct mask") -> None:

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from medtrans.builtin.datasets.table import Table
-from medtrans.cohort import gather
-from medtrans.components import Case
+from medtrans.config.schema import ColumnSplit
+from medtrans.data.cohort import build_cohort
 from medtrans.errors import DataError
-from medtrans.settings import ColumnSplit
-
-from .trees import fault_of, names_of, touch
+from medtrans.plugins.interfaces import Case
+from tests.builtin.trees import fault_of, names_of, touch
 
 
 def written(folder: Path, text: str | bytes, name: str = "train.csv") -> Path:
@@ -86,7 +85,7 @@ def test_case_and_split_are_optional_columns(folder):
 def test_a_split_column_splits_a_cohort_and_a_subject_in_two_is_refused(folder):
     text = "subject,case,split,t1\na,1,train,imgs/a_t1.nii.gz\na,2,test,imgs/a_t2.nii.gz\n"
     with pytest.raises(DataError, match=r'subject "a" is in train .* and test'):
-        gather(Table(path=written(folder, text)), ColumnSplit(by="column"), source=["t1"], target=["t1"], seed=0)
+        build_cohort(Table(path=written(folder, text)), ColumnSplit(by="column"), source=["t1"], target=["t1"], seed=0)
 
 
 def test_columns_may_have_other_names_in_the_file(folder):

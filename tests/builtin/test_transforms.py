@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from medtrans.builtin.transforms.linear import MinMax, Percentile, Window, ZScore
 from medtrans.builtin.transforms.nyul import Nyul
-from medtrans.clipping import clipping_warnings
-from medtrans.components import Preprocess
-from medtrans.config import load_config
+from medtrans.config.loading import load_config
+from medtrans.data.checks.cohort import clipping_warnings
+from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.errors import ConfigError, DataError
-from medtrans.preprocess import Prepared, Preprocessing
+from medtrans.plugins.interfaces import Preprocess
 from medtrans.volume import Volume, read
 
 LINEAR = [MinMax(), Percentile(), Window(), Window(range=(-160, 240))]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from medtrans.components import Case, Component, Dataset
 from medtrans.errors import DataError
-from medtrans.options import check_options
+from medtrans.plugins.components import Component
+from medtrans.plugins.interfaces import Case, Dataset
+from medtrans.plugins.options import check_options
 
 
 def touch(root: Path, *names: str) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.nifti_corpus import nifti
+from tests.helpers.nifti_corpus import nifti
 
 Put = Callable[[Path], Path]
 """Puts a file into a folder, beside what is sound there, and gives the path to hand over."""

@@ -9,26 +9,26 @@ from pathlib import Path
 
 import torch
 
-from medtrans import checkpoint
-from medtrans.assembly import make_method, make_preprocessing
 from medtrans.builtin.datasets.table import Table
-from medtrans.cache import Cache
-from medtrans.cohort import Cohort, Member, gather, load_image, write_cases
-from medtrans.components import Dataset
-from medtrans.config import load_config
+from medtrans.config.loading import load_config
+from medtrans.config.schema import FileSplit
+from medtrans.data.cache import Cache
+from medtrans.data.cohort import Cohort, Member, build_cohort, load_image, write_cases
+from medtrans.data.preprocessing import make_preprocessing
 from medtrans.errors import MedtransError
-from medtrans.exported import write_export
-from medtrans.inference import load
-from medtrans.lookup import component
-from medtrans.prediction_files import file_stems
-from medtrans.settings import FileSplit
+from medtrans.inference.export.format import write_export
+from medtrans.inference.file_names import file_stems
+from medtrans.inference.loading import load
+from medtrans.plugins.interfaces import Dataset
+from medtrans.plugins.registry import component
+from medtrans.plugins.weights import read_tensors
+from medtrans.runs import checkpoint
 from medtrans.testing.selftest.outcome import quiet
+from medtrans.training.build import make_method
 from medtrans.volume import read, write
-from medtrans.weights_file import read_tensors
-from tests.nifti_corpus import nifti
-
-from .audit import Audit
-from .corpus import Hostile, at, configured, corpus, listed
+from tests.helpers.nifti_corpus import nifti
+from tests.security.audit import Audit
+from tests.security.corpus import Hostile, at, configured, corpus, listed
 
 _TINY = {
     "patch": {"size": [16, 16, 16]},
@@ -159,7 +159,7 @@ class Routes:
             write(load_image(member.case, "t1"), output / f"{stems[member.number, 't2']}.nii.gz")
 
     def _split(self, path: Path) -> None:
-        gather(self.phantom, FileSplit(by="file", path=str(path)), source=["t1"], target=["t2"], seed=0)
+        build_cohort(self.phantom, FileSplit(by="file", path=str(path)), source=["t1"], target=["t2"], seed=0)
 
     def _checkpoint(self, path: Path) -> None:
         found = checkpoint.best(path) or checkpoint.newest(path)

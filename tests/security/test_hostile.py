@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .corpus import corpus
+from tests.security.corpus import corpus
 
 ROOT = Path(__file__).parents[2]
 TRY = """

@@ -10,8 +10,7 @@ import pytest
 from medtrans import Callback
 from medtrans.testing.callback import CALLBACK_RULES
 from medtrans.testing.trial import SHARED_RULES
-
-from .broken import Breaks, altered, broken_rules, contract
+from tests.testing.broken import Breaks, altered, broken_rules, contract
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,7 @@ from medtrans import Case, Dataset, Volume
 from medtrans.testing.dataset import DATASET_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.volume import write
-
-from .broken import Breaks, altered, broken_rules, contract
+from tests.testing.broken import Breaks, altered, broken_rules, contract
 
 NAMES = ("delta", "alpha", "charlie", "bravo", "echo", "golf", "foxtrot", "hotel")
 

@@ -10,8 +10,7 @@ from medtrans.testing.discriminator import DISCRIMINATOR_RULES
 from medtrans.testing.networks import NETWORK_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import DiscriminatorOutput, Pyramid, pyramid
-
-from .broken import Breaks, altered, contract
+from tests.testing.broken import Breaks, altered, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from medtrans.testing import ConformanceError, check_generator
 from medtrans.testing.generator import GENERATOR_RULES
-
-from .broken import Breaks, altered, broken_rules, contract
+from tests.testing.broken import Breaks, altered, broken_rules, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 

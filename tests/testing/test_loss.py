@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from medtrans.testing.loss import LOSS_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import Loss, LossInputs, batch_mean
-
-from .broken import Breaks, altered, contract
+from tests.testing.broken import Breaks, altered, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 

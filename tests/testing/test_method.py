@@ -14,8 +14,7 @@ from medtrans import Method, Parts
 from medtrans.testing.method import METHOD_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import Batch, LossInputs, as_pyramid
-
-from .broken import Breaks, altered, contract
+from tests.testing.broken import Breaks, altered, contract
 
 
 class Sound(Method):

@@ -7,8 +7,7 @@ import numpy as np
 from medtrans import DataError, Metric
 from medtrans.testing.metric import METRIC_RULES
 from medtrans.testing.trial import SHARED_RULES
-
-from .broken import Breaks, altered, contract
+from tests.testing.broken import Breaks, altered, contract
 
 KNOWN = (np.zeros((4, 4, 4), np.float32), np.full((4, 4, 4), 0.25, np.float32), 0.25)
 

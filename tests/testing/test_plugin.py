@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from medtrans import Component
 from medtrans.builtin.losses.voxel import L1
-from medtrans.cli import app
+from medtrans.cli.app import app
 from medtrans.errors import ConfigError
 from medtrans.testing import ConformanceError, check_loss, verdicts
 from medtrans.testing.kits import KITS

@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from medtrans import checkpoint, nifti_writer, runlock
 from medtrans.builtin.methods.paired import PairedMethod
 from medtrans.builtin.transforms.linear import Window
-from medtrans.cli import main
-from medtrans.preprocess import Preprocessing
-from medtrans.runfolder import RunFolder
+from medtrans.cli.app import main
+from medtrans.data.preprocessing import Preprocessing
+from medtrans.runs import checkpoint
+from medtrans.runs import lock as run_lock
+from medtrans.runs.folder import RunFolder
 from medtrans.testing.selftest import checkpoint as checkpoint_check
 from medtrans.testing.selftest import intensities, lock, orientation, privacy, resume, suite
 from medtrans.testing.selftest.outcome import Outcome, show
+from medtrans.volume import nifti_writer
 
 Break = Callable[[pytest.MonkeyPatch], None]
 CHECKS = {
@@ -45,10 +47,10 @@ def shift(patch: pytest.MonkeyPatch) -> None:
     """Half a voxel."""
     right = nifti_writer.header_bytes
     patch.setattr(
-        "medtrans.volume.header_bytes",
+        "medtrans.volume.volume.header_bytes",
         lambda path, values, affine, *rest: right(path, values, affine + np.eye(4, k=3) * 0.45, *rest),
     )
-    patch.setattr("medtrans.volume._compare", lambda *_: None)
+    patch.setattr("medtrans.volume.io._compare", lambda *_: None)
 
 
 def quantise(patch: pytest.MonkeyPatch) -> None:
@@ -72,7 +74,7 @@ def trust_files(patch: pytest.MonkeyPatch) -> None:
 
 
 def share_folders(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(runlock, "take", lambda _: None)
+    patch.setattr(run_lock, "take", lambda _: None)
 
 
 def follow_links(patch: pytest.MonkeyPatch) -> None:

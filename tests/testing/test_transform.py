@@ -12,8 +12,7 @@ from medtrans import Augmentation, Preprocess
 from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.scaling import SCALING_RULES
 from medtrans.testing.trial import SHARED_RULES
-
-from .broken import Breaks, altered, contract
+from tests.testing.broken import Breaks, altered, contract
 
 
 class Sound(Preprocess):

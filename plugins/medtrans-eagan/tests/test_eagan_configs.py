@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from medtrans import PairedMethod
-from medtrans.assembly import make_method
-from medtrans.config import Experiment, load_config
+from medtrans.config.experiment import Experiment
+from medtrans.config.loading import load_config
+from medtrans.training.build import make_method
 from medtrans.types import DiscriminatorOutput, LossInputs
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import medtrans
-from medtrans import RunFolder, Volume, checkpoint
+from medtrans import RunFolder, Volume
+from medtrans.runs import checkpoint
 
 CONFIG = Path(__file__).parents[1] / "configs" / "eagan_small.yaml"
 

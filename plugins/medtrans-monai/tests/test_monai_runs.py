@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import medtrans
-from medtrans import RunFolder, Volume, checkpoint
-from medtrans.config import load_config
+from medtrans import RunFolder, Volume
+from medtrans.config.loading import load_config
+from medtrans.runs import checkpoint
 
 CONFIG = Path(__file__).parents[1] / "configs" / "monai_small.yaml"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from medtrans.cli import app
+from medtrans.cli.app import app
 
 from .markdown import code, table
 

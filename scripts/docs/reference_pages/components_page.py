@@ -6,13 +6,14 @@ import inspect
 
 import docstring_parser
 
-from medtrans.components import Component
-from medtrans.hookspecs import KINDS
-from medtrans.optimizers import OPTIMIZERS
-from medtrans.options import options_of, summary_of
-from medtrans.plugins import BUILTIN, Registry, discover
-from medtrans.schedules import SCHEDULES
-from medtrans.show import component_yaml
+from medtrans.plugins.components import Component
+from medtrans.plugins.describe import component_yaml
+from medtrans.plugins.discovery import discover
+from medtrans.plugins.hookspecs import KINDS
+from medtrans.plugins.optimizers import OPTIMIZERS
+from medtrans.plugins.options import options_of, summary_of
+from medtrans.plugins.registry import BUILTIN, Registry
+from medtrans.plugins.schedules import SCHEDULES
 
 from .markdown import option_row, table
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from medtrans.components import Component
-from medtrans.options import options_of
-from medtrans.ramp import Ramp
-from medtrans.settings import LossSlot, PerRole, RunConfig, Slot
-from medtrans.show import type_text
+from medtrans.config.schema import LossSlot, PerRole, RunConfig, Slot
+from medtrans.plugins.components import Component
+from medtrans.plugins.describe import type_text
+from medtrans.plugins.options import options_of
+from medtrans.plugins.ramp import Ramp
 
 from .markdown import code, flow, option_row, plain, table
 

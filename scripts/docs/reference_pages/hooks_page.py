@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from medtrans import hookspecs, types
-from medtrans.hookspecs import KINDS
-from medtrans.options import FACT_MEANINGS, FACTS
+from medtrans import types
+from medtrans.plugins import hookspecs
+from medtrans.plugins.hookspecs import KINDS
+from medtrans.plugins.options import FACT_MEANINGS, FACTS
 from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.kits import KITS
 from medtrans.testing.rules import Rule
@@ -19,7 +20,7 @@ CONTRACTS = {
     "loss": ("medtrans.Loss",),
     "dataset": ("medtrans.Dataset", "medtrans.Case"),
     "metric": ("medtrans.Metric", "medtrans.DetailedMetric", "medtrans.Surroundings"),
-    "method": ("medtrans.Method", "medtrans.Parts", "medtrans.components.WeightedLoss"),
+    "method": ("medtrans.Method", "medtrans.Parts", "medtrans.plugins.interfaces.WeightedLoss"),
     "transform": ("medtrans.Preprocess", "medtrans.Augmentation"),
     "callback": ("medtrans.Callback", "medtrans.RunInfo", "medtrans.Scored"),
 }

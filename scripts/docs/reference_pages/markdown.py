@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from medtrans.options import Option
-from medtrans.show import type_text
+from medtrans.plugins.describe import type_text
+from medtrans.plugins.options import Option
 
 
 def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

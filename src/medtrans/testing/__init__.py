@@ -5,8 +5,8 @@ With what tests of components are written with: `options_of`, `build` and `Weigh
 
 from __future__ import annotations
 
-from medtrans.components import WeightedLoss
-from medtrans.options import build, options_of
+from medtrans.plugins.interfaces import WeightedLoss
+from medtrans.plugins.options import build, options_of
 from medtrans.testing.callback import check_callback
 from medtrans.testing.dataset import check_dataset
 from medtrans.testing.discriminator import check_discriminator

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from medtrans.components import Callback, RunInfo, Scored
-from medtrans.faults import did_you_mean
+from medtrans.plugins.interfaces import Callback, RunInfo, Scored
 from medtrans.testing.rules import Broken, Rule, Verdict, changed_states, states
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, check
+from medtrans.utils.messages import did_you_mean
 
 __all__ = ["CALLBACK_RULES", "CallbackTrial", "check_callback"]
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from medtrans.components import Case
-from medtrans.splits import folded
+from medtrans.data.splits import folded
+from medtrans.plugins.interfaces import Case
 from medtrans.testing.rules import Broken, Rule, Verdict, leaving_states
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, check
 from medtrans.testing.two_ranks import on_two_ranks

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from medtrans.network_sides import multiple_of, padded_sides
-from medtrans.sliding_window import sliding_window
+from medtrans.inference.sliding_window import sliding_window
+from medtrans.plugins.input_size import multiple_of, padded_sides
 from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
 from medtrans.testing.rules import Broken, Rule, Verdict, undisturbed
 from medtrans.testing.samples import Sides, pattern

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from medtrans.errors import ConfigError
-from medtrans.faults import did_you_mean
 from medtrans.testing.callback import CALLBACK_RULES, CallbackTrial, check_callback
 from medtrans.testing.dataset import DATASET_RULES, DatasetTrial, check_dataset
 from medtrans.testing.discriminator import DISCRIMINATOR_RULES, DiscriminatorTrial, check_discriminator
@@ -21,6 +20,7 @@ from medtrans.testing.rules import Rule, Verdict, judge
 from medtrans.testing.transform import check_transform, transform_rules
 from medtrans.testing.transform_setup import TransformTrial
 from medtrans.testing.trial import ComponentLike, Trial, make_trial
+from medtrans.utils.messages import did_you_mean
 
 __all__ = ["KITS", "Kit", "kit_of", "verdicts"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medtrans import checkpoint
 from medtrans.errors import MedtransError
+from medtrans.runs import checkpoint
 from medtrans.testing.method_setup import MethodTrial, launched, parameters_of, ready, steps, weights_of
 from medtrans.testing.rules import Broken, Rule, Verdict, changed_states, leaving_states, states
 from medtrans.testing.samples import Sides, pattern

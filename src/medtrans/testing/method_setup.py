@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from medtrans.components import Method, Parts, WeightedLoss
-from medtrans.options import build
+from medtrans.plugins.interfaces import Method, Parts, WeightedLoss
+from medtrans.plugins.options import build
 from medtrans.testing.rules import Broken
 from medtrans.testing.samples import Sides, pattern
 from medtrans.testing.trial import ComponentLike, Trial, component_of

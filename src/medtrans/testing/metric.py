@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
-from medtrans.components import Metric
 from medtrans.errors import MedtransError
+from medtrans.plugins.interfaces import Metric
 from medtrans.testing.rules import Broken, NotTried, Rule, Verdict, leaving_states
 from medtrans.testing.trial import SHARED_RULES, ComponentLike, Trial, check
 

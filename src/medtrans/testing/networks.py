@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medtrans import checkpoint
+from medtrans.runs import checkpoint
 from medtrans.testing.rules import Broken, Rule, expect_no_seeding, leaving_states
 from medtrans.testing.samples import PATTERNS, Sides
 from medtrans.testing.trial import Trial

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from medtrans.components import Component
 from medtrans.errors import ConfigError
-from medtrans.faults import did_you_mean
-from medtrans.options import options_of
-from medtrans.plugins import Registry
+from medtrans.plugins.components import Component
+from medtrans.plugins.options import options_of
+from medtrans.plugins.registry import Registry
 from medtrans.testing.kits import verdicts
 from medtrans.testing.rules import Verdict
+from medtrans.utils.messages import did_you_mean
 
 __all__ = ["ComponentVerdicts", "plugin_text", "plugin_verdicts"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from medtrans.errors import ConfigError, MedtransError
-from medtrans.faults import did_you_mean
+from medtrans.utils.messages import did_you_mean
 
 __all__ = [
     "Broken",

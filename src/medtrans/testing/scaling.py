@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medtrans.components import Preprocess
 from medtrans.errors import MedtransError
+from medtrans.plugins.interfaces import Preprocess
 from medtrans.testing.rules import Broken, NotTried, Rule, leaving_states
 from medtrans.testing.transform_setup import TransformTrial
 from medtrans.testing.trial import SHARED_RULES

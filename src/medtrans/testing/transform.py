@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medtrans.components import Augmentation
+from medtrans.plugins.interfaces import Augmentation
 from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.rules import Rule, Verdict
 from medtrans.testing.scaling import SCALING_RULES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from medtrans.components import Augmentation, Preprocess
+from medtrans.plugins.interfaces import Augmentation, Preprocess
 from medtrans.testing.rules import Broken
 from medtrans.testing.trial import Trial
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
-from medtrans.components import Component
 from medtrans.errors import ConfigError
-from medtrans.options import build, check_options, options_of, summary_of
-from medtrans.plugins import Registry
+from medtrans.plugins.components import Component
+from medtrans.plugins.options import build, check_options, options_of, summary_of
+from medtrans.plugins.registry import Registry
 from medtrans.testing.rules import Broken, Rule, Verdict, enforce, judge
 
 __all__ = ["SHARED_RULES", "ComponentLike", "Trial", "check", "component_of", "make_trial"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from medtrans import checkpoint
+from medtrans.runs import checkpoint
 
 __all__ = ["check"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from medtrans.assembly import make_preprocessing
-from medtrans.components import Method
-from medtrans.config import load_config
-from medtrans.inference import Translator
+from medtrans.config.loading import load_config
+from medtrans.data.preprocessing import make_preprocessing
+from medtrans.inference.translator import Translator
+from medtrans.plugins.interfaces import Method
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medtrans.errors import ConfigError, SetupError
-from medtrans.runfolder import RunFolder
+from medtrans.runs.folder import RunFolder
 
 __all__ = ["check"]
 

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 from nibabel.nifti1 import Nifti1Extension
 
-from medtrans.prediction import write_translation
+from medtrans.inference.prediction import write_translation
 from medtrans.testing.selftest.identity import identity_translator
 from medtrans.volume import Volume
 

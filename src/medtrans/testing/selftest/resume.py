@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from medtrans import checkpoint
 from medtrans.errors import SetupError
 from medtrans.pipeline import run
+from medtrans.runs import checkpoint
 from medtrans.testing.selftest.outcome import quiet
 
 __all__ = ["check_kill", "check_resume"]

@@ -1,0 +1,90 @@
+"""The command line: which verbs there are, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from medtrans.cli import downstream as segmenting
+from medtrans.cli import evaluate as scoring
+from medtrans.cli import plugins
+from medtrans.cli import predict as translating
+from medtrans.cli import selftest as installation
+from medtrans.cli import train as running
+from medtrans.distributed.determinism import choose_repeatable_kernels
+from medtrans.errors import MedtransError, SetupError
+
+__all__ = ["app", "main"]
+
+
+app = typer.Typer(
+    name="medtrans",
+    help="Translate 3D medical images from one modality to another. For research use only, not for diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+plugins_app = typer.Typer(help="The plugins that are installed.", invoke_without_command=True)
+app.add_typer(plugins_app, name="plugins")
+
+
+def _say_versions(asked: bool) -> None:
+    if asked:
+        from medtrans.cli import listing
+
+        typer.echo(listing.versions(), nl=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_versions, is_eager=True, help="Versions of medtrans and its plugins."),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+for verb in (
+    running.run,
+    running.check,
+    running.init,
+    translating.predict,
+    scoring.evaluate,
+    scoring.compare,
+    translating.export,
+    segmenting.downstream,
+    scoring.report,
+    installation.selftest,
+    installation.show,
+):
+    app.command()(verb)
+plugins_app.callback()(plugins.plugins)
+plugins_app.command("list")(plugins.plugins_list)
+plugins_app.command("test")(plugins.plugins_test)
+plugins_app.command("new")(plugins.plugins_new)
+
+
+def main() -> None:
+    """The console script: a fault of the user's is a message and an exit code, anything else a traceback."""
+    choose_repeatable_kernels()
+    try:
+        app()
+    except MedtransError as error:
+        for fault in error.faults:
+            print(f"{_rank()}{fault}", file=sys.stderr)  # noqa: T201 -- the message for the user
+        raise SystemExit(error.exit_code) from None
+
+
+def _rank() -> str:
+    """Who speaks, where several processes work together."""
+    from medtrans.distributed.cluster import place
+
+    try:
+        here = place()
+    except SetupError:
+        return ""
+    return f"rank {here.rank}: " if here.count > 1 else ""

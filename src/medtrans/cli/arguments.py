@@ -1,0 +1,63 @@
+"""Arguments that several verbs share, how they are read, and what verbs print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medtrans.errors import ConfigError
+
+__all__ = ["PluginFiles", "Sources", "configs_and_overrides", "leads", "pairs", "print_table", "require_folder"]
+
+
+PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A single-file plugin to have at hand.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(help="Config files or names of shipped configs, later ones win; then key=value overrides."),
+]
+
+
+def configs_and_overrides(sources: list[str]) -> tuple[list[str], list[str]]:
+    """What names a config, and what overrides a key."""
+    return [one for one in sources if "=" not in one], [one for one in sources if "=" in one]
+
+
+def pairs(images: list[str], *, example: str = "t1=scan.nii.gz") -> dict[str, Path]:
+    """Paths by modality.
+
+    Raises:
+        ConfigError: one is not MODALITY=PATH.
+    """
+    pairs = {}
+    for image in images:
+        modality, equals, path = image.partition("=")
+        if not equals:
+            raise ConfigError(f"--image {image}: expected MODALITY=PATH, such as {example}")
+        pairs[modality] = Path(path)
+    return pairs
+
+
+def require_folder(json_file: Path) -> None:
+    """Refuse, before any work, a file that could not be written after it.
+
+    Raises:
+        ConfigError: its folder is missing.
+    """
+    if not json_file.parent.is_dir():
+        raise ConfigError(f"--json {json_file}: there is no folder {json_file.parent}; make it, or correct the path")
+
+
+def leads() -> bool:
+    """Whether this process is the one that shows results."""
+    from medtrans.distributed.cluster import place
+
+    return place().rank == 0
+
+
+def print_table(table: object) -> None:
+    """Show one of rich's tables on stdout."""
+    from rich.console import Console
+
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""`medtrans init`: a config for a folder of the user's own."""

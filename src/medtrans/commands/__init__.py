@@ -1,1 +1,0 @@
-"""Owns the verbs of the command line, by what they are about."""

@@ -1,0 +1,99 @@
+"""A config whose names are components and whose options are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medtrans.config.layers import TreePath, dotted
+from medtrans.config.schema import RunConfig
+from medtrans.config.validation import CheckedSlot
+from medtrans.errors import MedtransError
+from medtrans.plugins.discovery import Origin
+from medtrans.plugins.optimizers import OPTIMIZERS
+from medtrans.plugins.options import build
+from medtrans.plugins.registry import Registry
+from medtrans.plugins.schedules import SCHEDULES
+
+__all__ = ["Experiment"]
+
+OWN_KINDS: Mapping[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config whose names are components and whose options are checked.
+
+    Args:
+        config: the settings.
+        registry: where components come from.
+        slots: by their path in the config, such as `("losses", "l1")`.
+    """
+
+    config: RunConfig
+    registry: Registry
+    slots: Mapping[TreePath, CheckedSlot]
+
+    def build(self, *path: str, **facts: Any) -> Any:
+        """The component in the slot at `path`, made with its options and the facts it asks for.
+
+        Raises:
+            MedtransError: the component refuses its options; the slot's place in the config is named.
+        """
+        slot = self.slots[path]
+        try:
+            return build(slot.found.component, slot.found.kind, slot.options, facts)
+        except MedtransError as error:
+            raise type(error)(*(f"{dotted(path)}: {fault}" for fault in error.faults)) from error
+
+    def under(self, *path: str) -> tuple[str, ...]:
+        """The keys of the slots directly under a mapping, in the config's order."""
+        return tuple(str(slot[-1]) for slot in self.slots if slot[:-1] == path)
+
+    def origins(self) -> tuple[Origin, ...]:
+        """The plugins the config names, each once."""
+        return tuple(dict.fromkeys(slot.found.origin for slot in self.slots.values()))
+
+    def saved(self) -> dict[str, Any]:
+        """The config as plain data with qualified names, versions and absolute paths: it runs again as it is."""
+        data = self.config.model_dump(mode="json")
+        for path, slot in self.slots.items():
+            here = entry_at(data, path)
+            here["name"] = slot.found.name if slot.found.kind not in OWN_KINDS else here["name"]
+            here["options"] = {name: _plain(value) for name, value in slot.options.items()}
+        data["output_dir"] = str(Path(data["output_dir"]).absolute())
+        for path in (("split", "path"), ("train", "initialise_from", "run")):
+            parent = entry_at(data, path[:-1])
+            if isinstance(parent, dict) and path[-1] in parent:
+                parent[path[-1]] = str(Path(parent[path[-1]]).absolute())
+        data["versions"] = {
+            origin.distribution or f"{origin.prefix} (file)": origin.version for origin in self.origins()
+        }
+        return data
+
+    def saved_text(self) -> str:
+        """`saved` as YAML."""
+        return yaml.safe_dump(self.saved(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def entry_at(data: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        data = data.get(part) if isinstance(data, Mapping) else None
+    return data
+
+
+def _plain(value: Any) -> Any:
+    """A checked option as YAML can hold it."""
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list | set):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,182 @@
+"""The way from YAML files and `key=value` to a checked experiment, with every fault reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medtrans.config.experiment import OWN_KINDS, Experiment, entry_at
+from medtrans.config.layers import SLOT_MAPPINGS, Tree, TreePath, dotted, merge_layers
+from medtrans.config.protocols import PROTOCOLS
+from medtrans.config.schema import RunConfig
+from medtrans.config.validation import CheckedSlot, cross_faults, validated
+from medtrans.errors import ConfigError, SetupError
+from medtrans.plugins.components import Component
+from medtrans.plugins.interfaces import Augmentation, Preprocess
+from medtrans.plugins.options import check_options
+from medtrans.plugins.probe import probe_all
+from medtrans.plugins.registry import Found, Registry
+from medtrans.utils.messages import did_you_mean
+
+__all__ = ["load_config"]
+
+
+_SINGLE_SLOTS = {"dataset": "dataset", "method": "method", "generator": "generator", "discriminator": "discriminator"}
+_MAPPING_KINDS = dict(zip(SLOT_MAPPINGS, ("loss", "metric", "callback", "transform"), strict=True))
+
+
+def load_config(
+    sources: Sequence[str | Path | Mapping[str, Any]], overrides: Sequence[str] = (), *, plugins: Sequence[Path] = ()
+) -> Experiment:
+    """Read, merge and check a config.
+
+    Args:
+        sources: files, names of shipped configs, or mappings; the later wins.
+        overrides: `key=value`.
+        plugins: single-file plugins to have at hand.
+
+    Raises:
+        ConfigError: with all faults, each with its place, what was found and what was expected.
+        SetupError: nothing is wrong with the config but a plugin it names is broken.
+    """
+    registry = Registry(tuple(plugins))
+    tree = merge_layers(sources, overrides, _defaults())
+    if tree.incomplete:
+        raise ConfigError(*tree.faults)
+    for mapping in SLOT_MAPPINGS:
+        _name_by_key(tree.data.get(mapping))
+    tree.faults += _protocol_metrics(tree)
+    checks = _check_slots(registry, tree)
+    config, schema_faults = validated(tree)
+    faults = [*tree.faults, *schema_faults, *checks.faults]
+    if config is not None:
+        faults += cross_faults(config, tree, checks.slots)
+    if faults:
+        raise ConfigError(*dict.fromkeys(faults + checks.broken))
+    if checks.broken or config is None:
+        raise SetupError(*dict.fromkeys(checks.broken))
+    return Experiment(config, registry, checks.slots)
+
+
+@dataclass
+class _Checks:
+    slots: dict[TreePath, CheckedSlot] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+
+
+def _check_slots(registry: Registry, tree: Tree) -> _Checks:
+    checks = _Checks()
+    for path, kind, name, options in _slots_in(_overlaid(tree.data)):
+        place = f"{tree.where((*path, 'name'))}: {dotted((*path, 'name'))}"
+        try:
+            found = _find(registry, kind, name, path)
+            checked, problems = check_options(found.component, kind, options)
+        except ConfigError as error:
+            elsewhere = _elsewhere(registry, kind, name)
+            checks.faults += [f"{place}: {fault}{elsewhere}" for fault in error.faults]
+        except SetupError as error:
+            checks.broken += [f"{place}: {fault}" for fault in error.faults]
+        except (ImportError, AttributeError) as error:
+            checks.broken.append(f"{place}: {kind} '{name}' cannot be imported: {error}; install what it needs")
+        else:
+            checks.slots[path] = CheckedSlot(found, checked)
+            hint = f" (medtrans show {kind} {name})" if kind not in OWN_KINDS else ""
+            for problem in problems:
+                at = (*path, "options", *problem.path)
+                checks.faults.append(f"{tree.where(at)}: {dotted(at)}: {problem.message}{hint}")
+    return checks
+
+
+def _protocol_metrics(tree: Tree) -> list[str]:
+    """Put a protocol's metrics before the config's own; returns a fault for each that would change one of them."""
+    protocol = tree.data.get("protocol", "native")
+    published = PROTOCOLS[protocol].metrics if isinstance(protocol, str) and protocol in PROTOCOLS else {}
+    own = tree.data.get("metrics", {})
+    if not published or not isinstance(own, dict):
+        return []
+    faults = []
+    for key in published.keys() & own.keys():
+        slot = own[key] if isinstance(own[key], dict) else {}
+        name, options = str(slot.get("name", key)).removeprefix("builtin:"), slot.get("options", {})
+        theirs = published[key].get("options", {})
+        plain = name == key and not options
+        same = name == published[key]["name"] and isinstance(options, dict) and theirs.items() <= options.items()
+        if not (plain or same):
+            faults.append(
+                f"{tree.where(('metrics', key))}: metrics.{key}: protocol {protocol} says what {key} is; leave it out, "
+                f"or score yours under another key, such as {key}_own"
+            )
+    tree.data["metrics"] = {**deepcopy(dict(published)), **{key: own[key] for key in own if key not in published}}
+    return faults
+
+
+def _find(registry: Registry, kind: str, name: str, path: TreePath) -> Found:
+    if kind in OWN_KINDS:
+        known = OWN_KINDS[kind]
+        if name not in known:
+            raise ConfigError(f"no {kind} named '{name}'{did_you_mean(name, known)} (known: {', '.join(known)})")
+        return Found(kind, name, Component(name, known[name]), registry.plugin("builtin").origin)
+    found = registry.find(kind, name)
+    factory = found.component.load() if kind == "transform" else None
+    wanted = Augmentation if path[0] == "augment" else Preprocess
+    if isinstance(factory, type) and not issubclass(factory, wanted):
+        raise ConfigError(f"'{name}' is no {'augmentation' if wanted is Augmentation else 'intensity scaling'}")
+    return found
+
+
+def _elsewhere(registry: Registry, kind: str, name: str) -> str:
+    """A hint at plugins that offer an unknown bare name; only then are others looked into, from outside."""
+    if ":" in name or kind in OWN_KINDS:
+        return ""
+    probes = probe_all(registry.others())
+    offered = [f"{found.origin.prefix}:{one}" for found in probes for one in found.components.get(kind, [])]
+    same = [full for full in offered if full.partition(":")[2] == name]
+    broken = sum(bool(found.problem) for found in probes)
+    hint = f"; a plugin has it: write '{same[0]}'" if same else did_you_mean(name, offered)
+    return hint + (f"; {broken} plugin(s) failed to load: medtrans plugins" if broken else "")
+
+
+def _slots_in(data: Mapping[str, Any]) -> Iterator[tuple[TreePath, str, str, dict[str, Any]]]:
+    """Every slot in plain data that has the shape of one."""
+    places: list[tuple[TreePath, str]] = [((key,), kind) for key, kind in _SINGLE_SLOTS.items()]
+    for mapping, kind in _MAPPING_KINDS.items():
+        places += [((mapping, name), kind) for name in _keys(data.get(mapping))]
+    places += [
+        (("preprocess", "intensity", name), "transform") for name in _keys(entry_at(data, ("preprocess", "intensity")))
+    ]
+    for kind in OWN_KINDS:
+        roles = [role for role in ("generator", "discriminator") if role in _keys(entry_at(data, ("train", kind)))]
+        places += [(("train", kind, role), kind) for role in roles] or [(("train", kind), kind)]
+    for path, kind in places:
+        slot = entry_at(data, path)
+        if isinstance(slot, Mapping) and isinstance(slot.get("name"), str):
+            options = slot.get("options", {})
+            yield path, kind, slot["name"], options if isinstance(options, dict) else {}
+
+
+def _name_by_key(mapping: Any) -> None:
+    for key in _keys(mapping):
+        if isinstance(mapping[key], dict):
+            mapping[key].setdefault("name", key)
+
+
+def _keys(value: Any) -> list[str]:
+    return [str(key) for key in value] if isinstance(value, Mapping) else []
+
+
+def _defaults() -> dict[str, Any]:
+    optional = {name: info.get_default() for name, info in RunConfig.model_fields.items() if not info.is_required()}
+    dumped: dict[str, Any] = RunConfig.model_construct(**optional).model_dump(mode="json", include=set(optional))
+    return dumped
+
+
+def _overlaid(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data over the schema's defaults, as far as slots are concerned."""
+    whole = _defaults() | dict(data)
+    if isinstance(data.get("train"), Mapping):
+        whole["train"] = {**_defaults()["train"], **data["train"]}
+    return whole

@@ -1,0 +1,148 @@
+"""The check of headers before a run: which files can be read, and whether a case's images lie in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medtrans.errors import DataError
+from medtrans.utils.messages import capped, listed
+from medtrans.volume import NO_RULES, Header, ReadingRules, read_header
+from medtrans.volume.resampling import canonical
+
+if TYPE_CHECKING:
+    from medtrans.data.cohort import Cohort, Member
+    from medtrans.plugins.interfaces import Case
+    from medtrans.volume import Grid
+
+__all__ = ["apart", "check_headers", "headers_of", "resampled_warnings"]
+
+
+def check_headers(
+    cohort: Cohort, source: Sequence[str], target: Sequence[str], rules: ReadingRules = NO_RULES
+) -> list[str]:
+    """Read the header of every file and compare each image's place in the world with the first source's.
+
+    Images that functions make are trusted. An image on another grid is legal, since it is resampled onto the first
+    source's; it must cover at least half of the first source's field of view (a mask or labels: some of it).
+
+    Args:
+        cohort: whose files to look at.
+        source: modalities; the first one's grid is the case's grid.
+        target: modalities.
+        rules: how headers are read that would otherwise be refused.
+
+    Returns:
+        Warnings: one an image that a rule was needed for, and one a modality where grids differ by more than a tenth
+        of a voxel.
+
+    Raises:
+        DataError: naming together every header that is refused and every pair that is apart.
+    """
+    faults: list[str] = []
+    by_rule: list[str] = []
+    resampled: list[tuple[Member, Mapping[str, float]]] = []
+    for member in cohort.members:
+        headers, unreadable = headers_of(member.case, [*source, *target, "mask", "labels"], rules)
+        faults += [fault for several in unreadable.values() for fault in several]
+        by_rule += [
+            f"{member.label}, {modality}: {note}" for modality, header in headers.items() for note in header.notes
+        ]
+        grids = {modality: header.grid for modality, header in headers.items()}
+        away, moved = apart(member.case, source[0], grids)
+        faults += away.values()
+        resampled.append((member, moved))
+    if faults:
+        raise DataError(*capped(faults))
+    return by_rule + resampled_warnings(source[0], resampled)
+
+
+def headers_of(
+    case: Case, modalities: Iterable[str], rules: ReadingRules = NO_RULES
+) -> tuple[dict[str, Header], dict[str, list[str]]]:
+    """The header of each image that is a file, and what is wrong with the others', by modality."""
+    headers: dict[str, Header] = {}
+    faults: dict[str, list[str]] = {}
+    for modality in dict.fromkeys(modalities):
+        image = case.images.get(modality)
+        try:
+            if image is not None and not callable(image):
+                headers[modality] = read_header(image, rules)
+        except DataError as error:
+            faults[modality] = [f'case "{case.case}", {modality}: {fault}' for fault in error.faults]
+    return headers, faults
+
+
+def apart(case: Case, first: str, grids: Mapping[str, Grid]) -> tuple[dict[str, str], dict[str, float]]:
+    """Compare the grids of a case's images with its first source's.
+
+    Args:
+        case: whose images they are.
+        first: the first source.
+        grids: by modality; without the first source's there is nothing to say.
+
+    Returns:
+        By modality, what is wrong where the images do not lie together; and by modality, the distance of the corners
+        in mm where they do, but on another grid.
+    """
+    faults: dict[str, str] = {}
+    resampled: dict[str, float] = {}
+    here = grids.get(first)
+    for modality, grid in grids.items():
+        if here is None or modality == first:
+            continue
+        covered, apart_mm = _covered(here, grid), _apart_mm(here, grid)
+        if covered == 0 or (covered < 0.5 and modality not in ("mask", "labels")):
+            faults[modality] = (
+                f'case "{case.case}": {first} is {_shown(here)}, {modality} is {_shown(grid)}; their corners are up to '
+                f"{apart_mm:.1f} mm apart and {modality} covers {covered:.0%} of {first}'s field of view. The images "
+                "of a case must lie in one world space: register them first"
+            )
+        elif not _same_grid(here, grid, apart_mm):
+            resampled[modality] = apart_mm
+    return faults, resampled
+
+
+def resampled_warnings(first: str, found: Sequence[tuple[Member, Mapping[str, float]]]) -> list[str]:
+    """A warning for each modality that lies on another grid than the first source.
+
+    Args:
+        first: the first source.
+        found: every case with what `apart` gave for it.
+    """
+    modalities = dict.fromkeys(modality for _, moved in found for modality in moved)
+    warnings = []
+    for modality in modalities:
+        pairs = [(member.label, moved[modality]) for member, moved in found if modality in moved]
+        warnings.append(
+            f"{modality} lies on another grid than {first} in {len(pairs)} of {len(found)} cases "
+            f"({listed([label for label, _ in pairs])}; corners up to {max(mm for _, mm in pairs):.2f} mm apart) and "
+            "is resampled onto it"
+        )
+    return warnings
+
+
+def _apart_mm(one: Grid, other: Grid) -> float:
+    """The largest distance between corners, whatever the order the voxels are stored in."""
+    corners = (canonical(grid).corners_mm() for grid in (one, other))
+    return float(np.linalg.norm(np.subtract(*corners), axis=1).max())
+
+
+def _same_grid(one: Grid, other: Grid, apart_mm: float) -> bool:
+    return canonical(one).shape == canonical(other).shape and apart_mm <= 0.1 * min(one.spacing_mm)
+
+
+def _covered(one: Grid, other: Grid) -> float:
+    """The share of `one`'s field of view that `other` covers, by 9 × 9 × 9 points."""
+    sides = [(np.arange(9) + 0.5) / 9 * side - 0.5 for side in one.shape]
+    points = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
+    move = np.linalg.solve(other.affine, one.affine)
+    at = points @ move[:3, :3].T + move[:3, 3]
+    return float(((at >= -0.5) & (at <= np.asarray(other.shape) - 0.5)).all(axis=1).mean())
+
+
+def _shown(grid: Grid) -> str:
+    sides, spacing = "×".join(map(str, grid.shape)), "×".join(f"{mm:.3g}" for mm in grid.spacing_mm)
+    return f"{sides} at {spacing} mm"

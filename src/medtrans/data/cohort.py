@@ -1,0 +1,240 @@
+"""Who is in a run: its numbered cases, each in one split, and the images of a case."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medtrans.data.splits import SplitName, assign, empty_splits, folded
+from medtrans.errors import DataError
+from medtrans.utils.files import write_text
+from medtrans.utils.messages import capped, listed
+from medtrans.volume import NO_RULES, ReadingRules, Volume, read
+
+if TYPE_CHECKING:
+    from medtrans.config.schema import SplitSettings
+    from medtrans.plugins.interfaces import Case, Dataset
+
+__all__ = [
+    "Cohort",
+    "Member",
+    "absent_images",
+    "build_cohort",
+    "list_cases",
+    "load_image",
+    "load_images",
+    "roll",
+    "write_cases",
+]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A case in its place in the cohort.
+
+    Args:
+        number: from 1, in the dataset's order.
+        case: what the dataset said of it.
+        split: the one split its subject is in.
+    """
+
+    number: int
+    case: Case
+    split: SplitName
+
+    @property
+    def label(self) -> str:
+        """The name that may be shared: "case_0001"."""
+        return f"case_{self.number:04d}"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All cases of a run, in the dataset's order."""
+
+    members: tuple[Member, ...]
+
+    def of(self, split: SplitName) -> tuple[Member, ...]:
+        """The members of one split, in the dataset's order."""
+        return tuple(member for member in self.members if member.split == split)
+
+
+def build_cohort(
+    dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
+) -> Cohort:
+    """List the cases of a dataset and put every subject into one split.
+
+    Names that agree when `folded` are the same. Random splits order the subjects by a hash of the seed and the
+    subject's name, so that neither the order of listing nor the version of a library changes them. `fractions` gives
+    each split its share of the subjects, rounded by largest remainder; `folds` tests on fold `fold`, validates on the
+    next one (the first after the last) and trains on the others; `column` and `file` do as they are told.
+
+    Args:
+        dataset: where the cases come from.
+        split: how subjects are split.
+        source: modalities every case must have.
+        target: modalities every case must have.
+        seed: of the run.
+
+    Raises:
+        DataError: naming together all missing images, repeated cases, subjects or scans in two splits, and empty
+            splits. A split is meant to be empty only where its fraction is exactly 0.
+    """
+    cohort, faults = list_cases(dataset, split, source=source, target=target, seed=seed)
+    required = [*source, *target]
+    absent = [fault for member in cohort.members for fault in absent_images(member.case, required).values()]
+    if faults or absent:
+        raise DataError(*faults, *capped(absent))
+    return cohort
+
+
+def list_cases(
+    dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
+) -> tuple[Cohort, list[str]]:
+    """As `gather`, but with what is wrong beside the cohort, and without looking whether each case has its images.
+
+    Returns:
+        The cases whose split is known, and the faults.
+
+    Raises:
+        DataError: there is no case at all, or the dataset or the split's file cannot be read.
+    """
+    cases = tuple(dataset.cases())
+    if not cases:
+        raise DataError(f"the dataset {type(dataset).__name__} lists no case; check its options against the data")
+    splits, split_faults = assign(cases, split, seed)
+    faults = _name_faults(cases) + split_faults
+    members = [
+        Member(number, case, splits[folded(case.subject)])
+        for number, case in enumerate(cases, 1)
+        if folded(case.subject) in splits
+    ]
+    faults += _shared_files(members, [*source, *target])
+    if not split_faults:
+        faults += empty_splits(splits, split)
+    return Cohort(tuple(members)), faults
+
+
+def absent_images(case: Case, required: Sequence[str]) -> dict[str, str]:
+    """By modality, what is wrong with a case's list of images: a required one is not there, or a file is not."""
+    missing = {
+        modality: f'case "{case.case}": no {modality}; the dataset gives '
+        f"{listed(sorted(case.images)) or 'no image'} for it"
+        for modality in required
+        if modality not in case.images
+    }
+    return missing | {
+        modality: f'case "{case.case}", {modality}: no such file "{image}"; '
+        "restore it or correct the dataset's options"
+        for modality, image in case.images.items()
+        if modality in (*required, "mask", "labels") and not callable(image) and _file_identity(image) is None
+    }
+
+
+def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES) -> Volume:
+    """One image of a case: its file read, or its function called.
+
+    In a mask and in labels voxels that are not finite are filled with 0 where the rules fill them at all: the value
+    that suits an intensity would mark them as inside.
+
+    Raises:
+        DataError: naming the case and the modality, if there is no such image or it cannot be had.
+    """
+    where = f'case "{case.case}", {modality}'
+    if modality in ("mask", "labels") and rules.fill_not_finite is not None:
+        rules = replace(rules, fill_not_finite=0.0)
+    image = case.images.get(modality)
+    if image is None:
+        raise DataError(f"{where}: the dataset gives no such image, only {listed(sorted(case.images))}")
+    try:
+        volume = image() if callable(image) else read(image, rules)
+    except DataError as error:
+        raise DataError(*(f"{where}: {fault}" for fault in error.faults)) from error
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read ({error})") from error
+    if not isinstance(volume, Volume):
+        raise DataError(f"{where}: the dataset's function gave {type(volume).__name__}, expected a Volume")
+    return volume
+
+
+def load_images(case: Case, modalities: Iterable[str], rules: ReadingRules = NO_RULES) -> dict[str, Volume]:
+    """Several images of a case, as `load_image`."""
+    return {modality: load_image(case, modality, rules) for modality in modalities}
+
+
+def write_cases(path: Path, cohort: Cohort) -> None:
+    """Write the key from case numbers to names, a CSV with the columns number, case, subject and split.
+
+    Only its owner can read the file, at no moment anyone else (the process's umask is narrowed while it is written).
+    The file serves as `split: {by: file}` of a later run.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("number", "case", "subject", "split"))
+    rows.writerows((member.number, member.case.case, member.case.subject, member.split) for member in cohort.members)
+    umask = os.umask(0o177)
+    try:
+        write_text(path, text.getvalue())
+    finally:
+        os.umask(umask)
+
+
+def roll(path: Path) -> list[tuple[str, str, str]]:
+    """Case, subject and split of each case, as `write_cases` wrote them.
+
+    Raises:
+        OSError, KeyError: the file is not there, or is no such table.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(row["case"], row["subject"], row["split"]) for row in csv.DictReader(file)]
+
+
+def _name_faults(cases: Sequence[Case]) -> list[str]:
+    faults = [
+        f'case "{case.case}" of subject "{case.subject}": case and subject must have a name'
+        for case in cases
+        if not (folded(case.case) and folded(case.subject))
+    ]
+    first: dict[str, int] = {}
+    for number, case in enumerate(cases, 1):
+        earlier = first.setdefault(folded(case.case), number)
+        if earlier != number:
+            faults.append(
+                f'cases {earlier} ("{cases[earlier - 1].case}") and {number} ("{case.case}") have the same name '
+                "(compared without regard to case and spaces); every case needs its own"
+            )
+    return capped(faults)
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    """What links to one file share; None where there is no regular file."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _shared_files(members: Sequence[Member], modalities: Sequence[str]) -> list[str]:
+    """Scans that stand in two splits, under one name, a link or a hard link. A mask may be shared: it is no scan."""
+    faults = []
+    first: dict[tuple[int, int], tuple[Member, Path]] = {}
+    for member in members:
+        for modality in modalities:
+            path = member.case.images.get(modality)
+            identity = None if path is None or callable(path) else _file_identity(path)
+            if path is None or callable(path) or identity is None:
+                continue
+            earlier, earlier_path = first.setdefault(identity, (member, path))
+            if earlier.split != member.split:
+                faults.append(
+                    f'case "{earlier.case.case}" in {earlier.split} and case "{member.case.case}" in {member.split} '
+                    f'are one file ("{earlier_path}", "{path}"): scores would be too good. Remove one'
+                )
+    return capped(faults)

@@ -1,0 +1,210 @@
+"""What a run works on: its cases, their preprocessing and cache, and what to say of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeAlias, cast
+
+from medtrans.config.experiment import Experiment
+from medtrans.config.protocols import PROTOCOLS
+from medtrans.data.anonymize import Anonymizer
+from medtrans.data.cache import Cache, check_duplicates
+from medtrans.data.checks.cohort import clipping_warnings
+from medtrans.data.checks.headers import check_headers
+from medtrans.data.cohort import Cohort, Member, build_cohort, load_images
+from medtrans.data.fingerprint import Fingerprint
+from medtrans.data.preprocessing import Preprocessing, make_preprocessing
+from medtrans.distributed.ranks import Ranks
+from medtrans.distributed.signals import EndRequest
+from medtrans.errors import DataError
+from medtrans.plugins.interfaces import Dataset
+from medtrans.utils.progress import progress_over
+from medtrans.volume import Volume
+
+__all__ = ["DataModule", "Learned", "load_cohort"]
+
+
+Learned: TypeAlias = Mapping[str, Mapping[str, Sequence[float]]]
+"""What scalings learnt from training cases: by modality, lists of numbers by name."""
+
+_FINGERPRINTED = 200
+
+_log = logging.getLogger("medtrans")
+
+
+def load_cohort(experiment: Experiment) -> tuple[Cohort, list[str]]:
+    """List and split the config's cases and look at every header.
+
+    Returns:
+        The cohort, and warnings.
+
+    Raises:
+        DataError: with everything that is wrong with the cases.
+    """
+    config = experiment.config
+    dataset = cast("Dataset", experiment.build("dataset"))
+    cohort = build_cohort(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
+    without = [member for member in cohort.members if "mask" not in member.case.images]
+    if config.preprocess.crop == "mask" and without:
+        raise DataError(
+            f"preprocess.crop: mask needs a mask for every case, {_some(without)}; give the dataset masks or crop to "
+            "the foreground"
+        )
+    unscored = [member for member in without if member.split != "train"]
+    if PROTOCOLS[config.protocol].mask == "required" and unscored:
+        raise DataError(
+            f"protocol: {config.protocol} scores inside a mask, {_some(unscored)}; give the dataset masks or leave the "
+            "protocol out"
+        )
+    return cohort, check_headers(cohort, config.source, config.target, config.reading.rules)
+
+
+def _some(members: Sequence[Member]) -> str:
+    return f"{len(members)} have none (first: {', '.join(member.label for member in members[:3])})"
+
+
+class DataModule:
+    """A cohort with its preprocessing and cache.
+
+    Args:
+        experiment: the checked config.
+        cohort: its cases.
+        cache_folder: where preprocessed volumes are kept.
+        learned: what the scalings learnt when the run was trained; None learns it from the training cases, before
+            the first case is prepared.
+    """
+
+    def __init__(
+        self, experiment: Experiment, cohort: Cohort, cache_folder: Path, *, learned: Learned | None = None
+    ) -> None:
+        self.experiment = experiment
+        self.cohort = cohort
+        self.preprocessing: Preprocessing = make_preprocessing(experiment)
+        self._rules = experiment.config.reading.rules
+        self.discretion = Anonymizer(cohort, experiment)
+        self._cache_folder = cache_folder
+        self._learned = learned
+        self.target_numbers: Mapping[str, Mapping[str, float]] = {}
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The prepared cases; no case is prepared before all scalings know what they learn from training cases.
+
+        Raises:
+            DataError: a training case cannot be read or learnt from.
+        """
+        self.learn()
+        settings = self.experiment.saved()
+        key = {name: settings[name] for name in ("dataset", "source", "target", "preprocess")}
+        key |= {"learned": self.preprocessing.learned}
+        return Cache(self._cache_folder, self.preprocessing, key, self._rules)
+
+    def learn(self) -> None:
+        """Let the scalings learn from the training cases, or give them back what they learnt.
+
+        Raises:
+            DataError: a training case cannot be read or learnt from.
+        """
+        if self._learned is None:
+            for modality in dict.fromkeys((*self.preprocessing.source, *self.preprocessing.target)):
+                self._learn(modality)
+        else:
+            self.preprocessing.restore(self._learned)
+
+    def prepare(
+        self, ranks: Ranks | None = None, request: EndRequest | None = None
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Preprocess every case once, so that faults show before training; clipped intensities are logged.
+
+        Args:
+            ranks: of the run, which share the cases out.
+            request: whether the run was asked to end; looked at after each case.
+
+        Returns:
+            For each target whose scaling is fitted, the median of the training targets' numbers, in which predictions
+            are written.
+
+        Raises:
+            DataError: a case cannot be preprocessed, or the same voxels stand in two splits.
+            RunInterruptedError: the run was asked to end.
+        """
+        ranks = ranks or Ranks()
+        if ranks.count > 1:
+            # What differs in the last digit between machines would name other cache entries.
+            self._learned = ranks.first(self._learned_anew)
+        for member in progress_over(ranks.mine(self.cohort.members), "preprocessing"):
+            self.cache.prepared(member)
+            if request is not None and request.made:
+                raise request.error(where="before the first step", how_to_resume="--overwrite, which begins anew")
+        ranks.wait()
+        fitted: dict[str, list[Mapping[str, float]]] = {}
+        for member in self.cohort.members:
+            numbers = self.cache.prepared(member).numbers
+            for target in self.experiment.config.target if member.split == "train" else ():
+                if self.preprocessing.scalings[target].fitted:
+                    fitted.setdefault(target, []).append(numbers[target])
+        check_duplicates(self.cache, self.cohort.members)
+        for warning in (*self.filled(), *self.clipped()) if ranks.leads else ():
+            _log.warning("%s", warning)
+        self.target_numbers = {
+            target: {name: float(median(one[name] for one in several)) for name in several[0]}
+            for target, several in fitted.items()
+        }
+        return self.target_numbers
+
+    def _learned_anew(self) -> Learned:
+        self.learn()
+        return self.preprocessing.learned
+
+    def fingerprint(self) -> dict[str, Any] | None:
+        """What the sources of the training cases look like, of at most 200 of them; raises as `prepare`."""
+        members = self.cohort.of("train")
+        some = members[:: -(-len(members) // _FINGERPRINTED)] if members else ()
+        found = Fingerprint.of(
+            (self.cache.prepared(member) for member in some), self.preprocessing.scalings, self.preprocessing.source
+        )
+        return None if found is None else found.as_data()
+
+    def translating_facts(self) -> dict[str, Any]:
+        """What prediction needs beside the weights, plain values for each checkpoint; raises as `prepare`."""
+        return {
+            "target_numbers": {name: dict(numbers) for name, numbers in self.target_numbers.items()},
+            "learned": self.preprocessing.learned,
+            "fingerprint": self.fingerprint(),
+            "masked": any("mask" in member.case.images for member in self.cohort.of("train")),
+        }
+
+    def filled(self) -> list[str]:
+        """Warnings of images whose voxels a reading rule was needed for; raises as `prepare`."""
+        return [
+            f"{member.label}, {modality}: {note}"
+            for member in self.cohort.members
+            for modality, notes in self.cache.notes(member).items()
+            for note in notes
+        ]
+
+    def clipped(self) -> list[str]:
+        """Warnings of cases whose intensities a scaling clips; raises as `prepare`."""
+        prepared = ((member.label, self.cache.prepared(member)) for member in self.cohort.members)
+        return clipping_warnings(prepared, self.preprocessing.scalings)
+
+    def _learn(self, modality: str) -> None:
+        reached = "training cases"
+
+        def training() -> Iterator[dict[str, Volume]]:
+            nonlocal reached
+            for member in self.cohort.of("train"):
+                reached = member.label
+                wanted = dict.fromkeys([self.preprocessing.source[0], modality])
+                if "mask" in member.case.images:
+                    wanted["mask"] = None
+                yield load_images(member.case, wanted, self._rules)
+
+        try:
+            self.preprocessing.learn(modality, training())
+        except DataError as error:
+            raise DataError(*(f"{reached}, {modality}: {fault}" for fault in error.faults)) from error

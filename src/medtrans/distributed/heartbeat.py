@@ -1,0 +1,193 @@
+"""The signs of life between ranks: each shows that it lives, and none outlives a rank that died or fell silent.
+
+A dead peer breaks most exchanges of numbers at once, but not all (NCCL waits), and a stopped one breaks none. So each
+rank has a thread that counts up a number of its own in a store that rank 0 keeps, and looks at everybody else's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch exports it without saying so
+
+from medtrans.errors import MedtransError, TrainingError, error_of
+
+__all__ = ["Heartbeat", "open_store"]
+
+
+_GRACE_S = 8.0  # for the main thread to end by itself, with its own message, before the process is ended
+_PATIENCE = 4  # beats that a rank may miss when an exchange with it has just failed
+
+
+class Heartbeat(threading.Thread):
+    """Shows that this rank lives and watches over the others.
+
+    Args:
+        host: where rank 0 keeps the store.
+        port: its port there.
+        rank: of this process.
+        count: ranks in all.
+        timeout_s: a rank without a sign of life for so long is lost.
+
+    Attributes:
+        last_words: called before the process is ended by force, with why.
+    """
+
+    def __init__(self, host: str, port: int, rank: int, count: int, timeout_s: float) -> None:
+        super().__init__(daemon=True, name="heartbeat")
+        # A connection of its own: one that is shared would be taken while the main thread waits.
+        self._store = open_store(host, port, timeout_s)
+        self._rank, self._count, self._timeout_s = rank, count, timeout_s
+        self._interval_s = min(1.0, timeout_s / 10)
+        self._beats = [0] * count
+        self._changed = [time.monotonic()] * count
+        self._names = [f"rank {other}" for other in range(count)]
+        self._fault: MedtransError | None = None
+        self._fault_at = 0.0
+        self._parent = os.getppid()
+        self._heard = False
+        self._ended = threading.Event()
+        self.last_words: Callable[[MedtransError], None] = lambda error: None
+        name = f"rank {rank} (process {os.getpid()} on {socket.gethostname()})"
+        self._store.set(f"name/{rank}", name)
+        self._store.set(f"beat/{rank}", "0")
+        if rank == 0:
+            self._store.set("fault", "")
+
+    def announce(self, error: BaseException) -> None:
+        """Tell the others why this rank ends; of several causes the first counts."""
+        code = error.exit_code if isinstance(error, MedtransError) else 1
+        faults = error.faults if isinstance(error, MedtransError) else (f"{type(error).__name__}: {error}",)
+        told = json.dumps({"rank": self._rank, "code": code, "faults": faults})
+        self._ended.set()
+        # In a thread: if rank 0 has stopped, nothing that asks its store comes back.
+        telling = threading.Thread(target=self._tell, args=(told,), daemon=True)
+        telling.start()
+        telling.join(4 * self._interval_s)
+
+    def end(self) -> None:
+        """All ranks are through: stop watching."""
+        self._ended.set()
+        with suppress(RuntimeError):
+            self._store.add("left", 1)
+            until = time.monotonic() + 10 * self._interval_s
+            while self._rank == 0 and time.monotonic() < until and self._store.add("left", 0) < self._count:
+                time.sleep(0.02)
+
+    def raise_fault(self) -> None:
+        """Raise what is known to have befallen another rank."""
+        if self._fault is not None:
+            raise self._fault
+
+    def verdict(self) -> MedtransError | None:
+        """Which rank made an exchange fail, after a moment's patience; None where all are alive and well."""
+        until = time.monotonic() + (_PATIENCE + 1) * self._interval_s
+        while time.monotonic() < until and self._fault is None:
+            time.sleep(0.05)
+        if self._fault is None:
+            missed = [self._interval_s * _PATIENCE < time.monotonic() - at for at in self._changed]
+            lost = [self._names[other] for other in range(self._count) if missed[other] and other != self._rank]
+            if lost:
+                self._fault = _gone(", ".join(lost), "died or was stopped")
+        return self._fault
+
+    def run(self) -> None:
+        """Watch until the end; never asks the store, which may not answer."""
+        threading.Thread(target=self._beat, daemon=True, name="beat").start()
+        while not self._ended.wait(self._interval_s):
+            if os.getppid() != self._parent:
+                self._leave(TrainingError("the process that started this rank is gone"))
+            now = time.monotonic()
+            silent = [self._names[other] for other, at in enumerate(self._changed) if now - at > self._timeout_s]
+            # Where the store does not answer, everybody seems silent, and rank 0 keeps it.
+            if silent:
+                self._note(_gone(silent[0], f"gave no sign of life for {self._timeout_s:g} s"))
+            if self._fault is not None and now - self._fault_at > _GRACE_S:
+                self._leave(self._fault)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._interval_s) and self._fault is None:
+            try:
+                self._look()
+            except (RuntimeError, ValueError) as error:
+                if not self._ended.is_set():
+                    self._note(_gone(self._names[0], f"keeps the meeting point, which is lost ({_first_line(error)})"))
+
+    def _look(self) -> None:
+        self._beats[self._rank] += 1
+        self._store.set(f"beat/{self._rank}", str(self._beats[self._rank]))
+        everybody = range(self._count)
+        keys = ["fault", *(f"beat/{other}" for other in everybody), *(f"name/{other}" for other in everybody)]
+        told, *found = (value.decode() for value in self._store.multi_get(keys))
+        self._names = found[self._count :]
+        now = time.monotonic()
+        for other, beat in enumerate(found[: self._count]):
+            if int(beat) != self._beats[other] or other == self._rank:
+                self._beats[other], self._changed[other] = int(beat), now
+        if told:
+            self._hear()
+            self._note(_told(json.loads(told)))
+
+    def _tell(self, told: str) -> None:
+        with suppress(RuntimeError):
+            self._store.compare_set("fault", "", told)
+            self._hear()
+            # Rank 0 keeps the store: it stays until the others have read why it goes.
+            while self._rank == 0 and self._store.add("heard", 0) < self._count:
+                time.sleep(0.05)
+
+    def _hear(self) -> None:
+        if not self._heard:
+            self._heard = True
+            self._store.add("heard", 1)
+
+    def _note(self, fault: MedtransError) -> None:
+        if self._fault is None:
+            self._fault, self._fault_at = fault, time.monotonic()
+
+    def _leave(self, error: MedtransError) -> None:
+        """End the process from here: the main thread may wait for good in an exchange that nobody answers."""
+        if self._ended.is_set():
+            return
+        for fault in error.faults:
+            print(f"rank {self._rank}: {fault}", file=sys.stderr, flush=True)  # noqa: T201 -- the message for the user
+        with suppress(Exception):
+            self.last_words(error)
+        os._exit(error.exit_code)
+
+
+def open_store(host: str, port: int, timeout_s: float, *, keeps: bool = False) -> TCPStore:
+    """A store of short texts that all ranks see.
+
+    Args:
+        host: where it is kept.
+        port: there; 0 takes a free one.
+        timeout_s: how long an answer may take.
+        keeps: whether this process keeps it.
+    """
+    timeout = timedelta(seconds=timeout_s)
+    return TCPStore(host, port, world_size=None, is_master=keeps, timeout=timeout, wait_for_workers=False)
+
+
+def _gone(who: str, how: str) -> TrainingError:
+    return TrainingError(
+        f"{who} {how}, so that all ranks end; what it said last, and the system's log, tell more (often: memory ran "
+        "out). Then go on with --resume"
+    )
+
+
+def _told(cause: dict[str, object]) -> MedtransError:
+    faults = cause["faults"] if isinstance(cause["faults"], list) else [cause["faults"]]
+    return error_of(int(str(cause["code"])))(*(f"rank {cause['rank']}: {fault}" for fault in faults))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,1 @@
+"""Whether predictions can be trusted: lost and invented lesions, copies, collapse."""

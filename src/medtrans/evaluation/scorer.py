@@ -1,0 +1,277 @@
+"""How a predicted case is scored: against its own target, on the source's own grid, in the target's units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from medtrans.config.experiment import Experiment
+from medtrans.config.protocols import PROTOCOLS, Protocol
+from medtrans.data.cohort import Cohort, Member, load_images
+from medtrans.data.datamodule import DataModule
+from medtrans.data.preprocessing import Prepared, Preprocessing
+from medtrans.errors import DataError
+from medtrans.evaluation.montage import montage
+from medtrans.evaluation.scores import CaseScores, Column, target_sha
+from medtrans.evaluation.scoring import columns_of, data_low_of, data_range_of, score, scored_in, scoring_space, unit_of
+from medtrans.plugins.interfaces import DetailedMetric, Metric
+from medtrans.utils.messages import listed
+from medtrans.volume import NO_RULES, ReadingRules, Volume
+
+__all__ = ["Reference", "Scorer", "make_metrics"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a case is scored against, on the source's own grid.
+
+    Args:
+        target: `(c, i, j, k)`, as it is scored.
+        mask: boolean `(i, j, k)`, where it counts; None scores every voxel.
+        sha: of the targets as stored.
+        images: further images that metrics look at, by modality, `(i, j, k)`.
+        counted: boolean `(i, j, k)`, outside which target and prediction are 0; None leaves both as they are.
+    """
+
+    target: np.ndarray
+    mask: np.ndarray | None
+    sha: str
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    counted: np.ndarray | None = None
+
+
+class Scorer:
+    """Scores predictions of members of a cohort.
+
+    Args:
+        preprocessing: the run's.
+        metrics: by target, those made for it.
+        targets: the modalities predicted, in the order of channels.
+        rules: how targets and masks are read that would otherwise be refused.
+        protocol: the published way of scoring that is followed.
+        scored_in: by target, the intensities that scores refer to, in words.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        metrics: Mapping[str, Mapping[str, Metric]],
+        targets: Sequence[str],
+        rules: ReadingRules = NO_RULES,
+        protocol: Protocol = "native",
+        scored_in: Mapping[str, str] | None = None,
+    ) -> None:
+        self.scored_in = dict(scored_in or {})
+        self._preprocessing = preprocessing
+        self._metrics = metrics
+        self._targets = tuple(targets)
+        self._rules = rules
+        self._protocol = protocol
+        self._units = {target: unit_of(preprocessing.scalings, target) for target in targets}
+        detailed = [one for each in metrics.values() for one in each.values() if isinstance(one, DetailedMetric)]
+        self._images = dict.fromkeys((name for one in detailed for name in one.images), False)
+        self._images |= dict.fromkeys((name for one in detailed for name in one.label_maps), True)
+
+    @classmethod
+    def of(cls, study: DataModule) -> Self:
+        """The judge that a run's config asks for.
+
+        Raises:
+            ConfigError: a metric refuses its options.
+            DataError: a metric looks at images which the cases to be scored do not have.
+        """
+        experiment, preprocessing = study.experiment, study.preprocessing
+        config, scalings = experiment.config, study.preprocessing.scalings
+        judge = cls(
+            preprocessing,
+            make_metrics(experiment, preprocessing),
+            config.target,
+            config.reading.rules,
+            config.protocol,
+            {
+                target: scored_in(scalings, target, _scaling_of(experiment, target), protocol=config.protocol)
+                for target in config.target
+            },
+        )
+        _check_further_images(study.cohort, judge.further_images)
+        return judge
+
+    @property
+    def further_images(self) -> tuple[str, ...]:
+        """The modalities that metrics look at beside prediction, target and mask."""
+        return tuple(self._images)
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """What each column of scores holds."""
+        scalings, protocol = self._preprocessing.scalings, self._protocol
+        return columns_of(
+            self._metrics, {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
+        )
+
+    def truth(self, member: Member, prepared: Prepared) -> Reference:
+        """Read a member's target, its mask where it has one, and what else the metrics look at.
+
+        Raises:
+            DataError: an image cannot be read, or the protocol scores inside a mask and there is none.
+        """
+        published = PROTOCOLS[self._protocol]
+        if published.mask == "required" and "mask" not in member.case.images:
+            raise DataError(f"{member.label}: protocol {self._protocol} scores inside a mask, and the case has none")
+        further = [name for name in self._images if name in member.case.images]
+        sources = self._preprocessing.source if published.zero_outside else ()
+        masks = ["mask"] if "mask" in member.case.images and published.mask != "ignored" else []
+        images = load_images(member.case, dict.fromkeys([*self._targets, *masks, *sources, *further]), self._rules)
+        native = {
+            name: self._preprocessing.native_image(image, prepared, nearest=self._of_labels(name))
+            for name, image in images.items()
+        }
+        targets = [native[name] for name in self._targets]
+        counted = _counted([native[name] for name in sources], targets) if published.zero_outside else None
+        return Reference(
+            self._true(targets, prepared, counted),
+            native["mask"] != 0 if masks else None,
+            target_sha(*(images[name] for name in self._targets)),
+            {name: native[name] for name in further},
+            counted,
+        )
+
+    def _of_labels(self, name: str) -> bool:
+        """Whether an image holds labels, whose values are not to be mixed."""
+        if name in self._targets:
+            return self._preprocessing.scalings[name].nearest
+        return name == "mask" or self._images.get(name, False)
+
+    def scores(
+        self,
+        scaled: np.ndarray,
+        prepared: Prepared,
+        truth: Reference,
+        member: Member,
+        retranslated: Callable[[float], np.ndarray] | None = None,
+    ) -> CaseScores:
+        """Score a prediction `(c, i, j, k)` in [0, 1] on the prepared grid.
+
+        Args:
+            scaled: the prediction.
+            prepared: the case.
+            truth: what it is scored against.
+            member: whose it is.
+            retranslated: makes the prediction again with windows moved by a share of their side; None where it was
+                made without windows.
+        """
+        again = None if retranslated is None else lambda shift: self._scored(retranslated(shift), prepared, truth)
+        values = score(
+            self._scored(scaled, prepared, truth),
+            truth.target,
+            truth.mask,
+            prepared.native.spacing_mm,
+            self._metrics,
+            images=truth.images,
+            retranslated=again,
+        )
+        return CaseScores(member.label, member.case.case, member.case.subject, values, truth.sha)
+
+    def _scored(self, scaled: np.ndarray, prepared: Prepared, truth: Reference) -> np.ndarray:
+        native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared)
+        return self._space(native, prepared, truth.counted)
+
+    def _true(self, targets: Sequence[np.ndarray], prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
+        if PROTOCOLS[self._protocol].intensities == "stored":
+            return np.stack(targets).astype(np.float32)
+        scalings = self._preprocessing.scalings
+        scaled = [
+            scalings[name].apply(image, prepared.numbers[name])
+            for name, image in zip(self._targets, targets, strict=True)
+        ]
+        return self._space(np.stack(scaled), prepared, counted)
+
+    def _space(self, scaled: np.ndarray, prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
+        """Intensities as they are scored, 0 in [0, 1] where nothing counts."""
+        if counted is not None:
+            scaled = np.where(counted, scaled, 0)
+        scalings = self._preprocessing.scalings
+        return scoring_space(scaled, self._targets, scalings, prepared.numbers, protocol=self._protocol)
+
+    def picture(self, scaled: np.ndarray, prepared: Prepared) -> np.ndarray:
+        """Source, prediction, target and error of the first target in three planes, in its units."""
+        target = np.zeros_like(scaled) if prepared.target is None else np.asarray(prepared.target)
+        scalings, name = self._preprocessing.scalings, self._targets
+        return montage(
+            np.asarray(prepared.source[0]),
+            scoring_space(scaled, name, scalings, prepared.numbers)[0],
+            scoring_space(target, name, scalings, prepared.numbers)[0],
+            spacing_mm=prepared.grid.spacing_mm,
+            mask=None if prepared.mask is None else np.asarray(prepared.mask[0]),
+            unit=self._units[name[0]],
+        )
+
+
+def _counted(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np.ndarray:
+    """The box around the voxels of the targets above 0 within that of the sources; everything where it is empty."""
+    inside = np.ones(targets[0].shape, dtype=bool)
+    for image in (*sources, *targets):
+        bright = (image > 0) & inside
+        if bright.any():
+            box = np.zeros_like(inside)
+            box[_around(bright)] = True
+            inside &= box
+    return inside
+
+
+def _around(inside: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box with all voxels that are set."""
+    planes = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(slice(int(along[0]), int(along[-1]) + 1) for along in planes)
+
+
+def make_metrics(experiment: Experiment, preprocessing: Preprocessing) -> dict[str, dict[str, Metric]]:
+    """By target, the metrics with that target's data range."""
+    scalings, protocol = preprocessing.scalings, experiment.config.protocol
+
+    def metrics_of(target: str) -> dict[str, Metric]:
+        facts = {
+            "data_range": data_range_of(scalings, target, protocol=protocol),
+            "data_low": data_low_of(scalings, target, protocol=protocol),
+        }
+        return {key: experiment.build("metrics", key, **facts) for key in experiment.under("metrics")}
+
+    return {target: metrics_of(target) for target in experiment.config.target}
+
+
+def _check_further_images(cohort: Cohort, modalities: Sequence[str]) -> None:
+    """That the images which metrics look at are there, before a run trains towards scores that cannot be made.
+
+    Raises:
+        DataError: no case that is scored has such an image, or a file is not there.
+    """
+    scored = [member for member in cohort.members if member.split != "train"]
+    faults = [
+        f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or leave the "
+        "metric out"
+        for modality in modalities
+        if scored and not any(modality in member.case.images for member in scored)
+    ]
+    for modality in modalities:
+        missing = [member.label for member in scored if _is_missing(member.case.images.get(modality))]
+        if missing:
+            faults.append(
+                f"metrics: one looks at {modality}, whose file is not there for {listed(missing)}; restore it"
+            )
+    if faults:
+        raise DataError(*faults)
+
+
+def _is_missing(image: Path | Callable[[], Volume] | None) -> bool:
+    return isinstance(image, Path) and not image.is_file()
+
+
+def _scaling_of(experiment: Experiment, modality: str) -> str:
+    slot = experiment.slots["preprocess", "intensity", modality]
+    options = ", ".join(f"{name}={value}" for name, value in sorted(slot.options.items()))
+    name = slot.found.name.removeprefix("builtin:")
+    return f"{name}({options})" if options else name

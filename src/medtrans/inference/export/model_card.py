@@ -1,0 +1,161 @@
+"""The card of an exported model: what it does, how it was trained and scored, and what it must not be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from medtrans._version import __version__
+from medtrans.utils.numbers import DASH, between, number, sides
+
+__all__ = ["model_card"]
+
+
+_FRONT = """\
+---
+library_name: medtrans
+license: {licence}
+tags: [medical-imaging, image-translation, 3d]
+---
+"""
+
+_NOTICE = """\
+**Research use only.** The images this model writes are synthetic. They can show structures that are not there and hide
+structures that are. They must not be used for diagnosis, treatment or any decision about a patient.
+"""
+
+_USE = """\
+## Use
+
+```bash
+pip install {packages}
+medtrans predict FOLDER IN.nii.gz OUT.nii.gz
+```
+
+or, in Python, `medtrans.load("FOLDER").translate("IN.nii.gz")`. FOLDER is the one this page lies in, wherever it was
+put; nothing else is needed. Every file in it is compared with `manifest.json` before it is used, and none is code.
+"""
+
+
+def model_card(
+    *,
+    config: Mapping[str, Any],
+    step: int,
+    parameters: Mapping[str, int],
+    splits: Mapping[str, Sequence[int]],
+    units: Mapping[str, str],
+    summary: Mapping[str, Any] | None,
+    warnings: Sequence[str],
+    licence: str,
+) -> str:
+    """The card as Markdown; it names no case, no file and no folder.
+
+    Args:
+        config: the run's saved config.
+        step: steps of training behind the weights.
+        parameters: number of parameters of each exported network.
+        splits: split to the numbers of its cases.
+        units: target to the unit of its intensities, "" where there is none.
+        summary: the content of `summary.json`; None where the run was not evaluated.
+        warnings: to be shown.
+        licence: of the weights, in the words of whoever exports.
+    """
+    title = f"{' + '.join(config['source'])} to {' + '.join(config['target'])}"
+    others = [name for name in config["versions"] if name != "medtrans" and not name.endswith("(file)")]
+    parts = [
+        _FRONT.format(licence=_quoted(licence)),
+        f"# {title}\n",
+        _NOTICE,
+        _table("## Task", _task(config, units)),
+        _USE.format(packages=" ".join(["medtrans", *others])),
+        _table("## Training", _training(config, step, parameters, splits)),
+        _scores(summary),
+        *([_list("## Warnings of the run", warnings)] if warnings else []),
+        _table("## Software", [("medtrans", __version__), *sorted(config["versions"].items())]),
+        f"## Licence\n\nOf these weights: {licence}. medtrans itself is under Apache-2.0.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _task(config: Mapping[str, Any], units: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield "from", ", ".join(config["source"])
+    yield "to", ", ".join(f"{name} [{units[name]}]" if units[name] else name for name in config["target"])
+    spacing = config["preprocess"]["spacing_mm"]
+    yield "voxels", "as the image has them" if spacing is None else f"{sides(spacing)} mm"
+    for name, slot in config["preprocess"]["intensity"].items():
+        yield f"intensity of {name}", slot["name"].removeprefix("builtin:")
+    yield "image files", "NIfTI, MetaImage, NRRD in; NIfTI out, on the grid of the first source"
+
+
+def _training(
+    config: Mapping[str, Any], step: int, parameters: Mapping[str, int], splits: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[str, str]]:
+    yield "method", config["method"]["name"].removeprefix("builtin:")
+    yield "generator", config["generator"]["name"].removeprefix("builtin:")
+    yield "discriminator", (config["discriminator"] or {"name": "none"})["name"].removeprefix("builtin:")
+    for name, count in parameters.items():
+        yield f"parameters of {name}", f"{count:,}"
+    yield "losses", ", ".join(f"{name} × {_weight(slot['weight'])}" for name, slot in config["losses"].items())
+    yield "steps", f"{step:,}, {config['train']['batch']} patches of {sides(config['patch']['size'])} voxels in a batch"
+    yield "seed", str(config["seed"])
+    yield "dataset component", config["dataset"]["name"].removeprefix("builtin:")
+    for split, numbers in splits.items():
+        yield f"{split} cases", f"{len(numbers)}: {_ranges(numbers)}" if numbers else "none"
+
+
+def _scores(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return "## Scores\n\nThe model was not scored on test cases.\n"
+    rows = [("", "mean", "SD", "95 % interval", "cases"), ("---",) * 5]
+    for name, score in summary["metrics"].items():
+        interval = between(score["ci95"]) or DASH
+        unit = f" [{score['unit']}]" if score["unit"] else ""
+        better = "higher" if score["higher_is_better"] else "lower"
+        rows.append(
+            (f"{name}{unit}, {better} is better", number(score["mean"]), number(score["sd"]), interval, str(score["n"]))
+        )
+        for baseline, scored in summary["baselines"].items():
+            rows.append((f"{name} of the baseline {baseline}", number(scored[name]["mean"]), "", "", ""))
+    definitions = [f"{name}: {score['definition']}" for name, score in summary["metrics"].items()]
+    text = "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
+    return f"## Scores\n\nOn the test cases.\n\n{text}\n\n{_list('', definitions)}"
+
+
+def _table(heading: str, rows: Iterator[tuple[str, str]] | Sequence[tuple[str, str]]) -> str:
+    lines = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
+    return f"{heading}\n\n| | |\n| --- | --- |\n{lines}\n"
+
+
+def _list(heading: str, lines: Sequence[str]) -> str:
+    text = "\n".join(f"- {_line(line)}" for line in lines)
+    return f"{heading}\n\n{text}\n" if heading else f"{text}\n"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return _line(text).replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    escaped = _line(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _weight(weight: Any) -> str:
+    return f"{weight['start']:g} to {weight['end']:g}" if isinstance(weight, Mapping) else f"{weight:g}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`case_0001 to case_0003, case_0007`."""
+    runs: list[list[int]] = []
+    for case in sorted(numbers):
+        if runs and case == runs[-1][-1] + 1:
+            runs[-1].append(case)
+        else:
+            runs.append([case])
+    return ", ".join(
+        f"case_{run[0]:04d}" if len(run) == 1 else f"case_{run[0]:04d} to case_{run[-1]:04d}" for run in runs
+    )

@@ -1,0 +1,223 @@
+"""Sliding-window translation of a volume of any size, with blended overlaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import ceil
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import pad
+
+from medtrans.errors import ConfigError, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+__all__ = ["WindowLayout", "box_at", "check_output", "check_windows", "sliding_window", "window_layout"]
+
+
+_SIGMA = 0.125  # of the window's side; what the paper and MONAI take
+_FLOOR = 1e-3  # least weight along an axis, so that a voxel which only a window's border sees keeps its digits
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """Windows over a volume, as many as the overlap asks for and spread evenly.
+
+    Weights are a product over axes, and so is their sum over all windows: no volume of weights is kept.
+
+    Args:
+        sides: of a window, in voxels.
+        shape: of the volume, padded so that no side is less than the window's.
+        before: voxels of background put before each axis.
+        starts: where windows begin, along each axis.
+        profiles: weight of a window's voxels, along each axis.
+    """
+
+    sides: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    before: tuple[int, int, int]
+    starts: tuple[list[int], list[int], list[int]]
+    profiles: tuple[Tensor, Tensor, Tensor]
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """`sides`: the weight of each voxel of a window."""
+        i, j, k = self.profiles
+        return i[:, None, None] * j[:, None] * k
+
+    def shares(self, axis: int) -> Tensor:
+        """1 over the sum of all windows' weights, along an axis of the padded volume."""
+        total, profile = torch.zeros(self.shape[axis]), self.profiles[axis]
+        for start in self.starts[axis]:
+            total[start : start + len(profile)] += profile
+        return 1 / total
+
+
+def window_layout(
+    shape: Sequence[int], *, window: Sequence[int], overlap: float, blend: str, multiple: Sequence[int]
+) -> WindowLayout:
+    """The windows over a volume of `shape`, as `sliding_window` says."""
+    sides = [ceil(side / step) * step for side, step in zip(window, multiple, strict=True)]
+    lacking = [max(0, side - extent) for side, extent in zip(sides, shape, strict=True)]
+    padded = [extent + lack for extent, lack in zip(shape, lacking, strict=True)]
+    first, second, third = (_starts(extent, side, overlap) for extent, side in zip(padded, sides, strict=True))
+    i, j, k = (_profile(side, blend) for side in sides)
+    return WindowLayout(
+        _triple(sides), _triple(padded), _triple([lack // 2 for lack in lacking]), (first, second, third), (i, j, k)
+    )
+
+
+def check_windows(overlap: float, blend: str, batch: int) -> None:
+    """Refuse settings that no windows can be made by.
+
+    Raises:
+        ConfigError: each that is out of range.
+    """
+    faults = []
+    if not 0 <= overlap < 1:
+        faults.append(f"inference.overlap: expected at least 0 and less than 1, found {overlap:g}")
+    if blend not in ("gaussian", "constant"):
+        faults.append(f"inference.blend: expected gaussian or constant, found {blend!r}")
+    if batch < 1:
+        faults.append(f"inference.batch: expected at least 1, found {batch}")
+    if faults:
+        raise ConfigError(*faults)
+
+
+def box_at(corner: Sequence[int], sides: Sequence[int]) -> tuple[slice, ...]:
+    """What is between a corner and the opposite one, of a tensor `(b, c, i, j, k)`."""
+    along = (slice(start, start + side) for start, side in zip(corner, sides, strict=True))
+    return slice(None), slice(None), *along
+
+
+def _starts(extent: int, side: int, overlap: float) -> list[int]:
+    """Where windows begin along an axis: at both ends and evenly between."""
+    step = max(1, int(side * (1 - overlap) + 1e-9))
+    last = extent - side
+    count = ceil(last / step)
+    return [round(last * index / count) for index in range(count + 1)] if count else [0]
+
+
+def _profile(side: int, blend: str) -> Tensor:
+    if blend == "constant":
+        return torch.ones(side)
+    distance = (torch.arange(side) - (side - 1) / 2) / (_SIGMA * side)
+    return torch.exp(-0.5 * distance**2).clamp_min(_FLOOR)
+
+
+def _triple(sides: Sequence[int]) -> tuple[int, int, int]:
+    i, j, k = sides
+    return i, j, k
+
+
+def sliding_window(
+    translate: Callable[[Tensor], Tensor],
+    source: Tensor,
+    *,
+    window: tuple[int, int, int],
+    overlap: float,
+    blend: str,
+    batch: int,
+    multiple: tuple[int, int, int],
+    advance: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Translate a whole volume window by window and blend the results.
+
+    Windows are as many as the overlap asks for and spread evenly. A window's side is rounded up to its multiple, and a
+    volume smaller than the window is padded on both sides with 0, the background of [0, 1]; the padding is cut off
+    again. Beside the source and the result there is never more than a batch of windows.
+
+    Args:
+        translate: from `(b, c, *window)` on the source's device to `(b, c_out, *window)` on any device, in any floating
+            type.
+        source: `(1, c, i, j, k)` on any device.
+        window: sides of a window in voxels.
+        overlap: least share of a window's side that the next window sees again, in [0, 1).
+        blend: "gaussian", weights that fall off from a window's centre with a sigma of 1/8 of its side, or "constant".
+        batch: windows translated at a time.
+        multiple: what each side of a window must divide by.
+        advance: called after each batch with the windows done and all windows.
+
+    Returns:
+        `(1, c_out, i, j, k)`, float32, on the host.
+
+    Raises:
+        ConfigError: overlap, blend or batch is out of range.
+        SetupError: `translate` gave another size than it got.
+    """
+    check_windows(overlap, blend, batch)
+    layout = window_layout(source.shape[2:], window=window, overlap=overlap, blend=blend, multiple=multiple)
+    volume = _padded(source, layout)
+    corners = list(product(*layout.starts))
+    total: Tensor | None = None
+    with torch.no_grad():
+        for first in range(0, len(corners), batch):
+            boxes = [box_at(corner, layout.sides) for corner in corners[first : first + batch]]
+            output = translate(torch.cat([volume[box] for box in boxes]))
+            check_output(output, len(boxes), layout)
+            if total is None:
+                total = torch.zeros(1, output.shape[1], *layout.shape)
+            _blend_in(total, boxes, output, layout)
+            if advance is not None:
+                advance(first + len(boxes), len(corners))
+        if total is None:
+            raise ValueError("a volume without voxels cannot be translated")
+        _normalise(total, layout)
+    return total[box_at(layout.before, source.shape[2:])].contiguous()
+
+
+def check_output(output: Tensor, count: int, layout: WindowLayout) -> None:
+    """Refuse what a network cannot have made of `count` windows.
+
+    Raises:
+        SetupError: `output` has other sides than the windows.
+    """
+    sides = layout.sides
+    if output.ndim != 5 or output.shape[0] != count or tuple(output.shape[2:]) != sides:
+        raise SetupError(
+            f"the network gave {tuple(output.shape)} for {count} windows of {sides} voxels; expected "
+            f"({count}, channels, {', '.join(map(str, sides))}): a generator keeps the sides of its input"
+        )
+
+
+def _blend_in(total: Tensor, boxes: Sequence[tuple[slice, ...]], output: Tensor, layout: WindowLayout) -> None:
+    """Add what a network made of windows, each voxel by its weight.
+
+    Args:
+        total: `(1, c, i, j, k)` float32 on the host; added to.
+        boxes: where each window lies in it.
+        output: `(b, c, *window)` on any device, in any floating type.
+        layout: of the windows.
+    """
+    # Sums in bfloat16 lose what the network gave: weights and sums are float32.
+    values = output.float()
+    if values.device.type != "cpu":
+        weighted = (values * layout.weights.to(values.device)).cpu()
+        for box, one in zip(boxes, weighted, strict=True):
+            total[box].add_(one)
+        return
+    for box, one in zip(boxes, values, strict=True):
+        total[box].addcmul_(one, layout.weights)
+
+
+def _padded(source: Tensor, layout: WindowLayout) -> Tensor:
+    """The volume, no side less than the window's."""
+    ends = [
+        (first, padded - extent - first)
+        for first, padded, extent in zip(layout.before, layout.shape, source.shape[2:], strict=True)
+    ]
+    return pad(source, [voxels for end in reversed(ends) for voxels in end]) if any(map(any, ends)) else source
+
+
+def _normalise(total: Tensor, layout: WindowLayout) -> None:
+    """Divide by the sum of weights, one plane at a time while it is in the processor's cache."""
+    along, j, k = (layout.shares(axis) for axis in range(3))
+    plane = j[:, None] * k
+    for index, share in enumerate(along):
+        total[:, :, index].mul_(plane * share)

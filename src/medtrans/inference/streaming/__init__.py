@@ -1,0 +1,1 @@
+"""Translation of images larger than memory, slab by slab."""

@@ -1,0 +1,233 @@
+"""The report: one HTML page that says how good a run is, shows it and tells how to run it again."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from medtrans.report.charts import Chart, line_chart, strip_chart
+from medtrans.report.sections import downstream_part, faithfulness_part
+from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
+from medtrans.utils.numbers import between, number, places, short
+
+__all__ = ["Headline", "headlines", "page_of", "render", "scores_table"]
+
+
+_BASELINES = {
+    "source_linear": "a linear fit of the source",
+    "source_lut": "the mean training target at each of 64 source intensities",
+    "training_mean": "the mean training target, aligned by the centroid of the foreground",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a reader should take home.
+
+    Args:
+        text: one sentence.
+        tone: "good" where the model is clearly better than the best trivial baseline, "bad" where it is clearly worse,
+            else "open".
+    """
+
+    text: str
+    tone: str
+
+
+def render(
+    *,
+    title: str,
+    command: str,
+    config_text: str,
+    environment: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    pictures: Sequence[tuple[str, str, bytes]],
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    warnings: Sequence[str] = (),
+    facts: Mapping[str, str] | None = None,
+    faithfulness: Mapping[str, Any] | None = None,
+    downstream: Mapping[str, Any] | None = None,
+    viewed: Sequence[ViewedCase] = (),
+) -> str:
+    """The page as HTML that needs no network, and runs no script unless it carries a viewer.
+
+    Of `rows` only "label" and the scores are shown, so that names of cases and subjects stay with the data. All other
+    texts are shown as given (and escaped): what they hold is what the page gives away.
+
+    Args:
+        title: of the run.
+        command: that runs it again.
+        config_text: the whole config, as YAML.
+        environment: versions and machine; mappings may nest.
+        summary: the content of `summary.json`, as `statistics.summary_of` makes it; "comparison" may be missing.
+        rows: a mapping a case, with "label" and the scores by column.
+        pictures: (label, caption, content of a PNG file), in order.
+        curves: name to (step, value) pairs.
+        warnings: shown with those of the summary.
+        facts: what was run, a line each.
+        faithfulness: the content of `faithfulness.json`.
+        downstream: the content of `downstream/results.json`.
+        viewed: cases for the interactive viewer; their volumes are carried in the page.
+    """
+    metrics, script = summary["metrics"], viewer_script()
+    return page_of(
+        "report.html.j2",
+        title=title,
+        facts=facts or {},
+        faithfulness=None if faithfulness is None else faithfulness_part(faithfulness),
+        downstream=None if downstream is None else downstream_part(downstream),
+        strips=_strips(rows, summary),
+        viewed=viewed,
+        volumes=[embedded(case) for case in viewed],
+        script=script,
+        script_hash=script_hash(script),
+        command=command,
+        config_text=config_text,
+        environment=list(_flat(environment)),
+        cases=summary["cases"],
+        headlines=headlines(summary),
+        metrics=metrics,
+        scores=scores_table({"the model": metrics, **summary["baselines"]}),
+        baselines={name: _BASELINES[name] for name in summary["baselines"] if name in _BASELINES},
+        rows=[{"label": row["label"], "values": [number(row.get(name)) for name in metrics]} for row in rows],
+        pictures=[
+            {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
+            for label, caption, content in pictures
+        ],
+        charts=[line_chart(name, points) for name, points in curves.items()],
+        warnings=list(dict.fromkeys([*summary["warnings"], *warnings])),
+    )
+
+
+def headlines(summary: Mapping[str, Any]) -> list[Headline]:
+    """Whether the model beats the best trivial baseline: a sentence for each column of PSNR, else for the first one."""
+    metrics = summary["metrics"]
+    names = [name for name in metrics if name == "psnr" or name.startswith("psnr_")] or list(metrics)[:1]
+    return [_headline(name, metrics[name], summary) for name in names]
+
+
+def _headline(name: str, metric: Mapping[str, Any], summary: Mapping[str, Any]) -> Headline:
+    comparison = summary.get("comparison", {}).get(name) or _difference_of_means(name, metric, summary["baselines"])
+    if comparison is None:
+        return Headline(
+            f"Nothing to compare {name} with: no trivial baseline was scored, so this page cannot say whether the "
+            "model has learnt anything.",
+            "open",
+        )
+    baseline = comparison["baseline"]
+    against = f"the best trivial baseline ({_BASELINES.get(baseline, baseline)})"
+    difference, interval, unit = comparison["mean"], comparison["ci95"], metric["unit"]
+    if difference is None:
+        return Headline(f"The model and {against} cannot be compared: the mean of {name} is not finite.", "open")
+    amount = f"{short(abs(difference))} {unit}".rstrip()
+    if interval is None:
+        side = "above" if (difference > 0) == metric["higher_is_better"] else "below"
+        cases = f"over {comparison['n']} case{'s' if comparison['n'] != 1 else ''}"
+        return Headline(
+            f"The model's mean {name} is {amount} {side} that of {against}, {cases}, with no interval to tell how much "
+            "of that is chance.",
+            "open",
+        )
+    low, high = interval
+    counted = f"better in {comparison['better']} of {comparison['n']} cases"
+    if low <= 0 <= high:
+        between = f"95 % interval of the gain {short(low)} to {short(high)} {unit}".rstrip()
+        return Headline(f"The model is not clearly better than {against} in {name}: {between}; {counted}.", "open")
+    low, high = sorted((abs(low), abs(high)))
+    between = f"95 % interval {short(low)} to {short(high)}; {counted}"
+    if difference > 0:
+        return Headline(f"The model beats {against} by {amount} in {name} ({between}).", "good")
+    return Headline(
+        f"The model is worse than {against} by {amount} in {name} ({between}): as it is, the baseline serves better.",
+        "bad",
+    )
+
+
+def _difference_of_means(
+    name: str, metric: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """What can be said of a summary that holds no comparison by case."""
+    sign = 1 if metric["higher_is_better"] else -1
+    means = {baseline: scores[name]["mean"] for baseline, scores in baselines.items()}
+    known = {baseline: sign * mean for baseline, mean in means.items() if mean is not None}
+    if not known:
+        return None
+    best = max(known, key=lambda baseline: known[baseline])
+    difference = None if metric["mean"] is None else sign * metric["mean"] - known[best]
+    return {"baseline": best, "mean": difference, "ci95": None, "n": metric["n"]}
+
+
+def page_of(template: str, **contents: Any) -> str:
+    """A template of this package as HTML; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("medtrans.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**contents)
+
+
+def scores_table(table: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table of scores, the best of each column marked.
+
+    Args:
+        table: by the row's name, summaries of the same columns; the first row is the one the page is about.
+    """
+    columns = list(next(iter(table.values())))
+    best = {name: _best(name, table) for name in columns}
+    return [
+        {
+            "name": name,
+            "model": index == 0,
+            "cells": [{**_cell(scores[column]), "best": best[column] == name} for column in columns],
+        }
+        for index, (name, scores) in enumerate(table.items())
+    ]
+
+
+def _strips(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Chart]:
+    """For each column every case's score, beside the means of the trivial baselines."""
+    if not rows:
+        return []
+    return [
+        strip_chart(
+            f"{name} [{metric['unit']}]" if metric["unit"] else name,
+            {"": [(str(row["label"]), float(row[name])) for row in rows if row.get(name) is not None]},
+            marks={baseline: scores[name]["mean"] for baseline, scores in summary["baselines"].items()},
+        )
+        for name, metric in summary["metrics"].items()
+    ]
+
+
+def _best(column: str, table: Mapping[str, Mapping[str, Any]]) -> str | None:
+    known = {name: scores[column] for name, scores in table.items() if scores[column]["mean"] is not None}
+    if len(known) < 2:
+        return None
+    sign = 1 if next(iter(known.values()))["higher_is_better"] else -1
+    return max(known, key=lambda name: sign * known[name]["mean"])
+
+
+def _cell(score: Mapping[str, Any]) -> dict[str, str]:
+    mean, interval = score["mean"], score["ci95"]
+    if mean is None:
+        return {"mean": "–", "sd": "", "interval": f"median {number(score['median'])}, n = {score['n']}"}
+    digits = places(mean)
+    spread = "" if score["sd"] is None else f"± {number(score['sd'], digits)}"
+    return {"mean": number(mean, digits), "sd": spread, "interval": between(interval, digits)}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+            yield f"{prefix}{key}", ", ".join(map(str, value))
+        else:
+            yield f"{prefix}{key}", str(value)

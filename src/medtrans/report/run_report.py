@@ -1,0 +1,143 @@
+"""The report of a run folder: gathers what the run left behind and writes report.html."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from medtrans.data.anonymize import shareable_config
+from medtrans.data.cohort import roll
+from medtrans.errors import ConfigError
+from medtrans.evaluation.example_volumes import kept_volumes
+from medtrans.evaluation.scores import read_metrics_csv
+from medtrans.report.page import render
+from medtrans.report.viewer import ViewedCase
+from medtrans.runs import checkpoint
+from medtrans.runs.folder import RunFolder
+from medtrans.training.costs import read_costs, told_costs
+from medtrans.utils.files import write_text
+
+__all__ = ["report_facts", "write_report"]
+
+
+_RANKS = ("worst", "median", "best")
+
+
+def write_report(folder: RunFolder, *, viewer: Literal["none", "inline"] = "none") -> Path:
+    """Write `report.html` from the run's config, scores, pictures and curves: no path, and unless the config says
+    `names: true` no case but by its number.
+
+    Args:
+        folder: of the run.
+        viewer: "inline" carries an interactive viewer of the cases in the pictures.
+
+    Raises:
+        ConfigError: the run has not been evaluated; or a viewer is asked for, and the run kept no volumes for it.
+    """
+    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    summary = folder.read_json(folder.summary)
+    rows = read_metrics_csv(folder.metrics)
+    shown = {row.label: row.case if config["names"] else row.label for row in rows}
+    newest = checkpoint.newest(folder.checkpoints)
+    curves: Mapping[str, Any] = newest.state()["history"]["curves"] if newest else {}
+    page = render(
+        title=f"{', '.join(config['source'])} to {', '.join(config['target'])}",
+        command="medtrans run config.yaml",
+        config_text=yaml.safe_dump(shareable_config(config), sort_keys=False, allow_unicode=True, width=120),
+        environment=folder.read_json(folder.environment),
+        summary=summary,
+        rows=[{"label": shown[row.label], **row.values} for row in rows],
+        pictures=_pictures(folder, shown),
+        curves={name: [(float(step), float(value)) for step, value in points] for name, points in curves.items()},
+        facts=report_facts(folder, config),
+        faithfulness=folder.read_json(folder.faithfulness) if folder.faithfulness.is_file() else None,
+        downstream=folder.read_json(folder.downstream) if folder.downstream.is_file() else None,
+        viewed=_viewed(folder, config, shown) if viewer == "inline" else (),
+    )
+    write_text(folder.report, page)
+    return folder.report
+
+
+def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]:
+    """What was run, in a few lines.
+
+    Args:
+        folder: of the run.
+        config: the run's, as plain data.
+    """
+    train = config["train"]
+    splits = roll(folder.cases)
+    subjects = {split: len({subject for _, subject, own in splits if own == split}) for split in _order(splits)}
+    chosen = checkpoint.best(folder.checkpoints)
+    used = chosen or checkpoint.newest(folder.checkpoints)
+    discriminator = config["discriminator"]
+    costs = told_costs(read_costs(folder.costs))
+    return {
+        "Data": f"{_name(config['dataset'])}: "
+        + ", ".join(f"{count} to {_DOING[split]}" for split, count in subjects.items())
+        + " (subjects, none of them twice)",
+        "Networks": _name(config["generator"])
+        + (f" against {_name(discriminator)}" if discriminator else ", no discriminator")
+        + f", trained by {_name(config['method'])}",
+        "Losses": ", ".join(
+            f"{name} × {loss['weight']:g}" if isinstance(loss["weight"], int | float) else f"{name} (ramped)"
+            for name, loss in config["losses"].items()
+        ),
+        "Training": f"{train['steps']:,} steps of {train['batch'] * train['accumulate']} patches"
+        + (f"; weights of step {used.step:,}" if used is not None else "")
+        + (f", the best {train['best']} in validation" if chosen and train["best"] else ""),
+        **({"Costs": costs} if costs else {}),
+    }
+
+
+_DOING = {"train": "train on", "validation": "choose the weights by", "test": "test"}
+
+
+def _order(splits: list[tuple[str, str, str]]) -> list[str]:
+    counted = Counter(split for _, _, split in splits)
+    return [split for split in _DOING if counted[split]]
+
+
+def _name(slot: Mapping[str, Any]) -> str:
+    return str(slot["name"]).removeprefix("builtin:")
+
+
+def _stems(folder: RunFolder) -> list[tuple[str, str, Path]]:
+    """(rank, label, picture) of each shown case."""
+    return [
+        (rank, path.stem.removeprefix(f"{rank}_"), path)
+        for rank in _RANKS
+        for path in sorted(folder.pictures.glob(f"{rank}_*.png"))
+    ]
+
+
+def _pictures(folder: RunFolder, shown: Mapping[str, str]) -> list[tuple[str, str, bytes]]:
+    return [(shown[label], f"{rank} test case", path.read_bytes()) for rank, label, path in _stems(folder)]
+
+
+def _viewed(folder: RunFolder, config: Mapping[str, Any], shown: Mapping[str, str]) -> list[ViewedCase]:
+    target = config["target"][0]
+    unit = _unit(folder, target)
+    cases = [
+        ViewedCase(shown[label], f"{rank} test case", volumes, unit)
+        for rank, label, path in _stems(folder)
+        if (volumes := kept_volumes(folder.pictures, path.stem))
+    ]
+    if not cases:
+        raise ConfigError(
+            f"{folder.path}: has no volumes for a viewer; medtrans evaluate {folder.path} keeps them, then report again"
+        )
+    return cases
+
+
+def _unit(folder: RunFolder, target: str) -> str:
+    for sidecar in sorted(folder.predictions.glob("*.json")):
+        facts = json.loads(sidecar.read_text(encoding="utf-8"))
+        if facts.get("target") == target:
+            return str(facts.get("unit", ""))
+    return ""

@@ -1,0 +1,1 @@
+"""What goes wrong in an adversarial training without an error is found, told and recorded."""

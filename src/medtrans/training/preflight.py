@@ -1,0 +1,140 @@
+"""The check before a run: everything that can be known without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from medtrans.config.experiment import Experiment
+from medtrans.data.checks.cohort import clipping_warnings, mark_twins, patch_warnings, registration_warnings
+from medtrans.data.checks.headers import resampled_warnings
+from medtrans.data.checks.images import CaseChecks, CaseInspector
+from medtrans.data.checks.report import CaseReport, CheckReport
+from medtrans.data.cohort import Cohort, list_cases
+from medtrans.data.datamodule import DataModule
+from medtrans.distributed.devices import single_device_fabric
+from medtrans.errors import DataError, MedtransError, SetupError
+from medtrans.plugins.input_size import common_multiple, padded_sides
+from medtrans.plugins.interfaces import Dataset, Method
+from medtrans.training.build import make_method
+from medtrans.training.compile import check_compiler
+from medtrans.types import Batch
+from medtrans.utils.progress import progress_over
+
+__all__ = ["run_preflight", "tiny_step"]
+
+
+_TINY_SIDE = 32
+
+
+def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], object]) -> CheckReport:
+    """Try everything a run does before its first step, and collect all that it would refuse.
+
+    The networks take one step on noise; then every image is read once.
+
+    Args:
+        experiment: the checked config.
+        make_scorer: makes what a run is scored by, to see whether it can be made.
+
+    Raises:
+        DataError: there are no cases to look at.
+        ConfigError: a part of the preprocessing or a metric refuses its options.
+    """
+    config = experiment.config
+    dataset = cast("Dataset", experiment.build("dataset"))
+    cohort, faults = list_cases(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
+    method, broken = _tried(experiment, cohort)
+    networks = {} if method is None else method.networks()
+    study = DataModule(experiment, cohort, Path(config.output_dir))
+    make_scorer(study)
+    unlearnt = _unlearnt(study)
+    inspector = CaseInspector(
+        study.preprocessing,
+        config.reading.rules,
+        paired=method is None or method.pairing == "paired",
+        prepares=not unlearnt,
+    )
+    found = [inspector.look(member) for member in progress_over(cohort.members, "reading cases")]
+    faults += [remark.text for each in found for remark in each.faults] or unlearnt
+    faults += mark_twins(found)
+    multiple = common_multiple(networks.values()) if networks else (1, 1, 1)
+    warnings = [
+        *registration_warnings(found, config.source[0]),
+        *patch_warnings(found, config.patch.size, multiple, config.generator.name),
+        *resampled_warnings(config.source[0], [(each.member, each.resampled) for each in found]),
+        *clipping_warnings(((each.member.label, each) for each in found), study.preprocessing.scalings),
+    ]
+    return CheckReport(
+        cases=tuple(_case(each) for each in found),
+        faults=(*faults, *(broken.faults if broken else ())),
+        warnings=(*(remark.text for each in found for remark in each.warnings), *warnings),
+        parameters={name: sum(one.numel() for one in network.parameters()) for name, network in networks.items()},
+        exit_code=DataError.exit_code if faults else broken.exit_code if broken else 0,
+    )
+
+
+def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
+    """Build the method and take one training step on a small patch of noise.
+
+    Raises:
+        SetupError: the networks, losses and optimisers do not work together; says where it broke.
+    """
+    config = experiment.config
+    method = make_method(experiment, training_cases=len(cohort.of("train")))
+    multiple = common_multiple(method.networks().values())
+    sides = padded_sides(tuple(min(side, _TINY_SIDE) for side in config.patch.size), multiple)
+    noise = torch.Generator().manual_seed(0)
+    count = config.train.accumulate
+    source = torch.rand((count, len(config.source), *sides), generator=noise)
+    target = torch.rand((count, len(config.target), *sides), generator=noise)
+    fabric = single_device_fabric(config.train)
+    if config.train.compile is not None:
+        check_compiler(fabric.device)
+    method.setup(fabric)
+    batch = Batch(source, target, torch.ones(count, 1, *sides), (0,) * count).to(fabric.device)
+    try:
+        values = method.training_step(batch, 0)
+    except MedtransError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise SetupError(f"one training step on a patch of {'x'.join(map(str, sides))} failed: {error}") from error
+    broken = [name for name, value in values.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise SetupError(f"one training step on noise gave {', '.join(broken)} not finite")
+    return method
+
+
+def _tried(experiment: Experiment, cohort: Cohort) -> tuple[Method | None, MedtransError | None]:
+    """The method after a step on noise, or why there is none."""
+    try:
+        return tiny_step(experiment, cohort), None
+    except MedtransError as error:
+        return None, error
+
+
+def _unlearnt(study: DataModule) -> Sequence[str]:
+    """Why the scalings cannot learn from the training cases; nothing where they can."""
+    try:
+        study.learn()
+    except DataError as error:
+        return error.faults
+    return ()
+
+
+def _case(found: CaseChecks) -> CaseReport:
+    member = found.member
+    return CaseReport(
+        label=member.label,
+        case=member.case.case,
+        subject=member.case.subject,
+        split=member.split,
+        shape=None if found.grid is None else found.grid.shape,
+        spacing_mm=None if found.grid is None else found.grid.spacing_mm,
+        sides=found.sides,
+        registrations=found.registrations,
+        faults=tuple(found.faults),
+        warnings=tuple(found.warnings),
+    )

@@ -1,0 +1,97 @@
+"""Files that appear under their final name only when complete, and the disk space they need."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medtrans.errors import SetupError
+
+__all__ = ["check_disk_space", "complete_file", "synchronise", "unwritable", "write_json", "write_text"]
+
+
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; rename it to `path` when the block ends without an error.
+
+    The temporary file keeps the ending of `path`, since writers choose a format by it. The rename is durable: file and
+    folder are synchronised to disk before and after.
+    """
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        synchronise(temporary)
+        temporary.replace(path)
+        synchronise(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with complete_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def synchronise(path: Path) -> None:
+    """Have what was written to a file, or a folder's list of names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def check_disk_space(folder: Path, needed: int, *, what: str = "a checkpoint needs") -> None:
+    """Ask for room before anything is written.
+
+    Args:
+        folder: where it is needed; it, or its nearest parent that is there.
+        needed: bytes.
+        what: needs them, for the message.
+
+    Raises:
+        SetupError: there are fewer bytes.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise SetupError(
+            f"{folder}: the disk is nearly full: {what} {needed:,} bytes, {free:,} are free; older checkpoints "
+            "are as they were. Make room or choose another output_dir, then --resume"
+        )
+
+
+def unwritable(folder: Path, error: Exception) -> SetupError:
+    """Why a checkpoint could not be written into a folder, with the room that is left."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        free = -1
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    cause = "the disk is full" if full else str(error)
+    return SetupError(
+        f"{folder}: a checkpoint could not be written ({cause}; {free:,} bytes free); older ones are as they were. "
+        "Make room or choose another output_dir, then --resume"
+    )

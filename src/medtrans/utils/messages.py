@@ -1,0 +1,91 @@
+"""The wording of faults: what pydantic found said in one clause, lists cut short, the nearest known name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["capped", "did_you_mean", "listed", "wording"]
+
+
+_SPELT_OUT = 20  # faults of one kind; the others are counted
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "dataclass_type": "a mapping",
+    "path_type": "a path",
+    "none_required": "null",
+}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, or nothing."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    near = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f"; did you mean '{folded[near[0]]}'?" if near else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three names and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def capped(faults: list[str]) -> list[str]:
+    """The first twenty faults of one kind and how many more there are."""
+    more = len(faults) - _SPELT_OUT
+    return faults if more <= 0 else [*faults[:_SPELT_OUT], f"... and {more} more of this kind"]
+
+
+def wording(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
+    """One pydantic error as a clause that follows "field: ".
+
+    Args:
+        error: an item of `ValidationError.errors()`.
+        known: the names that stand beside an unknown one, to suggest from and to list.
+    """
+    kind, found, context = error["type"], error.get("input"), error.get("ctx", {})
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        listing = f" (known here: {', '.join(known)})" if known else ""
+        return f"unknown key{did_you_mean(str(error['loc'][-1]), known)}{listing}"
+    if kind in ("missing", "missing_argument"):
+        return "is required and missing"
+    return f"{_expectation(kind, error, context)}, found {_shown(found)}{_yaml_hint(found)}"
+
+
+def _expectation(kind: str, error: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}"
+    bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+    signs = {"greater_than": ">", "greater_than_equal": ">=", "less_than": "<", "less_than_equal": "<="}
+    if kind in bounds:
+        return f"expected a number {signs[kind]} {context[bounds[kind]]:g}"
+    if kind == "literal_error":
+        return f"expected one of {context['expected']}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("too_short", "too_long"):
+        least, most = context.get("min_length"), context.get("max_length")
+        bound = f"at least {least}" if kind == "too_short" else f"at most {most}"
+        return f"expected {bound} items, found {context['actual_length']}"
+    return f"expected {str(error['msg']).removeprefix('Input should be ')}"
+
+
+def _shown(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _yaml_hint(found: Any) -> str:
+    if isinstance(found, bool):
+        return " (YAML reads yes, no, on and off as true and false: quote them to mean text)"
+    return ""

@@ -1,0 +1,83 @@
+"""The geometry of affines: spacing, corners, directions, and what makes an affine place no volume."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+from nibabel.quaternions import quat2mat
+
+__all__ = [
+    "LARGEST_MM",
+    "SMALLEST_MM",
+    "TOLERANCE_VOXELS",
+    "XFORM_CODES",
+    "affine_fault",
+    "corners_mm",
+    "distance_mm",
+    "orientation",
+    "qform_affine",
+    "spacing_mm",
+]
+
+
+TOLERANCE_VOXELS = 0.1
+"""How far, in voxels at the volume's corners, two statements of one position may lie apart."""
+
+XFORM_CODES = range(1, 6)
+"""The NIfTI codes that name a space; 0 means that the position is unknown."""
+
+LARGEST_MM = 1e6
+SMALLEST_MM = 1e-6
+
+
+def spacing_mm(affine: np.ndarray) -> tuple[float, float, float]:
+    """Distance between neighbouring voxels along i, j, k."""
+    i, j, k = (float(length) for length in np.sqrt((affine[:3, :3] ** 2).sum(axis=0)))
+    return i, j, k
+
+
+def corners_mm(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+    """World positions `(8, 3)` of the centres of the corner voxels."""
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(shape) - 1)
+    return np.asarray(corners @ affine[:3, :3].T + affine[:3, 3])
+
+
+def distance_mm(shape: tuple[int, int, int], affine: np.ndarray, other: np.ndarray) -> float:
+    """The largest distance between the corners of one volume under two affines."""
+    return float(np.linalg.norm(corners_mm(shape, affine) - corners_mm(shape, other), axis=1).max())
+
+
+def orientation(affine: np.ndarray) -> str:
+    """The direction in which i, j and k grow, such as "RAS"."""
+    return "".join(cast("Any", aff2axcodes)(affine))
+
+
+def affine_fault(affine: np.ndarray) -> str | None:
+    """Why a `(4, 4)` affine places no volume, or None where it does."""
+    if not np.isfinite(affine).all():
+        return "found NaN or infinity, expected finite numbers"
+    if np.abs(affine).max() > LARGEST_MM:
+        return f"found {np.abs(affine).max():.3g}, expected at most {LARGEST_MM:,.0f} mm"
+    lengths = spacing_mm(affine)
+    if min(lengths) < SMALLEST_MM or abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * math.prod(lengths):
+        return f"found a singular matrix {affine[:3, :3].tolist()}, expected three axes that span space"
+    return None
+
+
+def qform_affine(header: Any) -> np.ndarray:
+    """The `(4, 4)` affine that pixdim, quaternion and qoffset of a NIfTI header stand for.
+
+    A pixdim[0] of 0 counts as 1, as NIfTI says, and a quaternion a little too long is shortened.
+    """
+    vector = np.array([header["quatern_b"], header["quatern_c"], header["quatern_d"]], np.float64)
+    rest = math.sqrt(max(0.0, 1.0 - float(vector @ vector)))
+    handed = -1 if float(header["pixdim"][0]) < 0 else 1
+    affine = np.eye(4)
+    affine[:3, :3] = (
+        cast("Any", quat2mat)((rest, *vector)) * np.array(header["pixdim"][1:4], np.float64) * (1, 1, handed)
+    )
+    affine[:3, 3] = header["qoffset_x"], header["qoffset_y"], header["qoffset_z"]
+    return affine

@@ -1,0 +1,134 @@
+"""The moves between voxel grids: which grid is wanted, and what a volume looks like on it.
+
+Everything goes by world coordinates: a move is known by the two grids alone, so undoing one is the same move with the
+grids exchanged. Where the voxels of both grids lie on one another, voxels are only reordered, cut off or padded, bit
+by bit; only else are they interpolated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nibabel.orientations import inv_ornt_aff, io_orientation
+from scipy import ndimage
+
+from medtrans.volume.volume import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["canonical", "cropped", "regrid", "reordering", "spaced"]
+
+
+_SAME_VOXELS = 1e-3  # grids whose voxels are nowhere further apart than this part of a voxel are one grid
+
+
+def canonical(grid: Grid) -> Grid:
+    """The same voxels counted in RAS+ order, as far as the axes' directions allow: none is moved."""
+    orientation = _orientation(grid)
+    shape = np.empty(3, dtype=int)
+    shape[orientation[:, 0].astype(int)] = grid.shape
+    back = inv_ornt_aff(orientation, grid.shape)  # type: ignore[no-untyped-call]  # likewise
+    return Grid(_triple(shape), grid.affine @ back)
+
+
+def reordering(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """For each axis of a grid, which one of `canonical(grid)` it is, and whether it is counted the other way there."""
+    orientation = _orientation(grid)
+    first, second, third = (bool(direction < 0) for direction in orientation[:, 1])
+    return _triple(orientation[:, 0].astype(int)), (first, second, third)
+
+
+def _orientation(grid: Grid) -> np.ndarray:
+    orientation: np.ndarray = io_orientation(grid.affine)  # type: ignore[no-untyped-call]  # nibabel leaves it untyped
+    return orientation
+
+
+def spaced(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
+    """A grid of the same axes and centre with other voxels, which covers all of `grid` and less than one voxel more."""
+    ratio = np.asarray(spacing_mm, dtype=float) / grid.spacing_mm
+    shape = np.maximum(1, np.ceil(np.asarray(grid.shape) / ratio - _SAME_VOXELS)).astype(int)
+    affine = grid.affine @ np.diag((*ratio, 1.0))
+    centre = grid.affine[:3, :3] @ (np.asarray(grid.shape) - 1) / 2 + grid.affine[:3, 3]
+    affine[:3, 3] = centre - affine[:3, :3] @ (shape - 1) / 2
+    return Grid(_triple(shape), affine)
+
+
+def cropped(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
+    """The grid of `volume[box]`; each slice has a start and a stop within the volume."""
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+    return Grid(_triple([side.stop - side.start for side in box]), affine)
+
+
+def regrid(data: np.ndarray, grid: Grid, onto: Grid, *, nearest: bool = False, fill: float = 0.0) -> np.ndarray:
+    """The volume `data` `(i, j, k)`, which lies on `grid`, as it lies on `onto`.
+
+    Voxels that lie on one another to 1e-3 of a voxel are copied as they are, in their own type; equal grids give
+    `data` itself. Everything else is interpolated by world coordinates, trilinear in float32 or nearest in the type of
+    `data`, with no smoothing before a reduction (as the paper resamples). A volume reaches half a voxel beyond its
+    outermost voxel centres; further out is `fill`.
+    """
+    move = np.linalg.solve(grid.affine, onto.affine)  # voxel of `onto` -> voxel of `data`
+    whole = np.rint(move)
+    turn = np.abs(whole[:3, :3])
+    reorders = (turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()
+    if reorders and _largest_shift(move - whole, onto.shape) <= _SAME_VOXELS:
+        return _reordered(data, whole.astype(int), onto.shape, fill)
+    return _interpolated(data, move, onto.shape, nearest=nearest, fill=fill)
+
+
+def _largest_shift(difference: np.ndarray, shape: tuple[int, int, int]) -> float:
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.asarray(shape) - 1)
+    return float(np.abs(corners @ difference[:3, :3].T + difference[:3, 3]).max())
+
+
+def _reordered(data: np.ndarray, move: np.ndarray, shape: tuple[int, int, int], fill: float) -> np.ndarray:
+    """Exchange, turn round, cut and pad axes as the signed permutation `move` says."""
+    if data.shape == shape and (move == np.eye(4)).all():
+        return data
+    axes = np.abs(move[:3, :3]).argmax(axis=0)
+    data = data.transpose(axes)
+    inside, taken = [], []
+    for axis, side in enumerate(shape):
+        first = int(move[axes[axis], 3])
+        if move[axes[axis], axis] < 0:
+            data = np.flip(data, axis)
+            first = data.shape[axis] - 1 - first
+        start = min(max(0, -first), side)
+        stop = max(start, min(side, data.shape[axis] - first))
+        inside.append(slice(start, stop))
+        taken.append(slice(start + first, stop + first))
+    if all(part == slice(0, side) for part, side in zip(inside, shape, strict=True)):
+        return np.ascontiguousarray(data[tuple(taken)])
+    result = np.full(shape, fill, dtype=data.dtype)
+    if all(part.stop > part.start for part in inside):
+        result[tuple(inside)] = data[tuple(taken)]
+    return result
+
+
+def _interpolated(
+    data: np.ndarray, move: np.ndarray, shape: tuple[int, int, int], *, nearest: bool, fill: float
+) -> np.ndarray:
+    kind = np.float64 if nearest else np.float32  # float64 holds labels of any type, which scipy does not take
+    result: np.ndarray = ndimage.affine_transform(
+        data.astype(kind, copy=False),
+        move[:3, :3],
+        move[:3, 3],
+        output_shape=shape,
+        output=kind,
+        order=0 if nearest else 1,
+        mode="nearest",  # so that the outer half of an edge voxel has its value; what lies further out is filled below
+    )
+    steps = [np.arange(side, dtype=np.float32) for side in shape]
+    for axis, side in enumerate(data.shape):
+        i, j, k = (step * np.float32(factor) for step, factor in zip(steps, move[axis, :3], strict=True))
+        at = i[:, None, None] + j[:, None] + (k + np.float32(move[axis, 3]))
+        result[(at < -0.5 - _SAME_VOXELS) | (at > side - 0.5 + _SAME_VOXELS)] = fill
+    return result.astype(data.dtype) if nearest else result
+
+
+def _triple(sides: Sequence[int] | np.ndarray) -> tuple[int, int, int]:
+    i, j, k = (int(side) for side in sides)
+    return i, j, k

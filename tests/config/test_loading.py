@@ -1,0 +1,195 @@
+"""A config is layered, checked whole, and every fault is told at once with its place."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from medtrans.config.experiment import Experiment
+from medtrans.config.layers import shipped_configs
+from medtrans.config.loading import load_config
+from medtrans.errors import ConfigError, SetupError
+from medtrans.plugins.ramp import Ramp
+from tests.conftest import GENERATOR_PLUGIN, Install
+
+pytestmark = pytest.mark.usefixtures("install")  # so that no plugin is there but those a test installs
+MINIMAL = """\
+output_dir: runs/x
+dataset: {name: phantom, options: {subjects: 4}}
+source: [t1]
+target: [t2]
+preprocess: {intensity: {t1: {name: percentile}, t2: {name: percentile}}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def faults_of(*sources: Any, overrides: tuple[str, ...] = ()) -> str:
+    with pytest.raises(ConfigError) as error:
+        load_config(sources, overrides)
+    return str(error.value)
+
+
+def test_defaults_extended_files_later_files_and_overrides_win_in_this_order(write: Any, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    write("base/base.yaml", MINIMAL + "seed: 1\ntrain: {steps: 10, batch: 2}\n")
+    first = write("a.yaml", "extends: [base/base.yaml]\noutput_dir: runs/y\n")  # relative to the extending file
+    second = write("b.yaml", "seed: 2\ntrain: {steps: 20}\n")
+    config = load_config([first, second], ["train.steps=30"]).config
+    assert (config.output_dir, config.seed, config.train.steps, config.train.batch) == ("runs/y", 2, 30, 2)
+    assert (config.generator.name, config.patch.size) == ("mdaunet", (96, 96, 96))
+    assert list(config.losses) == ["l1", "perceptual_25d", "relativistic"]
+
+
+def test_overrides_reach_mappings_and_list_elements_also_those_of_defaults(write: Any) -> None:
+    experiment = load_config([write("c.yaml", MINIMAL)], ["patch.size.1=64", "losses.l1.weight=2", "losses.l2={}"])
+    assert experiment.config.patch.size == (96, 64, 96)
+    assert experiment.config.losses["l1"].weight == 2
+    assert "l2" in experiment.config.losses
+
+
+def test_naming_another_component_clears_the_older_options(write: Any) -> None:
+    path = write(
+        "c.yaml", MINIMAL + "generator: {name: mdaunet, options: {preset: tiny}}\nlosses: {l1: {weight: 3.0}}\n"
+    )
+    experiment = load_config(
+        [path],
+        ["losses.l1.name=l2", "dataset.name=paired_folders", "dataset.options={root: x, images: {t1: a, t2: b}}"],
+    )
+    assert experiment.config.generator.options == {"preset": "tiny"}
+    assert experiment.config.losses["l1"].name == "l2"
+    assert experiment.config.losses["l1"].weight == 3.0
+    assert "subjects" not in experiment.config.dataset.options
+
+
+def test_null_takes_out_an_entry_of_an_earlier_layer_only(write: Any) -> None:
+    layers = [write("a.yaml", MINIMAL + "losses: {l1: {}, l2: {}}\n"), write("b.yaml", "losses: {l2: null}\n")]
+    assert list(load_config(layers).config.losses) == ["l1"]
+
+
+def test_all_faults_are_reported_together_each_with_its_place(write: Any) -> None:
+    text = MINIMAL + (
+        "sed: 3\n"
+        "train:\n"
+        "  stepz: 5\n"
+        "  batch: two\n"
+        "  optimizer: {name: adam, options: {lrr: 0.1}}\n"
+        "patch: {size: [32, 32, x]}\n"
+        "generator: {name: mdaunett}\n"
+        "losses: {l1: {weight: -1, options: {maskd: true}}}\n"
+    )
+    message = faults_of(
+        write("c.yaml", text), overrides=("train.validate_every=0", "metrics={1: {name: psnr}}", "nonsense")
+    )
+    for expected in (
+        "c.yaml:6: sed: .*'seed'",
+        "c.yaml:8: train.stepz: .*'steps'",
+        "c.yaml:9: train.batch: .*'two'",
+        "c.yaml:10: train.optimizer.options.lrr: .*'lr'",
+        "c.yaml:11: patch.size.2: .*'x'",
+        "c.yaml:12: generator.name: .*'mdaunet'",
+        "c.yaml:13: losses.l1.options.maskd: .*'masked'",
+        "command line 'train.validate_every=0': train.validate_every: .*>= 1, found 0",
+        "command line 'metrics=.*read as 1",
+        "command line 'nonsense': ",
+    ):
+        assert re.search(expected, message)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("extends: [c.yaml]\n", "extends itself"),
+        ("losses:\n  l1:\n", "c.yaml:7: losses.l1: .*'l1: {}'"),  # null takes out what an earlier layer has
+        ("losses:\n  l1: {}\n  no: {weight: 2.0}\n", "c.yaml:6: losses.False: "),  # YAML reads no as a truth value
+        ("seed: no\n", "seed: .*found False"),
+        ("seed: 1\nseed: 2\n", "c.yaml:7: not valid YAML"),
+        ("train:\n\tsteps: 3\n", "c.yaml:7: .*tab"),
+        ("train: {steps: .nan}\n", "train.steps"),
+        ("seed: ${oc.env:HOME}\n", "oc.env:HOME"),
+        ("generator: {_target_: os.system}\n", "_target_: unknown key"),
+        ("generator: {name: 'os:system'}\n", "no plugin named 'os'"),
+        ("generator: !!python/object/apply:os.system ['true']\n", "c.yaml:6: not valid YAML"),
+        ("split: {by: fractions, train: 0.9, validation: 0.2, test: 0.2}\n", "found 1.3"),
+        ("split: {by: folds, folds: 4, fold: 4}\n", "folds = 4, found 4"),
+        ("train: {best: dice}\n", "'dice'"),
+        ("target: [ct]\n", "preprocess.intensity.ct: is required"),
+        ("target: [t1]\n", "'t1'"),
+        ("discriminator: null\n", "losses.relativistic: needs a discriminator"),
+        ("losses: {l1: {weight: {start: 0, end: 1}}}\n", "losses.l1.weight.steps: is required"),
+    ],
+)
+def test_a_fault_says_where_it_is_and_what_was_found(write: Any, text: str, expected: str) -> None:
+    key = text.partition(":")[0]
+    base = "".join(f"{line}\n" for line in MINIMAL.splitlines() if not line.startswith(f"{key}:"))
+    filler = "\n" * (MINIMAL.count("\n") - base.count("\n"))
+    assert re.search(expected, faults_of(write("c.yaml", base + filler + text)))
+
+
+def test_a_missing_file_is_named_with_the_folder_and_near_names(write: Any, tmp_path: Path) -> None:
+    write("config.yaml", MINIMAL)
+    assert "'config.yaml'" in faults_of(tmp_path / "confg.yaml")
+
+
+def test_weights_may_change_with_the_step_and_optimisers_differ_by_role(write: Any) -> None:
+    text = MINIMAL + "train: {optimizer: {generator: {name: adam}, discriminator: {name: sgd, options: {lr: 0.1}}}}\n"
+    ramp = "losses.l1.weight={start: 0.0, end: 1.0, steps: 10, delay: 5}"
+    experiment = load_config([write("c.yaml", text)], [ramp])
+    assert experiment.build("train", "optimizer", "discriminator").lr == 0.1
+    assert experiment.config.losses["l1"].weight == Ramp(0.0, 1.0, 10, delay=5)
+
+
+def test_the_saved_config_runs_again_as_it_is(write: Any, tmp_path: Path) -> None:
+    def saved(experiment: Experiment, name: str) -> Path:
+        path = tmp_path / name
+        path.write_text(experiment.saved_text(), encoding="utf-8")
+        return path
+
+    first = load_config([write("c.yaml", MINIMAL)], ["losses.l1.weight={start: 0, end: 1, steps: 3}"])
+    again = load_config([saved(first, "saved.yaml")])
+    assert again.saved() == first.saved()
+    data = yaml.safe_load(saved(again, "again.yaml").read_text())
+    assert data["generator"]["name"] == "builtin:mdaunet"
+    assert data["versions"]["medtrans"]
+    assert Path(data["output_dir"]).is_absolute()
+
+
+def test_a_plugins_component_takes_one_line(write: Any, install: Install) -> None:
+    install("swin", GENERATOR_PLUGIN)
+    path = write("c.yaml", MINIMAL)
+    experiment = load_config([path], ["generator.name=swin:small", "generator.options.width=2"])
+    assert experiment.build("generator", in_channels=1, out_channels=1).body[0].out_channels == 2
+    assert experiment.saved()["versions"]["medtrans-swin"] == "1.2.3"
+    # A bare name that a plugin has is suggested in full.
+    assert "'swin:small'" in faults_of(write("c.yaml", MINIMAL + "generator: {name: small}\n"))
+
+
+def test_a_broken_plugin_stops_only_the_config_that_names_it(write: Any, install: Install) -> None:
+    install("bad", "import not_there_at_all")
+    path = write("c.yaml", MINIMAL)
+    assert load_config([path]).config.generator.name == "mdaunet"
+    with pytest.raises(SetupError, match=r"generator\.name: plugin 'bad' from medtrans-bad 1\.2\.3"):
+        load_config([path], ["generator.name=bad:x"])
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_config_is_valid(name: str) -> None:
+    assert load_config([name]).config.output_dir
+
+
+def test_a_shipped_layer_has_a_name_but_is_no_config() -> None:
+    assert "layers/paper" in shipped_configs(layers=True)
+    assert not [name for name in shipped_configs() if "layers" in name]
+    assert load_config(["pix2pix_3d", "layers/paper"]).saved()["generator"]["name"].endswith("mdaunet")

@@ -1,0 +1,181 @@
+"""Comparisons of runs: what is found, what is not, what is refused, and the tables that are left."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medtrans.errors import ConfigError, DataError
+from medtrans.evaluation.run_comparison import compare_runs
+from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv, write_metrics_csv
+from medtrans.evaluation.statistics import summary_of
+from medtrans.report.comparison_tables import as_latex, as_markdown
+from medtrans.utils.files import write_json
+
+COLUMNS = {"psnr": Column("dB", True, "peak signal to noise"), "mae": Column("HU", False, "mean absolute error")}
+
+
+def scored(folder: Path, psnr: np.ndarray, mae: np.ndarray, columns: dict[str, Column] | None = None) -> Path:
+    folder.mkdir()
+    rows = [
+        CaseScores(f"case_{number:04d}", f"name {number}", f"subject {number}", {"psnr": one, "mae": other}, "a")
+        for number, (one, other) in enumerate(zip(psnr, mae, strict=True), 1)
+    ]
+    columns = columns or COLUMNS
+    write_metrics_csv(folder / "metrics.csv", rows)
+    write_json(folder / "summary.json", summary_of(rows, {}, columns, scored_in={"ct": "[-1000, 2000] HU, clipped"}))
+    return folder
+
+
+@pytest.fixture
+def scores() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(30, 3, 20), rng.normal(50, 9, 20)
+
+
+def of(comparison: dict, metric: str, run: str | None = None) -> dict:  # type: ignore[type-arg]  # plain JSON
+    return next(one for one in comparison["comparisons"] if one["metric"] == metric and run in (None, one["run"]))
+
+
+def test_half_a_decibel_is_found_in_twenty_cases_and_nothing_between_equal_runs(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    (psnr, mae), rng = scores, np.random.default_rng(1)
+    runs = [scored(tmp_path / "worse", psnr, mae)]
+    # Cases differ by many dB: only pairing shows the half.
+    runs.append(scored(tmp_path / "better", psnr + rng.normal(0.5, 0.2, 20), mae - rng.normal(5, 1, 20)))
+    runs.append(scored(tmp_path / "again", psnr + rng.normal(0, 0.2, 20), mae + rng.normal(0, 1, 20)))
+    found = compare_runs([*runs, runs[0]])
+    assert found["reference"] == "worse (1)"
+    assert (found["cases"], found["subjects"]) == (20, 20)
+    gain = of(found, "psnr", "better")
+    assert gain["gain"] == pytest.approx(0.5, abs=0.1)
+    assert gain["gain"] == pytest.approx(gain["run_mean"] - gain["reference_mean"])
+    assert gain["ci95"][0] > 0.3
+    assert max(gain["wilcoxon_p_holm"], gain["permutation_p_holm"]) < 0.01
+    low, high = gain["effect_ci95"]
+    assert 1 < low < gain["effect"] < high
+    lower = of(found, "mae", "better")
+    assert lower["gain"] == pytest.approx(lower["reference_mean"] - lower["run_mean"])
+    assert lower["gain"] > 4
+    by_chance = of(found, "psnr", "again")
+    assert by_chance["ci95"][0] < 0 < by_chance["ci95"][1]
+    assert min(by_chance["wilcoxon_p_holm"], by_chance["permutation_p_holm"]) > 0.05
+    equal = of(found, "psnr", "worse (2)")
+    assert (equal["gain"], equal["wilcoxon_p"], equal["permutation_p"], equal["better"]) == (0, 1, 1, 0)
+    json.dumps(found, allow_nan=False)
+    assert {one["metric"] for one in compare_runs(runs, ["mae"])["comparisons"]} == {"mae"}
+
+
+def test_all_comparisons_of_a_table_are_corrected_together(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    psnr, mae = scores
+    rng = np.random.default_rng(2)
+    runs = [scored(tmp_path / "first", psnr, mae)]
+    runs += [scored(tmp_path / f"run{one}", psnr + rng.normal(0.3, 1, 20), mae) for one in range(2)]
+    found = compare_runs(runs)
+    assert len(found["comparisons"]) == 4
+    smallest = min(found["comparisons"], key=lambda one: one["wilcoxon_p"])
+    assert smallest["wilcoxon_p_holm"] == pytest.approx(min(1, 4 * smallest["wilcoxon_p"]))
+
+
+def test_cases_of_one_subject_count_once(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
+    psnr, mae = scores
+    gains = np.random.default_rng(3).normal(0.2, 0.5, 20)
+    once = compare_runs([scored(tmp_path / "a", psnr, mae), scored(tmp_path / "b", psnr + gains, mae)])
+    folders = []
+    for name, values in (("c", psnr), ("d", psnr + gains)):
+        folder = scored(tmp_path / name, np.repeat(values, 4), np.repeat(mae, 4))
+        rows = [
+            replace(row, subject=f"subject {number // 4:02d}")
+            for number, row in enumerate(read_metrics_csv(folder / "metrics.csv"))
+        ]
+        write_metrics_csv(folder / "metrics.csv", rows)
+        folders.append(folder)
+    visits = compare_runs(folders)
+    assert visits["subjects"] == 20
+    for key in ("gain", "wilcoxon_p", "effect"):
+        assert of(visits, "psnr")[key] == pytest.approx(of(once, "psnr")[key], abs=1e-9)
+    # The subjects stand in another order, and random signs fall otherwise on them.
+    assert of(visits, "psnr")["permutation_p"] == pytest.approx(of(once, "psnr")["permutation_p"], abs=0.02)
+
+
+def test_scores_that_are_not_finite_are_not_tested(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
+    psnr, mae = scores
+    perfect, undefined = psnr.copy(), mae.copy()
+    perfect[0], undefined[0] = math.inf, math.nan
+    found = compare_runs([scored(tmp_path / "a", psnr, mae), scored(tmp_path / "b", perfect, undefined)])
+    assert (of(found, "psnr")["gain"], of(found, "psnr")["wilcoxon_p_holm"]) == (None, None)
+    assert (of(found, "mae")["n"], of(found, "mae")["gain"]) == (19, 0)
+    json.dumps(found, allow_nan=False)
+
+
+def test_runs_that_differ_are_refused_and_all_that_differs_is_named(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    psnr, mae = scores
+    first = scored(tmp_path / "first", psnr, mae)
+    other = scored(tmp_path / "other", psnr, mae, {**COLUMNS, "psnr": Column("dB", True, "another peak")})
+    rows = read_metrics_csv(other / "metrics.csv")
+    rows = [replace(rows[0], case="name 99"), replace(rows[1], target_sha="b"), *rows[2:]]
+    write_metrics_csv(other / "metrics.csv", rows)
+    summary = json.loads((other / "summary.json").read_text())
+    summary["scored_in"]["ct"] = "[-1024, 3000] HU, clipped"
+    summary["protocol"]["name"] = "mdaunet"
+    del summary["metrics"]["mae"]
+    write_json(other / "summary.json", summary)
+    with pytest.raises(DataError) as refused:
+        compare_runs([first, other])
+    text = "\n".join(refused.value.faults)
+    for words in (
+        "missing in other: name 1", "missing in first: name 99", "against different targets: name 2",
+        "protocol differs: native and mdaunet", "scored_in differs: [-1000, 2000] HU", "psnr is not the same score",
+        "other has no mae",
+    ):  # fmt: skip
+        assert words in text
+    assert len(refused.value.faults) == 7
+
+
+def test_folders_without_scores_and_unknown_columns_are_refused(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    run = scored(tmp_path / "run", *scores)
+    for folders, metrics, message in (
+        ([run], [], "at least two runs"),
+        ([run, tmp_path], [], r"no scores, metrics\.csv and summary\.json missing"),
+        ([run, run], ["psnrr"], "--metric psnrr.*did you mean 'psnr'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            compare_runs(folders, metrics)
+    (run / "summary.json").write_text("{")
+    with pytest.raises(ConfigError, match="is damaged"):
+        compare_runs([run, run])
+
+
+def test_the_tables_hold_every_comparison_and_what_it_means(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    psnr, mae = scores
+    first = scored(tmp_path / "first_run", psnr, mae)
+    other = scored(tmp_path / "50%_data", psnr + np.random.default_rng(0).normal(1, 0.1, 20), mae)
+    found = compare_runs([first, other])
+    markdown = as_markdown(found)
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert "| 20 of 20 | < 0.001 | < 0.001 |" in markdown
+    for told in ("Holm", "Scored in (ct): [-1000, 2000] HU, clipped", "psnr: peak signal to noise"):
+        assert told in markdown
+    latex = as_latex(found)
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 1 + 4
+    assert {row.count("&") - row.count(r"\&") for row in rows} == {9}
+    assert r"50\%\_data" in latex
+    assert r"\textless{} 0.001" in latex
+    assert latex.count("{") == latex.count("}")

@@ -1,0 +1,68 @@
+"""Tests of paired differences: agreement with scipy, level under the null, correction and effect size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import permutation_test, wilcoxon
+
+from medtrans.evaluation.statistics import holm, mean_interval, sign_flip_p, standardised_effect, wilcoxon_p
+
+
+@pytest.mark.parametrize("n", [6, 20])
+def test_both_tests_agree_with_scipy(n: int) -> None:
+    differences = np.random.default_rng(n).normal(0.4, 1, n)
+    assert float(wilcoxon_p(differences)) == wilcoxon(differences).pvalue
+    theirs = permutation_test((differences,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", rng=0)
+    assert float(sign_flip_p(differences)) == pytest.approx(theirs.pvalue, abs=1e-12 if n == 6 else 0.01)
+
+
+def test_few_differences_are_permuted_exactly() -> None:
+    assert float(sign_flip_p(np.ones(5))) == 2 / 32
+    assert float(sign_flip_p(np.array([3.0, 2.0, -1.0]))) == 4 / 8
+
+
+@pytest.mark.parametrize("test", [wilcoxon_p, sign_flip_p])
+def test_no_difference_at_all_gives_one(test) -> None:  # type: ignore[no-untyped-def]  # either function
+    lines = np.stack([np.zeros(20), np.full(20, 0.5)])
+    p = test(lines)
+    assert p[0] == 1
+    assert p[1] < 1e-3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_both_tests_hold_their_level_where_nothing_differs(seed: int) -> None:
+    differences = np.random.default_rng(seed).normal(size=(5_000, 20))
+    for p in (wilcoxon_p(differences), sign_flip_p(differences, seed=seed)):
+        assert 0.041 <= (p <= 0.05).mean() <= 0.059
+
+
+def test_both_tests_find_a_difference_that_is_there() -> None:
+    differences = np.random.default_rng(0).normal(1, 1, size=(200, 20))
+    assert (wilcoxon_p(differences) <= 0.05).mean() > 0.95
+    assert (sign_flip_p(differences) <= 0.05).mean() > 0.95
+
+
+def test_holm_multiplies_step_by_step_and_never_falls() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_the_effect_is_the_mean_over_the_spread_with_an_interval() -> None:
+    differences = np.random.default_rng(0).normal(0.8, 1, 40)
+    effect = standardised_effect(differences)
+    assert effect["d"] == pytest.approx(differences.mean() / differences.std(ddof=1))
+    low, high = effect["ci95"]
+    assert low < effect["d"] < high
+    assert 0.4 < high - low < 1.2
+    assert standardised_effect(np.full(5, 0.3)) == {"d": None, "ci95": None}
+    assert standardised_effect(np.zeros(5)) == {"d": None, "ci95": None}
+    assert standardised_effect(np.array([1.0, 2.0])) == {"d": None, "ci95": None}
+
+
+def test_intervals_of_fifty_scores_hold_the_true_mean_as_often_as_they_say() -> None:
+    names = [f"{number:02d}" for number in range(50)]
+    draws = [np.random.default_rng(seed).normal(30, 2, 50) for seed in range(300)]
+    intervals = [mean_interval(draw, names, seed=seed) or (0, 0) for seed, draw in enumerate(draws)]
+    assert 0.92 <= np.mean([low <= 30 <= high for low, high in intervals]) <= 0.98

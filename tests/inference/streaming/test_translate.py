@@ -1,0 +1,197 @@
+"""An image translated in slabs, from file to file, is the image translated in memory."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nibabel.orientations import inv_ornt_aff
+
+from medtrans.config.loading import load_config
+from medtrans.data.preprocessing import make_preprocessing
+from medtrans.errors import DataError, SetupError
+from medtrans.inference.streaming import translate
+from medtrans.inference.streaming.translate import free_memory, refusal, streams, translate_file
+from medtrans.inference.translator import Translator
+from medtrans.training.build import make_method
+from medtrans.volume import Volume, read, write
+from tests.helpers.pairs import config_of
+
+ORDERS = [
+    np.column_stack([axes, signs]).astype(float)
+    for axes in permutations(range(3))
+    for signs in product((1, -1), repeat=3)
+]
+PERCENTILE = {"name": "percentile", "options": {"lower": 2.0, "upper": 98.0}}
+WINDOW = {"name": "window", "options": {"range": [-50.0, 900.0]}}
+
+
+def _translator(folder: Path, **changes: Any) -> Translator:
+    usual = {
+        "preprocess": {"intensity": {"t1": PERCENTILE, "t2": {"name": "zscore"}}},
+        "inference": {"window": [8, 12, 8], "overlap": 0.3, "batch": 4},
+    }
+    experiment = load_config([config_of(folder, folder / "run"), usual, changes])
+    torch.manual_seed(0)
+    method = make_method(experiment, training_cases=None)
+    with torch.no_grad():
+        for head in method.networks()["generator"].heads:
+            head.bias.fill_(0.5)  # an untrained network is near 0, where everything is clipped
+    return Translator(experiment, method, make_preprocessing(experiment), {"t2": {"low": 10.0, "high": 400.0}})
+
+
+def _head(order: np.ndarray, kind: type = np.float32, shape: tuple[int, int, int] = (19, 14, 23)) -> Volume:
+    """A bright ellipsoid amid dark noise, stored in any of the 48 orders of axes."""
+    rng = np.random.default_rng(3)
+    middle = (np.indices(shape).T - (np.array(shape) - 1) / 2) / (np.array(shape) / 3)
+    head = ((middle**2).sum(-1) < 1).T
+    data = (head * rng.normal(600, 90, shape) + rng.normal(5, 2, shape)).clip(0, 2000).astype(kind)
+    return Volume(data, np.diag([1.5, 2.0, 1.0, 1.0]) @ inv_ornt_aff(order, shape), 3)
+
+
+def _assert_same_both_ways(translator: Translator, image: Volume, source: Path) -> None:
+    write(image, source)
+    whole = translator.translate(source)
+    notes = translate_file(translator, source, {"t2": source.with_name("slabs.nii.gz")})
+    assert notes == (*whole.notes, translate.NOT_COMPARED)
+    _assert_same(whole, read(source.with_name("slabs.nii.gz")))
+
+
+def _assert_same(whole: Volume, slabs: Volume) -> None:
+    assert np.ptp(whole.data) > 1
+    np.testing.assert_allclose(slabs.data, whole.data, atol=1e-6 * float(np.abs(whole.data).max()) * 5, rtol=0)
+    np.testing.assert_array_equal(slabs.affine, whole.affine.astype(np.float32))
+    assert slabs.space_code == whole.space_code
+
+
+def _named(order: np.ndarray) -> str:
+    return "".join(f"{axis:+.0f}" for axis in (order[:, 0] + 1) * order[:, 1])
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    """Crops to the foreground and scales by percentiles, as runs do by default."""
+    return _translator(tmp_path_factory.mktemp("percentile"))
+
+
+@pytest.mark.parametrize("order", [ORDERS[0], ORDERS[21], ORDERS[46]], ids=_named)
+def test_any_order_of_axes_goes_by_slabs(translator: Translator, tmp_path: Path, order: np.ndarray) -> None:
+    _assert_same_both_ways(translator, _head(order), tmp_path / "head.nii")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("order", ORDERS, ids=_named)
+def test_every_order_of_axes_goes_by_slabs(translator: Translator, tmp_path: Path, order: np.ndarray) -> None:
+    _assert_same_both_ways(translator, _head(order, np.int16), tmp_path / "head.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("kind", "crop", "scaling"),
+    [
+        (np.float32, "none", {"name": "minmax"}),
+        (np.int16, "foreground", {"name": "window", "options": {"range": [3.0, 80.0]}}),
+        (np.uint8, "foreground", PERCENTILE),
+    ],
+)
+def test_voxel_types_crops_and_scalings_go_by_slabs(tmp_path: Path, kind: type, crop: str, scaling: dict) -> None:
+    image = _head(ORDERS[29])
+    settings = {
+        "crop": crop,
+        "intensity": {"t1": scaling, "t2": {"name": "window", "options": {"range": [-99.0, 500.0]}}},
+    }
+    translator = _translator(tmp_path, preprocess=settings, inference={"overlap": None})  # measured on the network
+    assert 0.25 <= translator.windows((19, 14, 23))["overlap"] <= 0.625
+    small = Volume((image.data / 10).astype(kind), image.affine)
+    _assert_same_both_ways(translator, small, tmp_path / "head.nii.gz")
+
+
+def test_several_targets_are_written_at_once(tmp_path: Path) -> None:
+    scalings = {"t1": PERCENTILE, "t2": WINDOW, "ct": {"name": "window"}}
+    translator = _translator(tmp_path, target=["t2", "ct"], preprocess={"intensity": scalings})
+    write(_head(ORDERS[11]), tmp_path / "head.nii")
+    whole = translator.translate(tmp_path / "head.nii")
+    outputs = {"t2": tmp_path / "t2.nii", "ct": tmp_path / "ct.nii"}
+    translate_file(translator, tmp_path / "head.nii", outputs)
+    for target, path in outputs.items():
+        _assert_same(whole[target], read(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"preprocess": {"intensity": {"t1": {"name": "zscore"}}}}, "scaling of t1"),
+        ({"preprocess": {"spacing_mm": [1.0, 1.0, 1.0]}}, "spacing_mm"),
+        ({"source": ["t1", "pd"], "preprocess": {"intensity": {"pd": WINDOW}}}, "several sources"),
+    ],
+)
+def test_what_does_not_go_by_slabs_is_said(tmp_path: Path, changes: dict, reason: str) -> None:
+    write(_head(ORDERS[0]), tmp_path / "head.nii")
+    translator = _translator(tmp_path, **changes)
+    assert reason in (refusal(translator, tmp_path / "head.nii", masked=False) or "")
+    with pytest.raises(SetupError, match="in slabs"):
+        translate_file(translator, tmp_path / "head.nii", {"t2": tmp_path / "out.nii"})
+    assert not (tmp_path / "out.nii").exists()
+
+
+def test_an_image_goes_by_slabs_where_memory_is_too_small(translator, tmp_path, monkeypatch):
+    image = tmp_path / "head.nii.gz"
+    write(_head(ORDERS[0]), image)
+    needed = translate.VOLUMES_IN_MEMORY * 4 * 19 * 14 * 23
+    for free, expected in ((needed, False), (needed - 1, True), (None, False)):
+        monkeypatch.setattr(translate, "free_memory", lambda free=free: free)
+        assert streams(translator, image, masked=False) is expected
+    monkeypatch.setattr(translate, "free_memory", lambda: 10)
+    with pytest.raises(SetupError, match="a mask is given"):
+        streams(translator, image, masked=True)
+
+
+@pytest.mark.parametrize("fault", ["constant", "weights", "cut"])
+def test_a_fault_leaves_no_file(tmp_path: Path, fault: str) -> None:
+    image, translator = _head(ORDERS[0]), _translator(tmp_path)
+    if fault == "constant":
+        image = Volume(np.full(image.shape, 7, np.float32), image.affine)
+    write(image, tmp_path / "head.nii.gz")
+    if fault == "cut":
+        (tmp_path / "head.nii.gz").write_bytes((tmp_path / "head.nii.gz").read_bytes()[:-300])
+    if fault == "weights":
+        with torch.no_grad():
+            translator.method.networks()["generator"].heads[0].bias.fill_(torch.nan)
+    told = {"constant": "t1: every voxel is 7", "weights": "not finite", "cut": "incomplete|damaged|ends after"}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match=told[fault]):
+        translate_file(translator, tmp_path / "head.nii.gz", {"t2": tmp_path / "out" / "t2.nii.gz"})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_predict_goes_by_slabs_where_it_is_asked_to(translator, tmp_path, medtrans, monkeypatch):
+    monkeypatch.setattr("medtrans.inference.prediction.load", lambda run, plugins: translator)
+    source = tmp_path / "source"
+    source.mkdir()
+    write(_head(ORDERS[3], np.int16), source / "a.nii.gz")
+    assert medtrans("predict", "run", str(source), str(tmp_path / "whole"))[0] == 0
+    code, out, _ = medtrans("predict", "run", str(source), str(tmp_path / "slabs"), "--stream")
+    assert (code, out.strip()) == (0, str(tmp_path / "slabs" / "a.nii.gz"))
+    _assert_same(*(read(tmp_path / folder / "a.nii.gz") for folder in ("whole", "slabs")))
+    facts = json.loads((tmp_path / "slabs" / "a.json").read_text())
+    assert facts["ood"] is None
+    assert translate.NOT_COMPARED in facts["notes"]
+    code, _, err = medtrans("predict", "run", str(source), str(tmp_path / "no"), "--stream", "--strict")
+    assert (code, "--strict" in err) == (SetupError.exit_code, True)
+
+
+def test_free_memory_is_that_of_the_machine_or_the_container(tmp_path: Path) -> None:
+    machine, group = tmp_path / "meminfo", tmp_path / "cgroup"
+    assert free_memory(machine, group) is None
+    machine.write_text("MemTotal: 9000 kB\nMemAvailable:    4096 kB\n")
+    assert free_memory(machine, group) == 4096 * 1024
+    group.mkdir()
+    (group / "memory.current").write_text("3000000\n")
+    (group / "memory.stat").write_text("anon 1\ninactive_file 500000\nactive_file 200000\n")
+    for limit, free in (("max\n", 4096 * 1024), ("4000000\n", 1_700_000), ("9999999999\n", 4096 * 1024)):
+        (group / "memory.max").write_text(limit)
+        assert free_memory(machine, group) == free

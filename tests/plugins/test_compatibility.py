@@ -1,0 +1,116 @@
+"""A plugin for an older minor interface works, for a newer one with a note, for another major not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from medtrans import Component
+from medtrans.cli import listing
+from medtrans.errors import SetupError
+from medtrans.plugins.hookspecs import PLUGIN_API
+from medtrans.plugins.isolation import PluginError
+from medtrans.plugins.options import build
+from medtrans.plugins.probe import probe
+from medtrans.plugins.registry import Registry, compatible
+from tests.conftest import Install
+
+OFFER = """
+from medtrans import Component, hookimpl
+
+def made(in_channels, *, width: int = 1):
+    return in_channels, width
+
+@hookimpl
+def medtrans_generators():
+    return [Component("own", made)]
+"""
+
+
+@pytest.fixture
+def of_2_3(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Registry]:
+    """A registry of a medtrans whose interface is 2.3; its own plugins are there already."""
+
+    def made() -> Registry:
+        registry = Registry()
+        monkeypatch.setattr("medtrans.plugins.registry.PLUGIN_API", "2.3")
+        return registry
+
+    return made
+
+
+@pytest.mark.parametrize("stated", ["2.3", "2.2", "2.0"])
+def test_the_same_and_an_older_minor_are_loaded_without_a_word(
+    install: Install, of_2_3: Callable[[], Registry], stated: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("mine", f'PLUGIN_API = "{stated}"\n{OFFER}')
+    plugin = of_2_3().plugin("mine")
+    assert (plugin.interface, plugin.note) == (stated, "")
+    assert list(plugin.components) == [("generator", "own")]  # the hooks it does not know are not missed
+    assert not [record for record in caplog.records if "plugin 'mine'" in record.getMessage()]
+
+
+def test_a_newer_minor_is_loaded_with_a_note(
+    install: Install, of_2_3: Callable[[], Registry], caplog: pytest.LogCaptureFixture
+) -> None:
+    install("mine", f'PLUGIN_API = "2.4"\n{OFFER}')
+    with caplog.at_level(logging.WARNING, "medtrans"):
+        plugin = of_2_3().plugin("mine")
+    assert ("generator", "own") in plugin.components
+    assert "written for plugin interface 2.4, this medtrans has 2.3" in plugin.note
+    assert "plugin 'mine' from medtrans-mine 1.2.3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("stated", "advice"),
+    [("3.0", "install a newer medtrans"), ("1.9", "install a newer release of the plugin")],
+)
+def test_another_major_is_not_loaded_and_says_what_to_install(
+    install: Install, of_2_3: Callable[[], Registry], stated: str, advice: str
+) -> None:
+    install("mine", f'PLUGIN_API = "{stated}"\n{OFFER}')
+    with pytest.raises(SetupError, match=f"interface {stated}, this medtrans has 2.3; {advice}"):
+        of_2_3().plugin("mine")
+
+
+@pytest.mark.parametrize("stated", ["-1", "two", "1", ""])
+def test_what_is_no_version_is_refused(stated: str) -> None:
+    with pytest.raises(PluginError, match=r'expected "major\.minor"'):
+        compatible(stated)
+
+
+def test_a_plugin_that_states_nothing_is_taken_as_of_now(install: Install) -> None:
+    install("mine", OFFER)
+    assert Registry().plugin("mine").interface == PLUGIN_API
+
+
+def test_the_list_shows_interface_and_note(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    major, minor = PLUGIN_API.split(".")
+    install("newer", f'PLUGIN_API = "{major}.{int(minor) + 1}"\n{OFFER}')
+    monkeypatch.setattr(
+        listing, "probe_all", lambda origins, limit_s: [probe(one) for one in origins if one.prefix == "newer"]
+    )
+    listed = {one["origin"]["prefix"]: one for one in json.loads(listing.plugins(as_json=True)[0])}
+    assert listed["builtin"]["interface"] == PLUGIN_API
+    assert listed["newer"]["components"] == {"generator": ["own"]}
+    assert "is not there; update medtrans" in listed["newer"]["note"]
+
+
+def test_a_new_fact_reaches_nobody_who_does_not_name_it(install: Install) -> None:
+    install("mine", OFFER)
+    component = Registry().find("generator", "mine:own").component
+    facts = {"in_channels": 2, "out_channels": 1, "patch_size": (8, 8, 8), "device": "cpu"}
+    assert build(component, "generator", {"width": 3}, facts) == (2, 3)
+
+
+def test_fields_that_a_component_gained_are_optional_and_come_last() -> None:
+    parameters = list(inspect.signature(Component).parameters.values())
+    assert [one.name for one in parameters] == ["name", "factory", "fixed", "trial"]
+    assert all(one.default is not inspect.Parameter.empty for one in parameters[2:])
+    assert Component("l1", dict) == Component("l1", dict, trial={})
+    assert {field.name for field in dataclasses.fields(Component)} == {"name", "factory", "fixed", "trial"}
