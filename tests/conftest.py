@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +63,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medtrans.plugins.probe.LIMIT_S", 200.0)
 
 
-_PLACES = tuple(sys.path)
-
-
-@cache
-def _announcing() -> list[Distribution]:
-    return [one for one in distributions() if any(point.group == discovery.GROUP for point in one.entry_points)]
-
-
-def _added() -> list[Distribution]:
-    """What a test has made look installed."""
-    return list(distributions(path=[place for place in sys.path if place not in _PLACES]))
-
-
-@pytest.fixture(autouse=True)
-def few_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only packages with plugins are looked at: reading what others are called takes half of `load_config`."""
-    monkeypatch.setattr(discovery, "distributions", lambda: [*_added(), *_announcing()])
-
-
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """The last bit of a sum depends on the number of threads: a test that changes it does so for itself alone."""
@@ -107,8 +87,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
-    own = [one for one in _announcing() if one.name == "medtrans"]
-    monkeypatch.setattr(discovery, "distributions", lambda: [*_added(), *own])
+    others = {point.dist.name for point in entry_points(group=discovery.GROUP) if point.dist} - {"medtrans"}
+    monkeypatch.setattr(
+        discovery,
+        "entry_points",
+        lambda group: [one for one in entry_points(group=group) if one.dist and one.dist.name not in others],
+    )
     modules = set(sys.modules)
 
     def install(
