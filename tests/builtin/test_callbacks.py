@@ -11,8 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medtrans import RunInfo, Scored
-from medtrans.builtin.callbacks.progress import Progress
-from medtrans.builtin.callbacks.tensorboard import TensorBoard
+from medtrans.builtin.callbacks import Progress, TensorBoard
 
 VALUES = {"l1": torch.tensor(0.5), "learning_rate": torch.tensor(0.1)}
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medtrans import MDAUNet, MultiResUNet, UNet
-from medtrans.builtin import conv3d
-from medtrans.builtin.conv3d import Conv3, conv_in_halves
+from medtrans.builtin import blocks
+from medtrans.builtin.blocks import Conv3, conv_in_halves
 from medtrans.training.memory_format import in_channels_last
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -57,7 +57,7 @@ def test_networks_keep_their_function_gradients_and_names(
     for make in (generator, lambda: UNet(1, 1, width=4, levels=2), discriminator):
         results = []
         for quick in (False, True):
-            monkeypatch.setattr(conv3d, "SMALL", 10**9 if quick else 0)
+            monkeypatch.setattr(blocks, "SMALL", 10**9 if quick else 0)
             torch.manual_seed(0)
             network = make().to(dtype)
             names = list(network.state_dict())

@@ -10,8 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from medtrans import ConfigError, CycleMethod, Parts
-from medtrans.builtin.discriminators.multires_unet import MultiResUNet
-from medtrans.builtin.discriminators.patchgan import PatchGAN
+from medtrans.builtin.discriminators import MultiResUNet, PatchGAN
 from medtrans.builtin.generators.mdaunet import MDAUNet
 from medtrans.builtin.losses.adversarial import LSGAN
 from medtrans.builtin.losses.voxel import L1

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from medtrans.builtin.discriminators.multires_unet import MultiResUNet
+from medtrans.builtin.discriminators import MultiResUNet
 from medtrans.builtin.generators.mdaunet import MDAUNet
 from medtrans.builtin.losses.adversarial import BCE, LSGAN, Relativistic
 from medtrans.builtin.losses.voxel import L1, L2

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from medtrans.builtin.generators.blocks import (
+from medtrans.builtin.blocks import (
     CBAM,
     RRDB,
     ResidualDenseBlock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medtrans.builtin.discriminators.multires_unet import MultiResUNet
+from medtrans.builtin.discriminators import MultiResUNet
 from medtrans.types import pyramid
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medtrans
-from medtrans.builtin.transforms.nyul import Nyul
+from medtrans.builtin.transforms import Nyul
 from medtrans.config.experiment import Experiment
 from medtrans.config.loading import load_config
 from medtrans.data.datamodule import DataModule, load_cohort

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medtrans.builtin.discriminators.patchgan import PatchGAN
+from medtrans.builtin.discriminators import PatchGAN
 from medtrans.types import pyramid
 
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from medtrans.builtin.losses.segmentation import CrossEntropy, SoftDice
 from medtrans.builtin.methods.segmentation import SegmentationMethod
 from medtrans.builtin.metrics.segmentation import HD95, Dice
-from medtrans.builtin.transforms.labels import Labels
-from medtrans.builtin.transforms.linear import Percentile
+from medtrans.builtin.transforms import Labels, Percentile
 from medtrans.data.preprocessing import Preprocessing
 from medtrans.errors import ConfigError
 from medtrans.plugins.interfaces import Parts, WeightedLoss

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medtrans.builtin.transforms.linear import MinMax, Percentile, Window, ZScore
-from medtrans.builtin.transforms.nyul import Nyul
+from medtrans.builtin.transforms import MinMax, Nyul, Percentile, Window, ZScore
 from medtrans.config.loading import load_config
 from medtrans.data.checks.cohort import clipping_warnings
 from medtrans.data.preprocessing import Prepared, Preprocessing

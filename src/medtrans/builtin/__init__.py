@@ -33,8 +33,8 @@ def medtrans_generators() -> list[Component]:
 def medtrans_discriminators() -> list[Component]:
     """The paper's discriminator, and pix2pix's."""
     return [
-        _component("multires_unet", "discriminators.multires_unet:MultiResUNet", options={"width": 2, "convs": 1}),
-        _component("patchgan", "discriminators.patchgan:PatchGAN", options={"width": 4, "layers": 1}),
+        _component("multires_unet", "discriminators:MultiResUNet", options={"width": 2, "convs": 1}),
+        _component("patchgan", "discriminators:PatchGAN", options={"width": 4, "layers": 1}),
     ]
 
 
@@ -163,16 +163,16 @@ def medtrans_transforms() -> list[Component]:
     return [
         _component(
             "labels",
-            "transforms.labels:Labels",
+            "transforms:Labels",
             options={"classes": {"bone": [1]}},
             between=(0.0, 1.0),
             excused={"says what its numbers mean": "all of an image may be in no class, and that is meant"},
         ),
-        _component("minmax", "transforms.linear:MinMax"),
-        _component("nyul", "transforms.nyul:Nyul"),
-        _component("percentile", "transforms.linear:Percentile"),
-        _component("window", "transforms.linear:Window", between=(-1000.0, 2900.0)),
-        _component("zscore", "transforms.linear:ZScore"),
+        _component("minmax", "transforms:MinMax"),
+        _component("nyul", "transforms:Nyul"),
+        _component("percentile", "transforms:Percentile"),
+        _component("window", "transforms:Window", between=(-1000.0, 2900.0)),
+        _component("zscore", "transforms:ZScore"),
     ]
 
 
@@ -180,6 +180,6 @@ def medtrans_transforms() -> list[Component]:
 def medtrans_callbacks() -> list[Component]:
     """Watchers of a run."""
     return [
-        _component("progress", "callbacks.progress:Progress"),
-        _component("tensorboard", "callbacks.tensorboard:TensorBoard"),
+        _component("progress", "callbacks:Progress"),
+        _component("tensorboard", "callbacks:TensorBoard"),
     ]

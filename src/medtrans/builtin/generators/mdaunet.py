@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from medtrans.builtin.conv3d import Conv3
-from medtrans.builtin.generators.blocks import (
+from medtrans.builtin.blocks import (
     CBAM,
     LEAK,
     RRDB,
     ChannelAttention,
+    Conv3,
     Count,
     ResidualDenseBlock,
     SpatialAttention,

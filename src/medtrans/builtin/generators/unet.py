@@ -9,8 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medtrans.builtin.conv3d import Conv3
-from medtrans.builtin.generators.blocks import LEAK, Count, Norm, check_sides, norm_layer
+from medtrans.builtin.blocks import LEAK, Conv3, Count, Norm, check_sides, norm_layer
 
 __all__ = ["UNet"]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from medtrans.builtin.losses.levels import full_precision
+from medtrans.builtin.losses import full_precision
 from medtrans.types import Loss, LossInputs, batch_mean
 
 __all__ = ["CrossEntropy", "SoftDice", "classes_of"]

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medtrans.builtin.datasets.phantom import head, pelvis
-from medtrans.builtin.datasets.phantom.ct import cbct_image, ct_image
-from medtrans.builtin.datasets.phantom.mr import SEQUENCES, mr_image
+from medtrans.builtin.datasets.phantom.scanners import SEQUENCES, cbct_image, ct_image, mr_image
 from medtrans.builtin.datasets.phantom.shapes import Canvas, Points, Waves, as_column
 from medtrans.builtin.datasets.phantom.tissues import Tissue
 from medtrans.volume import Volume
