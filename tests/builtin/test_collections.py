@@ -93,7 +93,7 @@ def test_an_ixi_archive_that_is_not_there_is_named(tmp_path):
     assert f'no mra in "{tmp_path}" fits' in message
     assert "unpack IXI-MRA there" in message
     ixi(tmp_path, "MRA", INSTITUTE)
-    assert "no subject has all modalities" in fault_of(IXI(root=tmp_path, modalities=("t1", "mra")))
+    assert "none with all of t1, mra" in fault_of(IXI(root=tmp_path, modalities=("t1", "mra")))
 
 
 MNI = ("MNINonLinear/T1w", "MNINonLinear/T2w")

@@ -61,7 +61,7 @@ def test_validation_inputs_and_missing_masks_are_counted_and_not_named(tmp_path,
 
 def test_a_validation_archive_alone_is_told_apart_from_a_wrong_root(tmp_path):
     collection(tmp_path, "1PA003", images="mr mask")
-    assert "for 1 cases are there without" in fault_of(SynthRAD2023(root=tmp_path, task=1))
+    assert "1 cases are there, none with all of mr, ct" in fault_of(SynthRAD2023(root=tmp_path, task=1))
 
 
 def test_images_of_a_case_may_come_in_two_archives_and_twice_is_reported(tmp_path):

@@ -76,6 +76,12 @@ def medtrans_datasets() -> list[Component]:
 @hookimpl
 def medtrans_metrics() -> list[Component]:
     """Image quality of whole volumes."""
+    dose, untrained = {"prescribed_gy": 0.5}, {"weights": "random", "taps": ["relu1_1"]}
+    rough = {_ORDER: "noise is as rough across slices as within them"}
+    in_hu, in_gy = {_UNITS: "its limits are in HU"}, {_UNITS: "its limit is in Gy"}
+    windows = dict.fromkeys(_OF_A_NUMBER, "it is NaN where nothing can be translated again")
+    regions = dict.fromkeys(_OF_A_NUMBER, "it is NaN without a map of labels or structures")
+    overlap = dict.fromkeys((_MASK, _UNITS), _LABELS)
     return [
         _component("psnr", "metrics.voxelwise:PSNR", identical=inf),
         _component("ssim", "metrics.ssim:SSIM", identical=1.0),
@@ -86,57 +92,17 @@ def medtrans_metrics() -> list[Component]:
         _component("ncc", "metrics.voxelwise:NCC", identical=1.0),
         _component("ms_ssim", "metrics.ssim:MSSSIM", options={"levels": 2}, identical=1.0),
         _component(
-            "ssim_synthrad2023",
-            "metrics.ssim:SynthRADSSIM",
-            options={"range": [0.0, 1.0]},
-            identical=1.0,
-            excused={_UNITS: "its range is in HU"},
+            "ssim_synthrad2023", "metrics.ssim:SynthRADSSIM", options={"range": [0, 1]}, identical=1.0, excused=in_hu
         ),
-        _component(
-            "perceptual_distance",
-            "metrics.perceptual:PerceptualDistance",
-            options={"weights": "random", "taps": ["relu1_1"]},
-            identical=0.0,
-        ),
+        _component("perceptual_distance", "metrics.perceptual:PerceptualDistance", options=untrained, identical=0.0),
         _component("lpips", "metrics.perceptual:LPIPS", identical=0.0),
-        _component(
-            "slice_consistency",
-            "metrics.consistency:SliceConsistency",
-            identical=0.0,
-            excused={_ORDER: "noise is as rough across slices as within them"},
-        ),
-        _component(
-            "seam",
-            "metrics.consistency:Seam",
-            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN where nothing can be translated again"),
-        ),
-        _component(
-            "mae_by_label",
-            "metrics.regions:MAEByLabel",
-            options={"labels": {"bone": 1}},
-            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN without a label map"),
-        ),
-        _component("mae_by_hu", "metrics.regions:MAEByHU", identical=0.0, excused={_UNITS: "its classes are in HU"}),
-        _component(
-            "dose_mae",
-            "metrics.dose:DoseMAE",
-            options={"prescribed_gy": 0.5},
-            identical=0.0,
-            excused={_UNITS: "it compares with Gy"},
-        ),
-        _component(
-            "dose_dvh",
-            "metrics.dose:DoseDVH",
-            options={"prescribed_gy": 0.5, "ptv": 1},
-            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN without a map of structures"),
-        ),
-        _component(
-            "dice",
-            "metrics.segmentation:Dice",
-            options={"label": 1},
-            identical=1.0,
-            excused=dict.fromkeys((_MASK, _UNITS), _LABELS),
-        ),
+        _component("slice_consistency", "metrics.consistency:SliceConsistency", identical=0.0, excused=rough),
+        _component("seam", "metrics.consistency:Seam", excused=windows),
+        _component("mae_by_label", "metrics.regions:MAEByLabel", options={"labels": {"bone": 1}}, excused=regions),
+        _component("mae_by_hu", "metrics.regions:MAEByHU", identical=0.0, excused=in_hu),
+        _component("dose_mae", "metrics.dose:DoseMAE", options=dose, identical=0.0, excused=in_gy),
+        _component("dose_dvh", "metrics.dose:DoseDVH", options={**dose, "ptv": 1}, excused=regions),
+        _component("dice", "metrics.segmentation:Dice", options={"label": 1}, identical=1.0, excused=overlap),
         _component("hd95", "metrics.segmentation:HD95", options={"label": 1}, excused={_MASK: _LABELS}),
     ]
 

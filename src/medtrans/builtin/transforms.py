@@ -5,7 +5,7 @@ Each brings native intensities to [0, 1] and back.
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Annotated, ClassVar
@@ -24,6 +24,14 @@ class Linear(Preprocess, ABC):
     """Base of scalings whose numbers are `low`, which becomes 0, and `high`, which becomes 1."""
 
     voxelwise: ClassVar[bool] = True
+
+    @abstractmethod
+    def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
+        """The limits `low` and `high`.
+
+        Raises:
+            DataError: nothing lies between them, or the mask holds no voxel.
+        """
 
     def apply(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
         """The volume in float32, clipped to [0, 1]; of any shape and number type."""
@@ -98,11 +106,6 @@ class MinMax(Linear):
     fitted: ClassVar[bool] = True
 
     def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        """The limits `low` and `high`.
-
-        Raises:
-            DataError: all values are equal, or the mask holds no voxel.
-        """
         voxels = inside(volume, mask)
         return limits(float(voxels.min()), float(voxels.max()), voxels)
 
@@ -137,11 +140,6 @@ class Percentile(Linear):
         self.clips = (lower + 100 - upper) / 100
 
     def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        """The limits `low` and `high`.
-
-        Raises:
-            DataError: the percentiles are equal, or the mask holds no voxel.
-        """
         voxels = inside(volume, mask)
         low, high = np.percentile(voxels, (self.lower, self.upper))
         return limits(float(low), float(high), voxels)
@@ -181,12 +179,10 @@ class Window(Linear):
         self.data_range = float(high) - float(low)
 
     def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        """The limits `low` and `high`, the same for every volume."""
         return {"low": self.range[0], "high": self.range[1]}
 
     def fit_percentiles(self, percentiles: Callable[[Sequence[float]], list[float]]) -> dict[str, float]:
-        """The limits, which no volume changes."""
-        return {"low": self.range[0], "high": self.range[1]}
+        return self.fit(np.empty(0), None)
 
 
 class ZScore(Linear):
@@ -205,11 +201,6 @@ class ZScore(Linear):
         self.clip_sd = clip_sd
 
     def fit(self, volume: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
-        """The limits `low` and `high`, `clip_sd` standard deviations below and above the mean.
-
-        Raises:
-            DataError: all values are equal, or the mask holds no voxel.
-        """
         voxels = bright(volume, mask)
         mean = float(voxels.mean(dtype=np.float64))
         reach = self.clip_sd * float(voxels.std(dtype=np.float64))

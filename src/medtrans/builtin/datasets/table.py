@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from medtrans import Case, DataError, Dataset
-from medtrans.builtin.datasets.folders import capped, quoted
+from medtrans.builtin.datasets.folders import capped, checked_root, quoted
 from medtrans.volume import is_image_file
 
 __all__ = ["Manifest", "Record", "Table", "read_manifest"]
@@ -187,8 +187,7 @@ class Table(Dataset):
                 there, state an unknown split or are there twice; all such rows together.
         """
         manifest = read_manifest(self._path)
-        if not self._root.is_dir():
-            raise DataError(f'root: no such folder "{self._root}"; correct it, or mount the data')
+        checked_root(self._root, f"the files of {self._path.name}")
         modalities = self._image_columns(manifest)
         missing_columns = [self._column(name) for name in ("subject", *self._columns, *modalities)]
         absent = [name for name in dict.fromkeys(missing_columns) if name not in manifest.columns]
