@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medtrans import Method, Parts
+from medtrans.builtin.losses import full_precision
 from medtrans.types import DiscriminatorOutput, LossInputs, Pyramid, as_pyramid, pyramid, whole_batch
 
 if TYPE_CHECKING:
@@ -312,8 +313,8 @@ def discriminate(discriminator: nn.Module, candidate: Pyramid, source: Pyramid) 
     """A discriminator's output for a candidate, at least in float32."""
     output = discriminator(candidate, source)
     return DiscriminatorOutput(
-        tuple(_full(logit) for logit in output.logits),
-        tuple(tuple(_full(feature) for feature in scale) for scale in output.features),
+        tuple(full_precision(logit) for logit in output.logits),
+        tuple(tuple(full_precision(feature) for feature in scale) for scale in output.features),
     )
 
 
@@ -326,12 +327,7 @@ def accuracy(real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
 
 def generate(generator: nn.Module, source: Tensor) -> Pyramid:
     """The levels a generator gives for a source, at least in float32."""
-    return tuple(_full(level) for level in as_pyramid(generator(source)))
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """At least float32: losses are not computed in half precision."""
-    return tensor.float() if tensor.itemsize < 4 else tensor
+    return tuple(full_precision(level) for level in as_pyramid(generator(source)))
 
 
 class ChunkMeans:

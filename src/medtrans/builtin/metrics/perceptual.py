@@ -79,9 +79,9 @@ class PerceptualDistance(SliceDistance):
     """Mean absolute difference between the VGG-19 features of predicted and target slices, mean over three planes.
 
     Intensities are brought to [0, 1] by the range that scores refer to, replicated to three channels and normalised as
-    ImageNet's. Inside a mask only: outside, the prediction is replaced by the target, and slices that the mask does not
-    meet are left out. The columns `<key>_i`, `<key>_j` and `<key>_k` hold the planes whose slices are counted along
-    that axis. Another network takes a subclass with its own `features`.
+    ImageNet's. Outside a mask the prediction is replaced by the target, and slices that the mask does not meet are left
+    out. The columns `<key>_i`, `<key>_j` and `<key>_k` hold the planes by the axis that their slices are counted along.
+    Another network takes a subclass with its own `features`.
 
     Source: the distance is the loss of Ha et al. (arXiv 2412.00575) on whole volumes.
 

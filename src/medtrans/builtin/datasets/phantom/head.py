@@ -26,7 +26,7 @@ from medtrans.builtin.datasets.phantom.shapes import (
 )
 from medtrans.builtin.datasets.phantom.tissues import Tissue
 
-__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw_head"]
+__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw"]
 
 FIELD_OF_VIEW_MM: Point = (200.0, 248.0, 216.0)
 CENTRE_MM: Point = (0.0, 4.0, 4.0)
@@ -34,7 +34,7 @@ CENTRE_MM: Point = (0.0, 4.0, 4.0)
 _SIDES = (-1.0, 1.0)
 
 
-def draw_head(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
+def draw(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
     """Paint one head.
 
     Args:
@@ -71,8 +71,7 @@ def _skull_base(points: Points) -> Distance:
     # plane, so that the value is near a distance in mm.
     temporal = 16 * np.exp(-np.square((np.abs(x) - 38) / 17) - np.square((y - 8) / 24))
     posterior = 10 * np.exp(-np.square(x / 45) - np.square((y + 54) / 30))
-    floor: Distance = (0.32 * y - z - 20 - temporal - posterior) / np.float32(1.1)
-    return floor
+    return np.asarray((0.32 * y - z - 20 - temporal - posterior) / np.float32(1.1))
 
 
 def _skin(points: Points, vault: Distance) -> Distance:

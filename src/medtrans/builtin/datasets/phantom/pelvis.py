@@ -26,7 +26,7 @@ from medtrans.builtin.datasets.phantom.shapes import (
 )
 from medtrans.builtin.datasets.phantom.tissues import Tissue
 
-__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw_pelvis"]
+__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw"]
 
 FIELD_OF_VIEW_MM: Point = (400.0, 272.0, 240.0)
 CENTRE_MM: Point = (0.0, -4.0, 24.0)
@@ -34,7 +34,7 @@ CENTRE_MM: Point = (0.0, -4.0, 24.0)
 _SIDES = (-1.0, 1.0)
 
 
-def draw_pelvis(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
+def draw(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
     """Paint one pelvis.
 
     Args:

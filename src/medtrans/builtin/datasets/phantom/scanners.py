@@ -98,8 +98,7 @@ def mr_image(
     bias = np.exp(np.float32(_BIAS) * Waves(image_rng, 6, (180, 360))(points))
     brightest = max(sequence.signal(PROPERTIES[tissue]) for tissue in Tissue)
     noise = np.float32(_NOISE * brightest) * image_rng.standard_normal((2, *signal.shape), np.float32)
-    magnitude: NDArray[np.float32] = np.float32(gain) * np.hypot(signal * bias + noise[0], noise[1])
-    return magnitude
+    return np.asarray(np.float32(gain) * np.hypot(signal * bias + noise[0], noise[1]))
 
 
 def _of_subject(tissue: Properties, rng: np.random.Generator) -> Properties:
@@ -126,17 +125,7 @@ _RADIUS, _HEIGHT = 0.45, 0.45  # of the cylinder of view, over the narrower side
 def ct_image(
     fractions: Fractions, spacing_mm: Spacing, subject_rng: np.random.Generator, image_rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The CT of one subject.
-
-    Args:
-        fractions: share (i, j, k) of each tissue.
-        spacing_mm: of the grid.
-        subject_rng: draws how dense the subject's tissues are.
-        image_rng: draws the noise.
-
-    Returns:
-        (i, j, k) in HU.
-    """
+    """The CT (i, j, k) of one subject in HU; `subject_rng` draws how dense its tissues are, `image_rng` the noise."""
     clean = _attenuation(fractions, subject_rng)
     blurred = gaussian_filter(clean, [_BLUR_MM / side for side in spacing_mm])
     return _limited(blurred + _noise(clean.shape, _NOISE_HU, image_rng))
@@ -154,7 +143,7 @@ def cbct_image(
     Args:
         fractions: share (i, j, k) of each tissue.
         spacing_mm: of the grid.
-        subject_rng: draws how dense the subject's tissues are; in the same state as for `ct_image`.
+        subject_rng: in the same state as for `ct_image`.
         image_rng: draws directions of view and noise.
 
     Returns:
@@ -186,8 +175,7 @@ def _noise(shape: tuple[int, ...], hu: float, rng: np.random.Generator) -> NDArr
 
 
 def _limited(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    limited: NDArray[np.float32] = np.clip(image, _AIR_HU, _TOP_HU, dtype=np.float32)
-    return limited
+    return np.asarray(np.clip(image, _AIR_HU, _TOP_HU, dtype=np.float32))
 
 
 def _streaks(
@@ -223,5 +211,4 @@ def _cylinder(shape: tuple[int, ...], spacing_mm: Spacing) -> NDArray[np.bool_]:
     offsets = [(np.arange(side) - (side - 1) / 2) * step for side, step in zip(shape, spacing_mm, strict=True)]
     radius = _RADIUS * min(shape[0] * spacing_mm[0], shape[1] * spacing_mm[1])
     round_about: NDArray[np.bool_] = np.hypot(offsets[0][:, None, None], offsets[1][None, :, None]) < radius
-    within: NDArray[np.bool_] = round_about & (np.abs(offsets[2]) < _HEIGHT * shape[2] * spacing_mm[2])
-    return within
+    return np.asarray(round_about & (np.abs(offsets[2]) < _HEIGHT * shape[2] * spacing_mm[2]))
