@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from medtrans.builtin.blocks import CBAM, RRDB, ResidualDenseBlock, depth_to_space, space_to_depth
+from medtrans.builtin.blocks import CBAM, RRDB, ResidualDenseBlock, SpatialAttention, depth_to_space, space_to_depth
 from medtrans.builtin.generators.mdaunet import MDAUNet
 from medtrans.builtin.generators.unet import UNet
 from medtrans.types import pyramid

@@ -18,8 +18,8 @@ ADVERSARIAL = [Relativistic(), Relativistic(form="paired"), BCE(), LSGAN()]
 
 
 def inputs(prediction=(), target=(), *, mask=None, real=None, fake=None) -> LossInputs:
-    judged = [None if logits is None else DiscriminatorOutput(tuple(logits)) for logits in (real, fake)]
-    return LossInputs((), tuple(target), tuple(prediction), mask, *judged, step=0, phase="generator")
+    outputs = [None if logits is None else DiscriminatorOutput(tuple(logits)) for logits in (real, fake)]
+    return LossInputs((), tuple(target), tuple(prediction), mask, *outputs, step=0, phase="generator")
 
 
 def levels_of(value: float, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
@@ -44,11 +44,8 @@ def test_a_mask_leaves_only_its_voxels() -> None:
     seen = inputs(pyramid(prediction, 2), pyramid(target, 2), mask=mask)
     assert L1(2, masked=True)(seen).item() == pytest.approx(2.0)
     assert L1(2)(seen).item() == pytest.approx(2 * 50.5)
-
-
-def test_an_empty_mask_gives_zero() -> None:
-    seen = inputs(levels_of(1.0), levels_of(0.0), mask=torch.zeros(2, 1, 8, 8, 8))
-    assert L1(4, masked=True)(seen).item() == 0.0
+    nothing = inputs(levels_of(1.0), levels_of(0.0), mask=torch.zeros(2, 1, 8, 8, 8))
+    assert L1(4, masked=True)(nothing).item() == 0.0
 
 
 def test_faults_of_voxel_losses_are_named() -> None:
@@ -71,27 +68,28 @@ def test_equal_constant_logits_give_ln_2_a_level_for_both(form, constant) -> Non
     assert loss.discriminator_loss(seen).item() == pytest.approx(4 * math.log(2))
 
 
+def softplus(z: float) -> float:
+    return math.log1p(math.exp(z))
+
+
+@pytest.mark.parametrize(
+    ("loss", "generator", "discriminator"),
+    [(LSGAN(), (-1 - 1) ** 2 / 2, ((2 - 1) ** 2 + (-1) ** 2) / 2), (BCE(), softplus(1), softplus(-2) + softplus(-1))],
+)
+def test_plain_forms_by_hand(loss, generator, discriminator) -> None:
+    seen = lone(torch.full((1, 1, 2, 2, 2), 2.0), torch.full((1, 1, 2, 2, 2), -1.0))
+    assert loss(seen).item() == pytest.approx(generator)
+    assert loss.discriminator_loss(seen).item() == pytest.approx(discriminator)
+
+
 def test_relativistic_average_by_hand() -> None:
     """Real logits 1 and 3 (mean 2), generated -1 and 1 (mean 0)."""
-
-    def softplus(z: float) -> float:
-        return math.log1p(math.exp(z))
-
     real, fake = torch.tensor([1.0, 3.0]).view(1, 1, 2, 1, 1), torch.tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
-    seen, loss = inputs(real=[real], fake=[fake]), Relativistic()
+    seen, loss = lone(real, fake), Relativistic()
     discriminator = ((softplus(-1) + softplus(-3)) / 2 + (softplus(-3) + softplus(-1)) / 2) / 2
     generator = ((softplus(1) + softplus(3)) / 2 + (softplus(3) + softplus(1)) / 2) / 2
     assert loss.discriminator_loss(seen).item() == pytest.approx(discriminator)
     assert loss(seen).item() == pytest.approx(generator)
-
-
-def test_plain_forms_by_hand() -> None:
-    real, fake = [torch.full((1, 1, 2, 2, 2), 2.0)], [torch.full((1, 1, 2, 2, 2), -1.0)]
-    seen = inputs(real=real, fake=fake)
-    assert LSGAN().discriminator_loss(seen).item() == pytest.approx(((2 - 1) ** 2 + (-1) ** 2) / 2)
-    assert LSGAN()(seen).item() == pytest.approx((-1 - 1) ** 2 / 2)
-    assert BCE().discriminator_loss(seen).item() == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)))
-    assert BCE()(seen).item() == pytest.approx(math.log1p(math.exp(1)))
 
 
 @pytest.mark.parametrize("loss", ADVERSARIAL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,10 @@ from medtrans.builtin.transforms import Labels, Percentile
 from medtrans.data.preprocessing import Preprocessing
 from medtrans.errors import ConfigError
 from medtrans.plugins.interfaces import Parts, WeightedLoss
+from medtrans.plugins.optimizers import Adam
 from medtrans.types import Batch, LossInputs
 from medtrans.volume import Volume
+from tests.builtin.methods import parts_of
 
 CLASSES = {"tumour": (1, 2, 4), "oedema": (7,)}
 
@@ -117,18 +118,11 @@ def test_soft_dice_is_one_minus_dice_where_probabilities_are_certain() -> None:
 
 
 def parts(make: Any, **changes: Any) -> Parts:
-    made = Parts(
-        make_generator=make,
-        make_discriminator=None,
-        losses={"soft_dice": WeightedLoss(SoftDice(), 1.0), "cross_entropy": WeightedLoss(CrossEntropy(), 1.0)},
-        make_optimizer=lambda params, role: torch.optim.Adam(params, lr=1e-2),
-        learning_rate_factor=lambda step, role: 1.0,
-        source_channels=1,
-        target_channels=1,
-        epoch_steps=1,
-        accumulate=1,
+    losses = {"soft_dice": WeightedLoss(SoftDice(), 1.0), "cross_entropy": WeightedLoss(CrossEntropy(), 1.0)}
+    optimizer = Adam(lr=1e-2)
+    return parts_of(
+        make_generator=make, losses=losses, make_optimizer=lambda params, _role: optimizer.make(params), **changes
     )
-    return replace(made, **changes)
 
 
 def conv(cin: int, cout: int) -> nn.Module:
