@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medtrans.builtin.losses import vgg
 from medtrans.builtin.losses.perceptual_25d import Perceptual25D, strata
-from medtrans.builtin.losses.vgg import VGG19
+from medtrans.builtin.losses.vgg import VGG16, VGG19
 from medtrans.errors import ConfigError, SetupError
 from medtrans.types import LossInputs, pyramid
 
@@ -159,6 +159,10 @@ def test_the_trunk_is_vgg_19_up_to_its_last_tap() -> None:
     assert sum(p.numel() for p in trunk.parameters()) == 20_024_384
     assert list(trunk.taps.values()) == [35]
     assert len(VGG19(("relu3_4",)).features) == 18
+    numbers = [int(name.split(".")[1]) for name in VGG16(("relu5_3",)).state_dict() if name.endswith("weight")]
+    assert numbers == [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
+    with pytest.raises(ValueError, match="VGG16: taps"):
+        VGG16(("relu3_4",))
 
 
 def test_untrained_weights_are_warned_of_the_same_everywhere_and_leave_the_global_state(caplog) -> None:

@@ -145,7 +145,7 @@ NAMED = {"columns": {"subject": "subject_id"}, "modalities": ("source", "target"
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "told"),
+    ("text", "options", "parts"),
     [
         ("", {}, ["is empty"]),
         ("subject,t1\n", {}, ["expected a row for each case"]),
@@ -172,9 +172,9 @@ NAMED = {"columns": {"subject": "subject_id"}, "modalities": ("source", "target"
         (f"subject,case,t1\na,x,{A1}\nb, X,{B1}\n", {}, ["give each row a case of its own"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_csv_file_is_told(folder, text, options, told):
+def test_what_is_wrong_with_a_csv_file_is_told(folder, text, options, parts):
     message = refused(folder, text, **options)
-    assert [part for part in told if part not in message] == []
+    assert [part for part in parts if part not in message] == []
 
 
 @pytest.mark.parametrize(
