@@ -80,13 +80,6 @@ class Conv3(nn.Conv3d):
 
     On a CPU torch gives convolutions of one small image to a plain loop, three times slower than what it uses for a
     batch. Such an image is therefore passed as a batch of its two halves. The value is the same.
-
-    Args:
-        in_channels: before.
-        out_channels: behind.
-
-    Shapes:
-        `(b, in_channels, i, j, k)` to `(b, out_channels, i, j, k)`.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -101,13 +94,8 @@ class Conv3(nn.Conv3d):
 def conv_in_halves(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The 3^3 convolution of one image, as that of a batch of its halves along i, each with a plane of the other.
 
-    Args:
-        features: `(1, c, i, j, k)`, i even.
-        weight: `(d, c, 3, 3, 3)`.
-        bias: `(d,)`.
-
-    Returns:
-        `(1, d, i, j, k)`.
+    Shapes:
+        features `(1, c, i, j, k)`, i even, weight `(d, c, 3, 3, 3)`; to `(1, d, i, j, k)`.
     """
     half = features.shape[2] // 2
     padded = functional.pad(features, (0, 0, 0, 0, 1, 1))
@@ -165,19 +153,7 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Residual dense blocks in a row, with one more residual path around them all.
-
-    Args:
-        channels: in and out.
-        growth: of each block.
-        blocks: how many.
-        layers: convolutions of each block.
-        scale: factor of every residual, inner and outer.
-        skip: whether the inner blocks add their input.
-
-    Shapes:
-        `(b, channels, i, j, k)` to the same.
-    """
+    """`blocks` residual dense blocks in a row, with one more residual path, scaled alike, around them all."""
 
     def __init__(
         self, channels: int, growth: int, *, blocks: int = 3, layers: int = 5, scale: float = 0.2, skip: bool = True
@@ -202,9 +178,7 @@ class RRDB(nn.Module):
 class ChannelAttention(nn.Module):
     """A weight a channel from its mean and maximum over space, both through one small network (Woo et al. 2018).
 
-    Args:
-        channels: in and out.
-        reduction: the network's hidden layer has `channels // reduction` channels, at least one.
+    The network's hidden layer has `channels // reduction` channels, at least one.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -238,12 +212,7 @@ class SpatialAttention(nn.Module):
 
 
 class CBAM(nn.Sequential):
-    """Channel attention, then spatial attention (Woo et al. 2018, in 3D).
-
-    Args:
-        channels: in and out.
-        reduction: of the channel attention.
-    """
+    """Channel attention, then spatial attention (Woo et al. 2018, in 3D)."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__(ChannelAttention(channels, reduction), SpatialAttention())

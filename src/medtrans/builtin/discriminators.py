@@ -95,8 +95,8 @@ class MultiResUNet(nn.Module):
 
     def complete(self, image: Pyramid) -> Pyramid:
         """As many levels as are judged, those that `image` lacks made from its level 0."""
-        given = tuple(image[: self.levels])
-        return given if len(given) == self.levels else given + pyramid(image[0], self.levels)[len(given) :]
+        there = tuple(image[: self.levels])
+        return there if len(there) == self.levels else there + pyramid(image[0], self.levels)[len(there) :]
 
     def encode(self, seen: Pyramid) -> list[Tensor]:
         """Encoder features, finest first."""

@@ -33,14 +33,7 @@ _FREE = ("acq", "rec", "run")  # tell repeats apart; any other entity makes anot
 
 @dataclass(frozen=True)
 class BidsName:
-    """What a file's name says.
-
-    Args:
-        subject: "sub-01".
-        session: "ses-1", or "" where there are none.
-        entities: the other key-value pairs.
-        suffix: "T1w".
-    """
+    """What a file's name says: "sub-01", "ses-1" or "", the other key-value pairs, and "T1w"."""
 
     subject: str
     session: str
@@ -76,10 +69,7 @@ class Selector:
     def rank(self, name: BidsName, chosen: Mapping[str, str]) -> int:
         """How well a file fits: -1 not at all, else the number of chosen entities that its name states.
 
-        Args:
-            name: of the file.
-            chosen: entities that decide among repeats; a file that states another value does not fit, one that states
-                none fits less well.
+        Of the entities `chosen` to decide among repeats a file must state no other value.
         """
         if name.suffix != self.suffix or any(key not in name.entities for key in self.entities):
             return -1
@@ -144,7 +134,7 @@ class BIDS(Dataset):
         incomplete: Literal["list", "leave_out"] = "list",
     ) -> None:
         self._root = root
-        self._given = images is not None
+        self._named = images is not None
         self._images = dict(_USUAL if images is None else images)
         self._chosen = {key: str(value) for key, value in (entities or {}).items()}
         self._incomplete = incomplete
@@ -158,7 +148,7 @@ class BIDS(Dataset):
         ]
         if all(modality in _OPTIONAL for modality in self._images):
             faults.append("images: expected at least one image beside mask and labels, found none")
-        if incomplete == "leave_out" and not self._given:
+        if incomplete == "leave_out" and not self._named:
             faults.append("incomplete: leave_out needs images, which say what a session must have")
         if faults:
             raise ConfigError(*faults)
@@ -182,7 +172,7 @@ class BIDS(Dataset):
             raise DataError(*capped(faults))
         if not any(found[modality] for modality in found if modality not in _OPTIONAL):
             raise nothing_fits(root, expected, "correct root or images")
-        if absent := [modality for modality in found if not found[modality] and self._given]:
+        if absent := [modality for modality in found if not found[modality] and self._named]:
             raise DataError(*(self._absent(root, modality, files) for modality in absent))
         return self._listed(found)
 
@@ -201,7 +191,7 @@ class BIDS(Dataset):
             cases = complete(cases, needed)
             if not cases:
                 raise DataError(f'images: no session in "{self._root}" has all of {", ".join(needed)}; name fewer')
-        if self._given:
+        if self._named:
             mention(cases, found)
         return cases
 

@@ -26,23 +26,14 @@ class _SynthRAD(FolderDataset):
     """What the two challenges share: folders named by ids, the images in them, and cases without a CT.
 
     The images of one id may lie in several archives, as a later one may bring the CTs of a validation set.
-
-    Attributes:
-        endings: of image files.
-
-    Args:
-        root: as the config gives it.
-        task: 1, from mr, or 2, from cbct.
-        ids: which folders are cases, behind the task's number.
-        place: folder of a case, for messages.
-        example: an id, likewise.
     """
 
     endings: ClassVar[tuple[str, ...]] = NIFTI_ENDINGS
     optional = ("mask",)
     advice = "take the training archive, or correct root, task or region"
 
-    def _look_for(self, root: Path, task: Literal[1, 2], ids: str, place: str, example: str) -> None:
+    def _locate(self, root: Path, task: Literal[1, 2], ids: str, place: str, example: str) -> None:
+        """Take folders named by the task and a fitting id; a place and an example of an id are for messages."""
         self.root, self._ids = root, re.compile(f"{task}{ids}")
         source = "mr" if task == 1 else "cbct"
         self.required = (source, "ct")
@@ -92,7 +83,7 @@ class SynthRAD2023(_SynthRAD):
     ) -> None:
         initial = "[BP]" if region is None else region[0].upper()
         example = f"{'B' if region == 'brain' else 'P'}{centres[0] if centres else 'A'}001"
-        self._look_for(root, task, rf"{initial}[{''.join(centres or 'ABC')}]\d{{3}}", region or "pelvis", example)
+        self._locate(root, task, rf"{initial}[{''.join(centres or 'ABC')}]\d{{3}}", region or "pelvis", example)
 
 
 class SynthRAD2025(_SynthRAD):
@@ -123,4 +114,4 @@ class SynthRAD2025(_SynthRAD):
         centres: Annotated[tuple[Centre2025, ...], Field(min_length=1)] = ("A", "B", "C", "D", "E"),
     ) -> None:
         ids = rf"(?:{'|'.join(regions)})[{''.join(centres)}]\d{{3}}"
-        self._look_for(root, task, ids, regions[0], f"{regions[0]}{centres[0]}001")
+        self._locate(root, task, ids, regions[0], f"{regions[0]}{centres[0]}001")

@@ -215,8 +215,7 @@ class Table(Dataset):
             return list(dict.fromkeys(self._modalities))
         own = {column: name for name, column in self._columns.items()}
         named = [own.get(column, column) for column in manifest.columns if self._holds_images(manifest, column)]
-        given = [name for name in self._columns if name not in _KEYS]
-        return [name for name in dict.fromkeys([*given, *named]) if name not in _KEYS]
+        return [name for name in dict.fromkeys([*self._columns, *named]) if name not in _KEYS]
 
     def _holds_images(self, manifest: Manifest, column: str) -> bool:
         return any(is_image_file(record.cells.get(column, "")) for record in manifest.records)

@@ -16,12 +16,7 @@ def full_precision(values: Tensor) -> Tensor:
 
 
 def weights_of_levels(level_weights: Sequence[float] | None, levels: int, of: str) -> tuple[float, ...]:
-    """A weight for each level, 1 where none were given.
-
-    Args:
-        level_weights: as the option says.
-        levels: how many there must be.
-        of: what has that many levels, and in whose option, for the message.
+    """A weight for each level, 1 where none were given; `of` is what has so many levels, for the message.
 
     Raises:
         ValueError: another number of weights than levels.

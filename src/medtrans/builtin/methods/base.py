@@ -144,14 +144,10 @@ def evaluating(network: nn.Module, fabric: Fabric | None) -> Iterator[None]:
 
 
 class WeightAverage:
-    """A copy of a network whose weights follow the trained ones slowly.
+    """A copy of a network whose weights follow the trained ones slowly; an update keeps the share `decay` of them.
 
     Early on the average follows faster, by `min(decay, (1 + n) / (10 + n))` after n updates, so that it does not
     remember the random start.
-
-    Args:
-        network: the network to follow; it is copied.
-        decay: share of the average that an update keeps.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -331,11 +327,7 @@ def generate(generator: nn.Module, source: Tensor) -> Pyramid:
 
 
 class ChunkMeans:
-    """Means of scalars over chunks, without waiting for the device.
-
-    Args:
-        count: of chunks.
-    """
+    """Means of scalars over `count` chunks, without waiting for the device."""
 
     def __init__(self, count: int) -> None:
         self._count = count

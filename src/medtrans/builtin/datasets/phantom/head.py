@@ -35,14 +35,7 @@ _SIDES = (-1.0, 1.0)
 
 
 def draw(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
-    """Paint one head.
-
-    Args:
-        canvas: takes the tissues.
-        points: positions (3, i, j, k) in mm.
-        rng: draws what differs between subjects.
-        lesions: whether there are any; all else is the same with and without.
-    """
+    """Paint the head of one subject, whom `rng` draws; all else is the same with and without lesions."""
     # Painted from the outside in: each shape covers what was there, so the order is part of the anatomy. The random
     # numbers are drawn in this order too, and lesions last, so that they change nothing else of a subject.
     vault = ellipsoid(points, (0, -6, 20), (67, 84, 70))

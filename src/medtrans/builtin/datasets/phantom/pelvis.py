@@ -35,14 +35,7 @@ _SIDES = (-1.0, 1.0)
 
 
 def draw(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
-    """Paint one pelvis.
-
-    Args:
-        canvas: takes the tissues.
-        points: positions (3, i, j, k) in mm.
-        rng: draws what differs between subjects.
-        lesions: whether there are any, in the marrow; all else is the same with and without.
-    """
+    """Paint the pelvis of one subject, whom `rng` draws; all else is the same with and without lesions."""
     skin = _skin(points)
     cavity = _cavity(points)
     _soft_tissues(canvas, points, skin, cavity, rng)

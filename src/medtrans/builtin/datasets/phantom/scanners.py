@@ -25,14 +25,7 @@ _BIAS = 0.05  # standard deviation of the field's logarithm
 
 @dataclass(frozen=True)
 class Sequence:
-    """How one contrast is acquired.
-
-    Args:
-        tr_ms: repetition time.
-        te_ms: echo time.
-        inverted: an inversion pulse comes first, at the time before that nulls CSF.
-        contrast: contrast agent was given.
-    """
+    """How one contrast is acquired: repetition and echo time, an inversion pulse that nulls CSF, contrast agent."""
 
     tr_ms: float
     te_ms: float
@@ -77,7 +70,7 @@ def mr_image(
     subject_rng: np.random.Generator,
     image_rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """One contrast of one subject.
+    """One contrast of one subject: magnitude (i, j, k) of about 0 to 1000, with bias field and Rician noise.
 
     Args:
         sequence: how it is acquired.
@@ -85,9 +78,6 @@ def mr_image(
         points: positions (3, i, j, k) in mm, for the bias field.
         subject_rng: draws how far the subject's tissues deviate; in the same state for all contrasts of a subject.
         image_rng: draws gain, bias field and noise.
-
-    Returns:
-        Magnitude (i, j, k) in arbitrary units, about 0 to 1000, with Rician noise.
     """
     signal = np.zeros(points.shape[1:], np.float32)
     for tissue in Tissue:  # every tissue draws, drawn or not, so that one subject has the same tissues throughout
@@ -138,16 +128,8 @@ def cbct_image(
 
     The cupping is a smooth dip that grows with the depth in the body; the streaks are what a back-projection from few
     directions leaves of whatever stands out from soft tissue. Both are stand-ins of the right look, not a simulation of
-    the scanner. The gantry turns about the third axis of the grid.
-
-    Args:
-        fractions: share (i, j, k) of each tissue.
-        spacing_mm: of the grid.
-        subject_rng: in the same state as for `ct_image`.
-        image_rng: draws directions of view and noise.
-
-    Returns:
-        (i, j, k) in HU; air outside the cylinder of view.
+    the scanner. The gantry turns about the third axis of the grid. `subject_rng` must be in the same state as for
+    `ct_image`; `image_rng` draws directions of view and noise.
     """
     clean = _attenuation(fractions, subject_rng)
     body = 1 - fractions[Tissue.AIR]

@@ -41,11 +41,7 @@ class Canvas:
     """The share of each tissue in each voxel, painted shape over shape.
 
     A shape covers a voxel by a linear ramp one voxel wide about its surface, which is its volume share for a flat
-    surface: partial volume without a finer grid.
-
-    Args:
-        shape: voxels along each axis.
-        voxel_mm: side of a voxel; the mean one where sides differ.
+    surface: partial volume without a finer grid. `voxel_mm` is the side of a voxel, the mean one where sides differ.
     """
 
     def __init__(self, shape: tuple[int, int, int], voxel_mm: float) -> None:
@@ -97,12 +93,8 @@ def _bounding_box(cover: NDArray[np.float32]) -> tuple[slice, slice, slice] | No
 class Waves:
     """A smooth random function of position: plane waves of random direction, length and phase; variance 1.
 
-    It does not depend on the grid, so that one subject has one shape at every resolution.
-
-    Args:
-        rng: draws the waves.
-        count: how many.
-        length_mm: shortest and longest wavelength.
+    It does not depend on the grid, so that one subject has one shape at every resolution. `length_mm` are the shortest
+    and the longest wavelength.
     """
 
     def __init__(self, rng: np.random.Generator, count: int, length_mm: tuple[float, float]) -> None:
