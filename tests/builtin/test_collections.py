@@ -156,11 +156,6 @@ def test_dhcp_names_of_all_releases(tmp_path, present, restored, t2, t1):
     assert names_of(case) == {"t2": f"{prefix}_{t2}.nii.gz", "t1": f"{prefix}_{t1}.nii.gz"}
 
 
-def test_dhcp_images_of_the_other_kind_are_told(tmp_path):
-    dhcp(tmp_path, "CC00050XX01", "7201", "desc-restore_T2w", "desc-restore_space-T2w_T1w")
-    assert "restored: true" in fault_of(DHCP(root=tmp_path))
-
-
 def test_dhcp_sessions_without_a_t1_are_left_out_with_a_count_and_sessions_share_the_subject(tmp_path, caplog):
     for subject, session in (("CC00060XX03", "12501"), ("CC00060XX03", "9000"), ("CC00070XX05", "10000")):
         dhcp(tmp_path, subject, session, "T2w", "T1w")
@@ -185,6 +180,8 @@ def test_dhcp_raw_data_whose_t1_is_in_another_space_are_refused(tmp_path, raw):
     dhcp(tmp_path / raw, "CC00050XX01", "7201", "T2w", "T1w")
     assert "not in one space" in fault_of(DHCP(root=tmp_path / raw))
     assert "nothing in" in fault_of(DHCP(root=tmp_path))
+    dhcp(tmp_path, "CC00050XX01", "7201", "desc-restore_T2w", "desc-restore_space-T2w_T1w")
+    assert "restored: true" in fault_of(DHCP(root=tmp_path))
 
 
 def test_dhcp_mask_and_labels_are_added_when_asked_for(tmp_path):

@@ -25,6 +25,7 @@ from tests.builtin.methods import parameters_of, parts_of, same
 
 LEVELS = 2
 ADAM = Adam(lr=1e-3)
+L1_ALONE: dict[str, Any] = {"losses": {"l1": WeightedLoss(L1(LEVELS), 1.0)}, "discriminator": False}
 
 
 def parts(
@@ -63,10 +64,6 @@ def batch(seed: int = 0, size: int = 2) -> Batch:
     draw = torch.Generator().manual_seed(seed)
     source = torch.rand((size, 1, 8, 8, 8), generator=draw)
     return Batch(source, 1 - source, None, tuple(range(size)))
-
-
-def weights(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def test_the_adversarial_gradient_reaches_every_weight_of_the_generator() -> None:
@@ -151,7 +148,7 @@ def test_translating_uses_the_average_and_leaves_the_mode_alone() -> None:
     made.training_step(batch(), 0)
     made.training_step(batch(1), 1)
     average, trained = made.networks()["generator_average"], made.networks()["generator"]
-    assert not same(weights(average), weights(trained))
+    assert not same(parameters_of(average), parameters_of(trained))
     expected = average(batch().source)[0].clamp(0, 1)
     assert torch.equal(made.translate(batch().source), expected)
     assert trained.training
@@ -159,7 +156,7 @@ def test_translating_uses_the_average_and_leaves_the_mode_alone() -> None:
 
 
 def test_the_average_is_what_its_formula_says() -> None:
-    made = method(parts({"l1": WeightedLoss(L1(LEVELS), 1.0)}, discriminator=False), ema=0.05)
+    made = method(parts(**L1_ALONE), ema=0.05)
     trained = [parameters_of(made.networks()["generator"])]
     for step in range(2):
         made.training_step(batch(step), step)
@@ -177,7 +174,7 @@ def test_state_and_weights_bring_a_method_back_bit_for_bit() -> None:
     first = method(**options)
     for step in range(4):
         first.training_step(batch(step), step)
-    kept = {name: weights(network) for name, network in first.networks().items()}
+    kept = {name: copy.deepcopy(network.state_dict()) for name, network in first.networks().items()}
     state = copy.deepcopy(first.state_dict())
     second = method(fabric=False, **options)
     for name, network in second.networks().items():
@@ -187,7 +184,7 @@ def test_state_and_weights_bring_a_method_back_bit_for_bit() -> None:
     for step in range(4, 6):
         second.training_step(batch(step), step)
     for name, network in straight.networks().items():
-        assert same(weights(network), weights(second.networks()[name])), name
+        assert same(network.state_dict(), second.networks()[name].state_dict()), name
 
 
 class Judge(nn.Module):
@@ -245,7 +242,7 @@ def test_what_an_author_froze_stays_frozen() -> None:
     ]  # fmt: skip
 
 
-def test_a_state_taken_up_before_the_setup_follows_the_weights() -> None:
+def test_a_state_taken_up_before_the_setup_follows_the_parameters_of() -> None:
     first = method()
     first.training_step(batch(), 0)
     second = method(fabric=False)
@@ -280,8 +277,7 @@ def test_a_subclass_changes_one_term_and_keeps_the_rest() -> None:
             return {name: 2 * term for name, term in super().generator_losses(inputs).items()}
 
     torch.manual_seed(0)
-    doubled = Doubled(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}))
-    plain = method(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}), fabric=False)
+    doubled, plain = Doubled(parts(**L1_ALONE)), method(parts(**L1_ALONE), fabric=False)
     assert doubled.training_step(batch(), 0)["l1"] == 2 * plain.training_step(batch(), 0)["l1"]
 
 
@@ -290,7 +286,7 @@ def test_in_half_precision_the_scale_travels_with_the_checkpoint_and_overflow_is
         precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**20))
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[precision])
         torch.manual_seed(0)
-        made = PairedMethod(parts(discriminator=False, losses={"l1": WeightedLoss(L1(LEVELS), 1.0)}))
+        made = PairedMethod(parts(**L1_ALONE))
         made.setup(fabric)
         return made, fabric.strategy.precision
 
@@ -309,4 +305,4 @@ def test_in_half_precision_the_scale_travels_with_the_checkpoint_and_overflow_is
     for step in range(3, 6):
         made.training_step(batch(), step)
         other.training_step(batch(), step)
-    assert same(weights(made.networks()["generator"]), weights(other.networks()["generator"]))
+    assert same(parameters_of(made.networks()["generator"]), parameters_of(other.networks()["generator"]))

@@ -55,16 +55,6 @@ def test_small_integers_do_not_wrap(dtype) -> None:
     np.testing.assert_allclose(back.ravel(), np.clip([info.min, info.max], -1024, 3000), atol=0.01)
 
 
-def test_what_is_fitted_and_what_is_fixed() -> None:
-    assert MinMax.fitted
-    assert Percentile.fitted
-    assert not Window.fitted
-    window = Window(range=(-100, 300), unit="1/cm")
-    assert (window.data_range, window.unit) == (400.0, "1/cm")
-    assert (Window().data_range, Window().unit) == (4024.0, "HU")
-    assert (MinMax().data_range, MinMax().unit) == (1.0, "")
-
-
 def test_fits_look_inside_the_mask_else_at_everything() -> None:
     volume = np.arange(1001, dtype=np.float32).reshape(7, 11, 13)
     mask = (volume >= 200) & (volume <= 400)

@@ -161,15 +161,11 @@ class PatchGAN(nn.Module):
         )
         self.head = nn.Conv3d(channels[-1], 1, kernel_size=4, padding=1)
 
-    def make_norm(self, channels: int) -> nn.Module:
-        """What stands between a convolution and its activation."""
-        return norm_layer(self.norm, channels)
-
     def make_block(self, in_channels: int, out_channels: int, *, stride: int, normed: bool) -> nn.Module:
         """A convolution with its norm and activation."""
         return nn.Sequential(
             nn.Conv3d(in_channels, out_channels, kernel_size=4, stride=stride, padding=1),
-            self.make_norm(out_channels) if normed else nn.Identity(),
+            norm_layer(self.norm, out_channels) if normed else nn.Identity(),
             nn.LeakyReLU(LEAK),
         )
 

@@ -209,7 +209,6 @@ class ZScore(Linear):
 
 _FIRST, _LAST = 0.1, 0.9  # where the outer landmarks stand; the tails beyond them fill the rest of [0, 1]
 _NEAREST = 1e-3  # least distance of standard landmarks, without which the way back would be lost
-_ENDS = ("min", "max")
 
 
 class Nyul(Preprocess):
@@ -291,8 +290,7 @@ class Nyul(Preprocess):
         return np.asarray(landmarks)
 
     def _own(self, numbers: Mapping[str, float]) -> list[float]:
-        first, last = _ENDS
-        return [numbers[name] for name in (first, *self._names(), last)]
+        return [numbers[name] for name in ("min", *self._names(), "max")]
 
     def _standard(self) -> list[float]:
         if "landmarks" not in self.learned:
@@ -323,7 +321,8 @@ class Labels(Preprocess):
         faults = [
             f"labels: the class {name} has no label; give it one" for name, labels in classes.items() if not labels
         ]
-        faults += [f"labels: {label} stands in two classes; it can be in one" for label in _repeated(used)]
+        repeated = sorted({label for label in used if used.count(label) > 1})
+        faults += [f"labels: {label} stands in two classes; it can be in one" for label in repeated]
         if not classes:
             faults.append("labels: no class; give at least one, such as {lesion: [1]}")
         if 0 in used:
@@ -348,7 +347,3 @@ class Labels(Preprocess):
     def invert(self, volume: np.ndarray, numbers: Mapping[str, float]) -> np.ndarray:
         """The first label of the nearest class."""
         return np.asarray(self._first[np.rint(np.clip(volume, 0, 1) * len(self.classes)).astype(int)])
-
-
-def _repeated(labels: Sequence[int]) -> list[int]:
-    return sorted({label for label in labels if labels.count(label) > 1})

@@ -65,9 +65,11 @@ def _from_csv(path: Path, text: str) -> Manifest:
     if first.strip().lower().startswith("sep=") and len(first.strip()) <= len("sep=x"):  # Excel's own first line
         separators, text, begin = (first.rstrip("\r\n")[4:] or "\t",), rest, 2
     try:
-        rows = max((list(csv.reader(io.StringIO(text, newline=""), delimiter=one)) for one in separators), key=_width)
+        readings = [list(csv.reader(io.StringIO(text, newline=""), delimiter=one)) for one in separators]
     except csv.Error as error:
         raise DataError(f"{path.name}: is no CSV file ({error}); save it again") from error
+    # The separator that gives the heading most cells is the file's.
+    rows = max(readings, key=lambda rows: next((len(row) for row in rows if row), 0))
     numbered = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, begin)]
     filled = [(number, row) for number, row in numbered if any(row)]
     if not filled:
@@ -87,11 +89,6 @@ def _from_csv(path: Path, text: str) -> Manifest:
     if faults:
         raise DataError(*capped(faults))
     return Manifest(columns, tuple(records))
-
-
-def _width(rows: list[list[str]]) -> int:
-    """Cells of the heading: the separator that gives most is the file's."""
-    return next((len(row) for row in rows if row), 0)
 
 
 def _trimmed(row: list[str]) -> list[str]:
@@ -121,7 +118,10 @@ def _from_json(path: Path, text: str) -> Manifest:
     if not (isinstance(found, list) and found and all(isinstance(record, dict) for record in found)):
         raise DataError(f"{path.name}: {expected}; found {_kind(found)}")
     records = tuple(
-        Record(f"record {number}", {key.strip(): _text(value) for key, value in record.items()})
+        Record(
+            f"record {number}",
+            {key.strip(): _text(value) for key, value in record.items()},
+        )
         for number, record in enumerate(found, 1)
     )
     return Manifest(tuple(dict.fromkeys(key for one in records for key in one.cells)), records)

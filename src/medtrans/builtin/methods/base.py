@@ -95,10 +95,6 @@ class TrainedNetwork:
         """Drop the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def load_optimizer(self, state: Mapping[str, Any]) -> None:
-        """Take up an optimiser's state, which is left untouched."""
-        self.optimizer.load_state_dict(copy.deepcopy(dict(state)))
-
     @contextmanager
     def frozen(self) -> Iterator[nn.Module]:
         """The network without gradients of its own, nor any exchange between ranks.
@@ -287,7 +283,8 @@ class GeneratorMethod(Method):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         for one in self.trained():
-            one.load_optimizer(state["optimizers"][one.name])
+            # A copy: torch may keep, and later change, the tensors that it is handed.
+            one.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizers"][one.name])))
         if self.average is not None:
             self.average.updates = int(state["average_updates"])
 
@@ -300,7 +297,7 @@ def loss_inputs(
     step: int,
     phase: Literal["generator", "discriminator"] = "generator",
 ) -> LossInputs:
-    """What losses see before a discriminator has: source and target at each level of the prediction."""
+    """The inputs of losses before a discriminator has seen them: source and target at each level of the prediction."""
     levels = len(prediction)
     return LossInputs(pyramid(source, levels), pyramid(target, levels), prediction, mask, None, None, step, phase)
 

@@ -115,7 +115,7 @@ class CycleMethod(GeneratorMethod):
         return self.there.generator, self.back.generator, self.there.discriminator, self.back.discriminator
 
     def pools(self) -> tuple[ImagePool, ...]:
-        """Of targets and of sources."""
+        """Those of targets and of sources."""
         return self.there.pool, self.back.pool
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:

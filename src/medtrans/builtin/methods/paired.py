@@ -59,11 +59,9 @@ class PairedMethod(GeneratorMethod):
         self.order = order
         channels = parts.source_channels, parts.target_channels
         self.generator = TrainedNetwork(parts, "generator", parts.make_generator(*channels))
-        self.discriminator = (
-            None
-            if parts.make_discriminator is None
-            else TrainedNetwork(parts, "discriminator", parts.make_discriminator(*channels))
-        )
+        self.discriminator: TrainedNetwork | None = None
+        if parts.make_discriminator is not None:
+            self.discriminator = TrainedNetwork(parts, "discriminator", parts.make_discriminator(*channels))
         self.average = None if ema is None else WeightAverage(self.generator.bare, ema)
         self.pool = ImagePool(pool_size)
 
@@ -101,8 +99,7 @@ class PairedMethod(GeneratorMethod):
         found = {}
         for name, loss in self.losses.items():
             own_term = getattr(loss, "discriminator_loss", None)
-            term = None if own_term is None else own_term(inputs)
-            if term is not None:
+            if own_term is not None and (term := own_term(inputs)) is not None:
                 found[name] = term
         return found
 

@@ -9,7 +9,19 @@ import numpy as np
 
 from medtrans import ConfigError, DataError, DetailedMetric, Metric, Surroundings
 
-__all__ = ["DetailedVolumeMetric", "VolumeMetric", "VoxelMetric", "compared_voxels", "require_comparable", "width_of"]
+__all__ = [
+    "AXES",
+    "DetailedVolumeMetric",
+    "VolumeMetric",
+    "VoxelMetric",
+    "compared_voxels",
+    "require_comparable",
+    "width_of",
+]
+
+
+AXES = ("i", "j", "k")
+"""The columns of metrics that score each axis for itself."""
 
 
 class VoxelMetric(Metric):

@@ -116,9 +116,7 @@ def ct_image(
     fractions: Fractions, spacing_mm: Spacing, subject_rng: np.random.Generator, image_rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """The CT (i, j, k) of one subject in HU; `subject_rng` draws how dense its tissues are, `image_rng` the noise."""
-    clean = _attenuation(fractions, subject_rng)
-    blurred = gaussian_filter(clean, [_BLUR_MM / side for side in spacing_mm])
-    return _limited(blurred + _noise(clean.shape, _NOISE_HU, image_rng))
+    return _scanned(_attenuation(fractions, subject_rng), _BLUR_MM, _NOISE_HU, spacing_mm, image_rng)
 
 
 def cbct_image(
@@ -136,8 +134,7 @@ def cbct_image(
     depth = gaussian_filter(body, [45 / side for side in spacing_mm], mode="nearest")
     cupped = clean - np.float32(_CUPPING_HU) * body * np.square(depth)
     streaked = cupped + _streaks(np.clip(clean, -500, 1200), body, spacing_mm, image_rng)
-    blurred = gaussian_filter(streaked, [_CBCT_BLUR_MM / side for side in spacing_mm])
-    seen = _limited(blurred + _noise(clean.shape, _CBCT_NOISE_HU, image_rng))
+    seen = _scanned(streaked, _CBCT_BLUR_MM, _CBCT_NOISE_HU, spacing_mm, image_rng)
     return np.where(_cylinder(clean.shape, spacing_mm), seen, np.float32(_AIR_HU))
 
 
@@ -152,12 +149,13 @@ def _attenuation(fractions: Fractions, rng: np.random.Generator) -> NDArray[np.f
     return total
 
 
-def _noise(shape: tuple[int, ...], hu: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    return np.float32(hu) * rng.standard_normal(shape, np.float32)
-
-
-def _limited(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(np.clip(image, _AIR_HU, _TOP_HU, dtype=np.float32))
+def _scanned(
+    image: NDArray[np.float32], blur_mm: float, noise_hu: float, spacing_mm: Spacing, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Blurred, with noise, and limited to the numbers that a scanner stores."""
+    blurred = gaussian_filter(image, [blur_mm / side for side in spacing_mm])
+    noise = np.float32(noise_hu) * rng.standard_normal(image.shape, np.float32)
+    return np.asarray(np.clip(blurred + noise, _AIR_HU, _TOP_HU, dtype=np.float32))
 
 
 def _streaks(

@@ -68,8 +68,7 @@ class Image:
 
 def field_of_view_mm(anatomy: str) -> tuple[float, float, float]:
     """What the anatomy needs, along right, front and up."""
-    right, front, up = _ANATOMIES[anatomy].FIELD_OF_VIEW_MM
-    return right, front, up
+    return pelvis.FIELD_OF_VIEW_MM if anatomy == "pelvis" else head.FIELD_OF_VIEW_MM
 
 
 class _Subject(NamedTuple):
