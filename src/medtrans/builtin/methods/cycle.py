@@ -198,11 +198,12 @@ class CycleMethod(GeneratorMethod):
         self, way: _Direction, source: _Domain, target: _Domain, prediction: Pyramid, step: int
     ) -> list[_Term]:
         inputs = loss_inputs(source.image, target.image, prediction, target.mask, step)
+        source_shown = _no_source(prediction)
         with way.discriminator.frozen() as network:
             # For relativistic losses, which compare the two; the real image has nothing to give the generator.
             with torch.no_grad():
-                real = discriminate(network, inputs.target, _no_source(prediction))
-            inputs = replace(inputs, real=real, fake=discriminate(network, prediction, _no_source(prediction)))
+                real = discriminate(network, inputs.target, source_shown)
+            inputs = replace(inputs, real=real, fake=discriminate(network, prediction, source_shown))
             return [
                 _Term(f"{name}{way.suffix}", self.weight(name, step), self.losses[name](inputs))
                 for name in self.adversarial
