@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medtrans._version import __version__ as __version__
-    from medtrans.builtin.discriminators.multires_unet import MultiResUNet as MultiResUNet
-    from medtrans.builtin.discriminators.patchgan import PatchGAN as PatchGAN
+    from medtrans.builtin.discriminators import MultiResUNet as MultiResUNet
+    from medtrans.builtin.discriminators import PatchGAN as PatchGAN
     from medtrans.builtin.generators.mdaunet import MDAUNet as MDAUNet
     from medtrans.builtin.generators.unet import UNet as UNet
     from medtrans.builtin.methods.cycle import CycleMethod as CycleMethod
@@ -64,11 +64,11 @@ _HOMES = {
     "MedtransError": "errors",
     "Method": "plugins.interfaces",
     "Metric": "plugins.interfaces",
-    "MultiResUNet": "builtin.discriminators.multires_unet",
+    "MultiResUNet": "builtin.discriminators",
     "PLUGIN_API": "plugins.hookspecs",
     "PairedMethod": "builtin.methods.paired",
     "Parts": "plugins.interfaces",
-    "PatchGAN": "builtin.discriminators.patchgan",
+    "PatchGAN": "builtin.discriminators",
     "Preprocess": "plugins.interfaces",
     "RunCancelledError": "errors",
     "RunFolder": "runs.folder",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medtrans.builtin.datasets.phantom import Phantom
-from medtrans.builtin.transforms.linear import Percentile, Window
+from medtrans.builtin.transforms import Percentile, Window
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Preprocessing
 from medtrans.errors import DataError

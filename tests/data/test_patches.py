@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from medtrans.builtin.transforms.linear import Window
+from medtrans.builtin.transforms import Window
 from medtrans.data.cache import Cache
 from medtrans.data.cohort import Member
 from medtrans.data.patches import training_loader

@@ -15,7 +15,7 @@ from nibabel.orientations import aff2axcodes
 from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
-from medtrans.builtin.transforms.linear import MinMax, Percentile, Window
+from medtrans.builtin.transforms import MinMax, Percentile, Window
 from medtrans.data.preprocessing import Preprocessing
 from medtrans.errors import ConfigError, DataError
 from medtrans.volume import Grid, Volume

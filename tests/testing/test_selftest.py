@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from medtrans.builtin.methods.paired import PairedMethod
-from medtrans.builtin.transforms.linear import Window
+from medtrans.builtin.transforms import Window
 from medtrans.cli.app import main
 from medtrans.data.preprocessing import Preprocessing
 from medtrans.runs import checkpoint

@@ -1,4 +1,4 @@
-"""The 3D-mDAUNet generator: published sizes, levels, options, and that it learns."""
+"""The generators: published sizes, levels and options."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from medtrans.builtin.generators.blocks import (
-    CBAM,
-    RRDB,
-    ResidualDenseBlock,
-    SpatialAttention,
-    depth_to_space,
-    space_to_depth,
-)
+from medtrans.builtin.blocks import CBAM, RRDB, ResidualDenseBlock, SpatialAttention, depth_to_space, space_to_depth
 from medtrans.builtin.generators.mdaunet import MDAUNet
+from medtrans.builtin.generators.unet import UNet
 from medtrans.types import pyramid
 
 
@@ -81,19 +75,14 @@ def test_growth_decides_the_levels() -> None:
         MDAUNet(1, 1, preset="huge")
 
 
-def test_without_multires_output_there_is_one_tensor() -> None:
-    network = small(multires_output=False)
+def test_without_multires_input_and_output_there_is_one_entry_and_one_tensor() -> None:
+    network = small(multires_output=False, multires_input=False)
+    assert len(network.entries) == 1
     image = network(torch.rand(1, 1, 16, 16, 16))
     assert isinstance(image, torch.Tensor)
     assert image.shape == (1, 1, 16, 16, 16)
     assert network.levels == 1
     assert network.multiple == 8
-
-
-def test_without_multires_input_only_level_0_sees_the_source() -> None:
-    network = small(multires_input=False)
-    assert len(network.entries) == 1
-    assert sides(network(torch.rand(1, 1, 16, 16, 16))) == [(16,) * 3, (8,) * 3, (4,) * 3, (2,) * 3]
 
 
 def test_every_level_sees_the_source_at_its_own_resolution() -> None:
@@ -171,25 +160,59 @@ def test_attention_weighs_channels_then_voxels() -> None:
     torch.testing.assert_close(block(features), weighed * by_voxel)
 
 
-def test_block_gradients_are_right() -> None:
+def unet(in_channels: int = 1, out_channels: int = 1, **options) -> UNet:
     torch.manual_seed(0)
-    features = torch.randn(1, 2, 2, 2, 3, dtype=torch.float64, requires_grad=True)
-    for block in (RRDB(2, 1, blocks=2, layers=2), CBAM(2, 2), SpatialAttention()):
-        assert torch.autograd.gradcheck(block.double(), features)
+    return UNet(in_channels, out_channels, **{"width": 4, "levels": 3, **options})
 
 
-def test_it_learns_an_inversion() -> None:
-    network = small(width=8, levels=2)
-    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-    source = torch.rand(2, 1, 8, 8, 8)
-    target, losses = pyramid(1 - source, 2), []
-    for _ in range(60):
-        loss = sum((p - t).abs().mean() for p, t in zip(network(source), target, strict=True))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] / 3
+def conv(cin: int, cout: int, side: int) -> int:
+    return cin * cout * side**3 + cout
+
+
+@pytest.mark.parametrize(("cin", "cout", "width"), [(1, 1, 64), (2, 3, 16)])
+def test_without_added_convolutions_it_has_the_weights_of_pix2pix_in_3d(cin: int, cout: int, width: int) -> None:
+    w = width
+    with torch.device("meta"):
+        network = UNet(cin, cout, width=w, levels=5, convs=0)
+    encoders = conv(cin, w, 4) + conv(w, 2 * w, 4) + conv(2 * w, 4 * w, 4) + conv(4 * w, 8 * w, 4)
+    encoders += conv(8 * w, 8 * w, 4)
+    decoders = conv(8 * w, 8 * w, 4) + conv(16 * w, 4 * w, 4) + conv(8 * w, 2 * w, 4) + conv(4 * w, w, 4)
+    norms = 2 * (2 * w + 4 * w + 8 * w) + 2 * (8 * w + 4 * w + 2 * w + w)
+    assert parameters(network) == encoders + decoders + norms + conv(2 * w, cout, 4)
+
+
+def test_no_convolution_runs_at_full_resolution() -> None:
+    network, seen = unet(levels=2), []
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d) and module.stride == (1, 1, 1):
+            module.register_forward_hook(lambda _module, _inputs, output: seen.append(max(output.shape[2:])))
+    network(torch.rand(1, 1, 16, 16, 16))
+    assert seen
+    assert max(seen) == 8
+
+
+def test_the_absolute_intensity_reaches_the_output() -> None:
+    """A norm on every layer would make an image and the same image made brighter indistinguishable."""
+    network = unet(norm="instance").eval()
+    dark = torch.rand(1, 1, 16, 16, 16)
+    with torch.no_grad():
+        assert not torch.allclose(network(dark), network(dark + 0.5), atol=1e-3)
+
+
+def test_residual_begins_as_the_source_and_learns() -> None:
+    network = unet(2, 2, residual=True)
+    source = torch.rand(1, 2, 8, 8, 8)
+    output = network(source)
+    torch.testing.assert_close(output, source, rtol=0, atol=0)
+    output.square().sum().backward()
+    assert float(network.head.weight.grad.abs().max()) > 0
+
+
+def test_channels_and_sides_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="found 2 sources and 1 targets"):
+        unet(2, 1, residual=True)
+    with pytest.raises(ValueError, match="must divide by 8"):
+        unet()(torch.rand(1, 1, 16, 12, 16))
 
 
 def test_subclasses_replace_one_part_or_add_a_preset() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,24 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from medtrans import Method, Parts
-from medtrans.types import DiscriminatorOutput, LossInputs, Pyramid, as_pyramid, pyramid
+from medtrans.builtin.losses import full_precision
+from medtrans.types import DiscriminatorOutput, LossInputs, Pyramid, as_pyramid, pyramid, whole_batch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from medtrans.builtin.methods.image_pool import ImagePool
-
 __all__ = [
     "ChunkMeans",
     "GeneratorMethod",
+    "ImagePool",
     "TrainedNetwork",
     "WeightAverage",
     "accuracy",
     "backward",
+    "discriminate",
     "evaluating",
-    "judged",
+    "generate",
     "loss_inputs",
-    "predicted",
 ]
 
 
@@ -95,10 +95,6 @@ class TrainedNetwork:
         """Drop the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def load_optimizer(self, state: Mapping[str, Any]) -> None:
-        """Take up an optimiser's state, which is left untouched."""
-        self.optimizer.load_state_dict(copy.deepcopy(dict(state)))
-
     @contextmanager
     def frozen(self) -> Iterator[nn.Module]:
         """The network without gradients of its own, nor any exchange between ranks.
@@ -144,14 +140,10 @@ def evaluating(network: nn.Module, fabric: Fabric | None) -> Iterator[None]:
 
 
 class WeightAverage:
-    """A copy of a network whose weights follow the trained ones slowly.
+    """A copy of a network whose weights follow the trained ones slowly; an update keeps the share `decay` of them.
 
     Early on the average follows faster, by `min(decay, (1 + n) / (10 + n))` after n updates, so that it does not
     remember the random start.
-
-    Args:
-        network: the network to follow; it is copied.
-        decay: share of the average that an update keeps.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -168,6 +160,45 @@ class WeightAverage:
             mine.lerp_(theirs.to(mine.dtype), 1 - keep)
         for own, other in zip(self.network.buffers(), network.buffers(), strict=True):
             own.copy_(other)
+
+
+class ImagePool:
+    """Shows the discriminator an older prediction half of the time (Shrivastava et al. 2017, as CycleGAN uses it).
+
+    Several ranks keep one pool: each holds a copy and swaps the whole batch in the same way, so that they show what one
+    rank with the whole batch would show, and a checkpoint of one is a checkpoint of all.
+
+    Args:
+        size: predictions kept; 0 shows only fresh ones.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.kept: list[tuple[Tensor, ...]] = []
+
+    def restore(self, kept: Iterable[Iterable[Tensor]], device: torch.device) -> None:
+        """Hold these images instead, on a device."""
+        self.kept = [tuple(image.to(device) for image in images) for images in kept]
+
+    def exchange(self, predictions: Pyramid, step: int) -> Pyramid:
+        """Fresh predictions with some swapped for older ones; the draw depends on the step alone."""
+        if self.size == 0:
+            return predictions
+        draw = torch.Generator().manual_seed(step)
+        gathered = [whole_batch(level) for level in predictions]
+        (whole, mine), levels = gathered[0], [level for level, _ in gathered]
+        shown = [self._one(tuple(level[index] for level in levels), draw) for index in range(len(whole))]
+        return tuple(torch.stack(level) for level in zip(*shown[mine], strict=True))
+
+    def _one(self, fresh: tuple[Tensor, ...], draw: torch.Generator) -> tuple[Tensor, ...]:
+        if len(self.kept) < self.size:
+            self.kept.append(tuple(level.clone() for level in fresh))
+            return fresh
+        if torch.rand((), generator=draw) < 0.5:
+            return fresh
+        index = int(torch.randint(self.size, (), generator=draw))
+        older, self.kept[index] = self.kept[index], tuple(level.clone() for level in fresh)
+        return older
 
 
 class GeneratorMethod(Method):
@@ -210,7 +241,7 @@ class GeneratorMethod(Method):
         for one in self.trained():
             one.setup(fabric)
         for pool in self.pools():
-            pool.to(fabric.device)
+            pool.restore(pool.kept, fabric.device)
         fabric.strategy.precision.convert_module(self.losses.to(fabric.device))
         if self.average is not None:
             self.average.network.to(fabric.device)
@@ -252,7 +283,8 @@ class GeneratorMethod(Method):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         for one in self.trained():
-            one.load_optimizer(state["optimizers"][one.name])
+            # A copy: torch may keep, and later change, the tensors that it is handed.
+            one.optimizer.load_state_dict(copy.deepcopy(dict(state["optimizers"][one.name])))
         if self.average is not None:
             self.average.updates = int(state["average_updates"])
 
@@ -265,17 +297,17 @@ def loss_inputs(
     step: int,
     phase: Literal["generator", "discriminator"] = "generator",
 ) -> LossInputs:
-    """What losses see before a discriminator has judged: source and target at each level of the prediction."""
+    """The inputs of losses before a discriminator has seen them: source and target at each level of the prediction."""
     levels = len(prediction)
     return LossInputs(pyramid(source, levels), pyramid(target, levels), prediction, mask, None, None, step, phase)
 
 
-def judged(discriminator: nn.Module, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
-    """What a discriminator says of a candidate, at least in float32."""
+def discriminate(discriminator: nn.Module, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
+    """A discriminator's output for a candidate, at least in float32."""
     output = discriminator(candidate, source)
     return DiscriminatorOutput(
-        tuple(_full(logit) for logit in output.logits),
-        tuple(tuple(_full(feature) for feature in scale) for scale in output.features),
+        tuple(full_precision(logit) for logit in output.logits),
+        tuple(tuple(full_precision(feature) for feature in scale) for scale in output.features),
     )
 
 
@@ -286,22 +318,13 @@ def accuracy(real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
     return torch.stack(shares).mean()
 
 
-def predicted(generator: nn.Module, source: Tensor) -> Pyramid:
+def generate(generator: nn.Module, source: Tensor) -> Pyramid:
     """The levels a generator gives for a source, at least in float32."""
-    return tuple(_full(level) for level in as_pyramid(generator(source)))
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """At least float32: losses are not computed in half precision."""
-    return tensor.float() if tensor.itemsize < 4 else tensor
+    return tuple(full_precision(level) for level in as_pyramid(generator(source)))
 
 
 class ChunkMeans:
-    """Means of scalars over chunks, without waiting for the device.
-
-    Args:
-        count: of chunks.
-    """
+    """Means of scalars over `count` chunks, without waiting for the device."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -1,4 +1,4 @@
-"""What networks are built of: dense residual blocks, attention, norms, and the space-to-depth rearrangement."""
+"""What networks are built of: convolutions, dense residual blocks, attention, norms, space-to-depth."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medtrans.builtin.conv3d import Conv3
-
 __all__ = [
     "CBAM",
     "LEAK",
     "RRDB",
     "ChannelAttention",
+    "Conv3",
     "Count",
     "Norm",
     "ResidualDenseBlock",
     "SpatialAttention",
     "check_sides",
+    "conv_in_halves",
     "depth_to_space",
     "norm_layer",
     "space_to_depth",
@@ -71,6 +71,45 @@ def depth_to_space(features: Tensor, factor: int) -> Tensor:
     return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(b, c // factor**3, i * factor, j * factor, k * factor)
 
 
+SMALL = 20480
+"""Channels x i x j of a single image up to which torch computes a convolution in float32 without oneDNN."""
+
+
+class Conv3(nn.Conv3d):
+    """A 3^3 convolution that keeps the sides.
+
+    On a CPU torch gives convolutions of one small image to a plain loop, three times slower than what it uses for a
+    batch. Such an image is therefore passed as a batch of its two halves. The value is the same.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.device.type == "cpu" and features.dtype == torch.float32 and _is_slow(features):
+            return conv_in_halves(features, self.weight, self.bias)
+        return super().forward(features)
+
+
+def conv_in_halves(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The 3^3 convolution of one image, as that of a batch of its halves along i, each with a plane of the other.
+
+    Shapes:
+        features `(1, c, i, j, k)`, i even, weight `(d, c, 3, 3, 3)`; to `(1, d, i, j, k)`.
+    """
+    half = features.shape[2] // 2
+    padded = functional.pad(features, (0, 0, 0, 0, 1, 1))
+    halves = torch.cat((padded[:, :, : half + 2], padded[:, :, half:]))
+    both = functional.conv3d(halves, weight, bias, padding=(0, 1, 1))
+    return torch.cat((both[:1], both[1:]), dim=2)
+
+
+def _is_slow(features: Tensor) -> bool:
+    b, c, i, j, _ = features.shape
+    # A single channel gains nothing from oneDNN.
+    return b == 1 and c > 1 and c * i * j <= SMALL and i % 2 == 0
+
+
 class ResidualDenseBlock(nn.Module):
     """Convolutions that each see the input and all earlier results; the last one fuses them.
 
@@ -114,19 +153,7 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Residual dense blocks in a row, with one more residual path around them all.
-
-    Args:
-        channels: in and out.
-        growth: of each block.
-        blocks: how many.
-        layers: convolutions of each block.
-        scale: factor of every residual, inner and outer.
-        skip: whether the inner blocks add their input.
-
-    Shapes:
-        `(b, channels, i, j, k)` to the same.
-    """
+    """`blocks` residual dense blocks in a row, with one more residual path, scaled alike, around them all."""
 
     def __init__(
         self, channels: int, growth: int, *, blocks: int = 3, layers: int = 5, scale: float = 0.2, skip: bool = True
@@ -151,9 +178,7 @@ class RRDB(nn.Module):
 class ChannelAttention(nn.Module):
     """A weight a channel from its mean and maximum over space, both through one small network (Woo et al. 2018).
 
-    Args:
-        channels: in and out.
-        reduction: the network's hidden layer has `channels // reduction` channels, at least one.
+    The network's hidden layer has `channels // reduction` channels, at least one.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -187,12 +212,7 @@ class SpatialAttention(nn.Module):
 
 
 class CBAM(nn.Sequential):
-    """Channel attention, then spatial attention (Woo et al. 2018, in 3D).
-
-    Args:
-        channels: in and out.
-        reduction: of the channel attention.
-    """
+    """Channel attention, then spatial attention (Woo et al. 2018, in 3D)."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__(ChannelAttention(channels, reduction), SpatialAttention())
