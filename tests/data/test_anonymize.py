@@ -28,7 +28,7 @@ from medtrans.data.anonymize import WITHHELD, Anonymizer, shareable_config
 from medtrans.data.cohort import Cohort, Member
 from medtrans.errors import DataError
 from medtrans.plugins.interfaces import Case
-from medtrans.runs.provenance import environment_facts
+from medtrans.runs.session import environment_facts
 from medtrans.volume import read
 
 SUBJECTS = [f"Canary{name}Subj" for name in ("Ada", "Bea", "Cyd", "Dot", "Eve")]

@@ -17,7 +17,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from medtrans.config.schema import ColumnSplit, FileSplit, FoldsSplit, FractionsSplit, SplitSettings
-from medtrans.data.checks.headers import check_headers
+from medtrans.data.checks.images import check_headers
 from medtrans.data.cohort import Cohort, build_cohort, load_image, load_images, write_cases
 from medtrans.errors import DataError
 from medtrans.plugins.interfaces import Case, Dataset

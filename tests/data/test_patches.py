@@ -23,7 +23,7 @@ from medtrans.data.cache import Cache
 from medtrans.data.cohort import Member
 from medtrans.data.patches import training_loader
 from medtrans.data.preprocessing import Preprocessing
-from medtrans.data.sampling import PatchSampler, cut, foreground
+from medtrans.data.sampling import PatchSampler, cut, patch_centres
 from medtrans.errors import DataError
 from medtrans.plugins.interfaces import Augmentation, Case
 from medtrans.types import Batch
@@ -315,12 +315,12 @@ def test_the_foreground_is_where_everything_is_bright_else_anything_else_all():
     left[0, 0] = 0.11
     right[0, 1] = 0.11
     edge = np.full((1, 2, 2, 2), np.float32(0.1))
-    np.testing.assert_array_equal(foreground(left, bright), left[0] > 0.1)
-    np.testing.assert_array_equal(foreground(left, None), left[0] > 0.1)
-    assert foreground(left, right).all()  # nowhere both: either
-    assert foreground(np.concatenate([left, bright]), dark)[0].all()
-    assert foreground(dark, edge).all()  # nothing at all: everywhere
-    np.testing.assert_array_equal(foreground(np.concatenate([left, bright]), bright), left[0] > 0.1)
+    np.testing.assert_array_equal(patch_centres(left, bright), left[0] > 0.1)
+    np.testing.assert_array_equal(patch_centres(left, None), left[0] > 0.1)
+    assert patch_centres(left, right).all()  # nowhere both: either
+    assert patch_centres(np.concatenate([left, bright]), dark)[0].all()
+    assert patch_centres(dark, edge).all()  # nothing at all: everywhere
+    np.testing.assert_array_equal(patch_centres(np.concatenate([left, bright]), bright), left[0] > 0.1)
 
 
 # ---- faults

@@ -79,7 +79,7 @@ def merge_layers(
             _add_file(tree, _locate(source), ())
     for override in overrides:
         _add_override(tree, override, defaults)
-    _refuse_references(tree)
+    _check_references(tree)
     return tree
 
 
@@ -258,7 +258,7 @@ def _take_out(tree: Tree, data: dict[str, Any], marks: Mapping[TreePath, str]) -
                 )
 
 
-def _refuse_references(tree: Tree) -> None:
+def _check_references(tree: Tree) -> None:
     for path, value in _leaves(tree.data):
         if isinstance(value, str) and ("${" in value or value == "???"):
             tree.faults.append(

@@ -19,10 +19,9 @@ from uuid import uuid4
 import numpy as np
 
 from medtrans._version import __version__
-from medtrans.data.checks.duplicates import twins, voxel_digest
-from medtrans.data.cohort import load_image
+from medtrans.data.cohort import find_duplicates, load_image, voxel_digest
 from medtrans.data.preprocessing import Prepared
-from medtrans.data.sampling import foreground
+from medtrans.data.sampling import patch_centres
 from medtrans.errors import DataError, SetupError
 from medtrans.utils.files import synchronise
 from medtrans.utils.messages import capped
@@ -83,7 +82,7 @@ def write_case(
         "source": prepared.source,
         "target": prepared.target,
         "mask": prepared.mask,
-        "foreground": foreground(prepared.source, prepared.target),
+        "foreground": patch_centres(prepared.source, prepared.target),
     }
     files = {}
     for name, array in arrays.items():
@@ -224,34 +223,10 @@ class Cache:
             DataError: an image cannot be had or prepared; names the case.
             SetupError: the folder cannot be written.
         """
-        return self._entry(member).prepared
+        return self.entry(member).prepared
 
-    def foreground(self, member: Member) -> np.ndarray:
-        """Where a patch of the case may be centred, `(i, j, k)` booleans; raises as `prepared`."""
-        return self._entry(member).foreground
-
-    def digests(self, member: Member) -> Mapping[str, str]:
-        """A hash of each array of the case ("source", "target", "mask", "foreground"); raises as `prepared`."""
-        return self._entry(member).digests
-
-    def voxels(self, member: Member) -> Mapping[str, str]:
-        """A hash of each image's voxels as stored, by modality; none of a constant one; raises as `prepared`."""
-        return self._entry(member).voxels
-
-    def notes(self, member: Member) -> Mapping[str, tuple[str, ...]]:
-        """By modality, the reading rules that a header did not show to be needed; raises as `prepared`."""
-        return self._entry(member).notes
-
-    def release(self, member: Member) -> None:
-        """Give back this process's memory of a case's pages; its arrays stay good, and the system may keep the file's.
-
-        Without it the pages of all open cases count as memory of the process, which grows with every patch.
-        """
-        entry = self._open.get(self._name(member))
-        if entry is not None:
-            entry.release()
-
-    def _entry(self, member: Member) -> CachedCase:
+    def entry(self, member: Member) -> CachedCase:
+        """The case with its foreground, digests and notes; raises as `prepared`."""
         name = self._name(member)
         if name in self._open:
             self._open.move_to_end(name)
@@ -270,6 +245,15 @@ class Cache:
         if len(self._open) > _OPEN:
             self._open.popitem(last=False)
         return entry
+
+    def release(self, member: Member) -> None:
+        """Give back this process's memory of a case's pages; its arrays stay good, and the system may keep the file's.
+
+        Without it the pages of all open cases count as memory of the process, which grows with every patch.
+        """
+        entry = self._open.get(self._name(member))
+        if entry is not None:
+            entry.release()
 
     def _modalities(self, member: Member) -> list[str]:
         optional = [name for name in (*self._preprocessing.target, "mask") if name in member.case.images]
@@ -376,9 +360,10 @@ def check_duplicates(cache: Cache, members: Sequence[Member]) -> None:
     """
     digests = []
     for member in members:
-        images = {name: digest for name, digest in cache.digests(member).items() if name in cache.scans}
-        digests.append({**images, **cache.voxels(member)})
-    faults = capped([str(pair) for pair in twins(members, digests)])
+        entry = cache.entry(member)
+        images = {name: digest for name, digest in entry.digests.items() if name in cache.scans}
+        digests.append({**images, **entry.voxels})
+    faults = capped([str(pair) for pair in find_duplicates(members, digests)])
     if faults:
         raise DataError(*faults)
 

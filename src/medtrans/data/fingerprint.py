@@ -11,7 +11,7 @@ from nibabel.orientations import aff2axcodes
 from scipy.stats import wasserstein_distance
 
 from medtrans.data.preprocessing import Prepared
-from medtrans.data.sampling import foreground
+from medtrans.data.sampling import patch_centres
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.volume.resampling import canonical
 
@@ -147,7 +147,7 @@ def _look(case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[
     native = canonical(case.native)
     numbers = {f"spacing {axis} [mm]": float(step) for axis, step in zip("ijk", native.spacing_mm, strict=True)}
     numbers |= {f"sides {axis} [voxels]": float(side) for axis, side in zip("ijk", native.shape, strict=True)}
-    share = float(foreground(np.asarray(case.source), None).mean())
+    share = float(patch_centres(np.asarray(case.source), None).mean())
     kept = np.prod(case.grid.shape) * abs(np.linalg.det(case.grid.affine[:3, :3]))
     whole = np.prod(native.shape) * abs(np.linalg.det(native.affine[:3, :3]))
     numbers["foreground share"] = share * float(kept / whole)

@@ -164,13 +164,13 @@ class Patches(Dataset[Patch]):
         volume = sampler.volume(k)
         member = self._members[volume]
         prepared = self._cache.prepared(member)
-        corner = sampler.corner(k, self._cache.foreground(member))
+        corner = sampler.corner(k, self._cache.entry(member).foreground)
         arrays = {"source": cut(prepared.source, corner, sampler.size), **self._mask("mask", member, corner)}
         other = member
         if self._pairing == "unpaired":
             others = [place for place, subject in enumerate(self._subjects) if subject != self._subjects[volume]]
             other = self._members[others[sampler.partner(k, len(others))]]
-            corner = sampler.corner(k, self._cache.foreground(other), purpose="partner corner")
+            corner = sampler.corner(k, self._cache.entry(other).foreground, purpose="partner corner")
             arrays |= self._mask("target_mask", other, corner)
         arrays["target"] = cut(self._target(other), corner, sampler.size)
         self._cache.release(member)

@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from medtrans.data.checks.duplicates import twins
-from medtrans.data.checks.images import Remark
+from medtrans.data.checks.cases import Remark
 from medtrans.data.checks.registration import median_shift_mm, outliers
+from medtrans.data.cohort import find_duplicates
 from medtrans.plugins.input_size import padded_sides
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.utils.messages import listed
 
 if TYPE_CHECKING:
-    from medtrans.data.checks.images import CaseChecks
+    from medtrans.data.checks.cases import CaseChecks
     from medtrans.data.checks.registration import Registration
 
-__all__ = ["clipping_warnings", "mark_twins", "patch_warnings", "registration_warnings"]
+__all__ = ["clipping_warnings", "mark_duplicates", "patch_warnings", "registration_warnings"]
 
 
 _SYSTEMATIC_MM = 1.5
 
 
-def mark_twins(found: Sequence[CaseChecks]) -> list[str]:
+def mark_duplicates(found: Sequence[CaseChecks]) -> list[str]:
     """Mark the cases in two splits that hold the same voxels; returns the faults, one a pair."""
     by_number = {each.member.number: each for each in found}
     faults = []
-    for pair in twins([each.member for each in found], [each.digests for each in found]):
+    for pair in find_duplicates([each.member for each in found], [each.digests for each in found]):
         faults.append(str(pair))
         for own, other in ((pair.earlier, pair.later), (pair.later, pair.earlier)):
             by_number[own.number].faults.append(Remark(f"same {pair.held} as {other.label}", str(pair)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from scipy import ndimage
 
+from medtrans.data.sampling import foreground
 from medtrans.volume import Grid
 from medtrans.volume.resampling import canonical, regrid, spaced
 
@@ -25,7 +26,6 @@ Shift: TypeAlias = tuple[int, int, int]
 _STEP_MM = 2.0  # voxels of the grid both images are compared on
 _REACH = 6  # voxels a shift is looked for in each direction
 _BINS = 32
-_BRIGHT = 0.1  # of the robust intensity range, as where patches may lie
 _POINTS = 60_000  # voxels looked at for each shift
 _LATTICE = 150_000  # about as many voxels may be looked at
 _FEWEST_ML = 8.0  # a cube of 20 mm: without it nothing can be said
@@ -77,7 +77,7 @@ def registration(first: Volume, second: Volume, mask: Volume | None = None) -> R
     coarse = _every(fine, every)
     moving = _on(second, fine)  # in full, since it is looked at in all places around
     one, other = _on(first, coarse), moving[::every, ::every, ::every]
-    inner, outer = _foreground(one), _foreground(other)
+    inner, outer = (foreground(image, _range(image[np.isfinite(image)])) for image in (one, other))
     size = int(inner.sum()) + int(outer.sum())
     overlap = 2 * int((inner & outer).sum()) / size if size else 0.0
     points = _dilated(inner | outer) if mask is None else _inside(mask, coarse)
@@ -131,11 +131,6 @@ def _every(grid: Grid, step: int) -> Grid:
 
 def _inside(mask: Volume, grid: Grid) -> np.ndarray:
     return regrid((mask.data > 0).astype(np.uint8), mask.grid, grid, nearest=True) > 0
-
-
-def _foreground(image: np.ndarray) -> np.ndarray:
-    low, high = _range(image[np.isfinite(image)])
-    return np.asarray(image > low + _BRIGHT * (high - low))  # NaN is above nothing
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from medtrans.utils.messages import listed
 from medtrans.utils.numbers import sides
 
 if TYPE_CHECKING:
-    from medtrans.data.checks.images import Remark
+    from medtrans.data.checks.cases import Remark
     from medtrans.data.checks.registration import Registration
 
 __all__ = ["CaseReport", "CheckReport"]
