@@ -1,6 +1,7 @@
-"""The layering of config files and overrides into one tree that knows where each value came from.
+"""Layers of config files and overrides merged into one tree that knows where each value came from.
 
-The only file that knows OmegaConf and YAML input.
+The only file that knows OmegaConf and YAML input. Faults are collected in the tree rather than raised, so that a user
+sees all of them at once, each with file and line.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ def _add_file(tree: Tree, path: Path, parents: tuple[Path, ...]) -> None:
 def _parsed(path: Path) -> tuple[dict[Any, Any], dict[TreePath, str]]:
     """A file's data, and the line of each value in it."""
     text = _text(path)
+    # Read twice: OmegaConf gives the data that is merged, yaml's own nodes the lines, which OmegaConf does not keep.
+    # Nothing is resolved: a reference (`${...}`) may read the environment, and is refused once all layers are merged.
     try:
         data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         marks = _marks(str(path), yaml.compose(text, yaml.SafeLoader))
@@ -166,6 +169,8 @@ def _add(tree: Tree, data: dict[str, Any], marks: dict[TreePath, str]) -> None:
             "(YAML does so with words such as no, on, null and 012); put it in quotes"
         )
     data = _with_text_keys(data)
+    # Before the merge, since afterwards nobody can tell an inherited option from one that was meant for the component
+    # of this layer: a merge alone would hand the options of `adam` on to `sgd`.
     _take_out(tree, data, marks)
     drop_stale(tree.data, data)
     merged = OmegaConf.to_container(OmegaConf.merge(tree.data, data), resolve=False)

@@ -52,7 +52,7 @@ _LEAST_SHARE = {"spacing": 0.05, "sides": 0.1}
 _LEAST = {"foreground": 0.03, "histogram": 0.01, "layout": 0.02}
 
 
-class _Look(NamedTuple):
+class _Features(NamedTuple):
     """What one case looks like: plain numbers, and by modality a histogram and coarse block means."""
 
     numbers: dict[str, float]
@@ -89,26 +89,26 @@ class Fingerprint:
             scalings: by modality.
             sources: the modalities of the source's channels.
         """
-        looks = [_look(case, scalings, sources) for case in cases]
-        if not looks:
+        features = [_features(case, scalings, sources) for case in cases]
+        if not features:
             return None
-        distances: list[dict[str, float]] = [{} for _ in looks]
+        distances: list[dict[str, float]] = [{} for _ in features]
         means: dict[str, dict[str, list[float]]] = {"histograms": {}, "layouts": {}}
         for source in sources:
-            histograms = np.stack([look.histograms[source] for look in looks])
-            layouts = np.stack([look.layouts[source] for look in looks])
+            histograms = np.stack([one.histograms[source] for one in features])
+            layouts = np.stack([one.layouts[source] for one in features])
             means["histograms"][source] = histograms.mean(0).tolist()
             means["layouts"][source] = layouts.mean(0).ravel().tolist()
             for place, own in enumerate(distances):
                 own |= _distances(
                     source, histograms[place], layouts[place], _of_others(histograms, place), _of_others(layouts, place)
                 )
-        numbers = [{**look.numbers, **own} for look, own in zip(looks, distances, strict=True)]
+        numbers = [{**one.numbers, **own} for one, own in zip(features, distances, strict=True)]
         return cls(
             {
-                "cases": len(looks),
+                "cases": len(features),
                 "numbers": {name: _spread(name, [one[name] for one in numbers], numbers) for name in numbers[0]},
-                "orientations": sorted({look.orientation for look in looks}),
+                "orientations": sorted({one.orientation for one in features}),
                 **means,
             }
         )
@@ -125,25 +125,25 @@ class Fingerprint:
             scalings: by modality.
             sources: the modalities of the source's channels.
         """
-        look = _look(case, scalings, sources)
-        numbers = dict(look.numbers)
+        one = _features(case, scalings, sources)
+        numbers = dict(one.numbers)
         for source in sources:
             histogram = np.asarray(self.data["histograms"][source])
-            layout = np.asarray(self.data["layouts"][source]).reshape(look.layouts[source].shape)
-            numbers |= _distances(source, look.histograms[source], look.layouts[source], histogram, layout)
+            layout = np.asarray(self.data["layouts"][source]).reshape(one.layouts[source].shape)
+            numbers |= _distances(source, one.histograms[source], one.layouts[source], histogram, layout)
         found = [
             remark
             for name, value in numbers.items()
             if name in self.data["numbers"] and (remark := _remark(name, value, self.data["numbers"][name]))
         ]
-        if look.orientation not in self.data["orientations"]:
+        if one.orientation not in self.data["orientations"]:
             found.append(
-                f"axes stored as {look.orientation}, those of training as {', '.join(self.data['orientations'])}"
+                f"axes stored as {one.orientation}, those of training as {', '.join(self.data['orientations'])}"
             )
         return found
 
 
-def _look(case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[str]) -> _Look:
+def _features(case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[str]) -> _Features:
     native = canonical(case.native)
     numbers = {f"spacing {axis} [mm]": float(step) for axis, step in zip("ijk", native.spacing_mm, strict=True)}
     numbers |= {f"sides {axis} [voxels]": float(side) for axis, side in zip("ijk", native.shape, strict=True)}
@@ -162,7 +162,7 @@ def _look(case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[
         histograms[source] = counts / max(1, counts.sum())
         layouts[source] = block_means(scaled)
     orientation = "".join(aff2axcodes(case.native.affine))  # type: ignore[no-untyped-call]  # nibabel leaves it untyped
-    return _Look(numbers, orientation, histograms, layouts)
+    return _Features(numbers, orientation, histograms, layouts)
 
 
 def _distances(
