@@ -272,12 +272,12 @@ def _check_references(tree: Tree) -> None:
             )
 
 
-def _leaves(value: Any, path: TreePath = ()) -> list[tuple[TreePath, Any]]:
-    if isinstance(value, dict):
-        return [leaf for key, inner in value.items() for leaf in _leaves(inner, (*path, str(key)))]
-    if isinstance(value, list):
-        return [leaf for index, inner in enumerate(value) for leaf in _leaves(inner, (*path, index))]
-    return [(path, value)]
+def _leaves(value: Any, path: TreePath = ()) -> Iterator[tuple[TreePath, Any]]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield path, value
 
 
 def dotted(path: TreePath) -> str:

@@ -180,10 +180,9 @@ def _defaults() -> dict[str, Any]:
 
 def _overlaid(data: Mapping[str, Any]) -> dict[str, Any]:
     """Plain data over the schema's defaults, as far as slots are concerned."""
-    whole = _defaults() | dict(data)
-    if isinstance(data.get("train"), Mapping):
-        whole["train"] = {**_defaults()["train"], **data["train"]}
-    return whole
+    defaults = _defaults()
+    own = {"train": {**defaults["train"], **data["train"]}} if isinstance(data.get("train"), Mapping) else {}
+    return defaults | dict(data) | own
 
 
 def validated(tree: Tree) -> tuple[RunConfig | None, list[str]]:

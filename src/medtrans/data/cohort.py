@@ -105,7 +105,7 @@ def build_cohort(
 def list_cases(
     dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
 ) -> tuple[Cohort, list[str]]:
-    """As `gather`, but with what is wrong beside the cohort, and without looking whether each case has its images.
+    """As `build_cohort`, with what is wrong beside the cohort, and without looking whether each case has its images.
 
     Returns:
         The cases whose split is known, and the faults.

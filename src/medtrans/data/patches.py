@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -182,12 +182,7 @@ class Patches(Dataset[Patch]):
         if other is not member:
             self._cache.release(other)
         tensors = self._augmented({name: torch.from_numpy(array).float() for name, array in arrays.items()}, k)
-        patch = Patch(source=tensors["source"], target=tensors["target"], case=member.number)
-        if "mask" in tensors:
-            patch["mask"] = tensors["mask"]
-        if "target_mask" in tensors:
-            patch["target_mask"] = tensors["target_mask"]
-        return patch
+        return cast("Patch", {**tensors, "case": member.number})
 
     def _mask(self, name: str, member: Member, corner: Sequence[int]) -> dict[str, np.ndarray]:
         if not self._masked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,15 +13,19 @@ from medtrans.data.cohort import find_duplicates
 from medtrans.plugins.input_size import padded_sides
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.utils.messages import listed
+from medtrans.utils.numbers import sides as sides_text
 
 if TYPE_CHECKING:
     from medtrans.data.checks.cases import CaseChecks
     from medtrans.data.checks.registration import Registration
+    from medtrans.data.preprocessing import Prepared
 
 __all__ = ["clipping_warnings", "mark_duplicates", "patch_warnings", "registration_warnings"]
 
 
 _SYSTEMATIC_MM = 1.5
+_CLIPPED = 0.001  # share of a case's voxels that may be clipped beyond what the scaling clips on purpose
+_NAMED = 3  # cases a modality; the others are counted
 
 
 def mark_duplicates(found: Sequence[CaseChecks]) -> list[str]:
@@ -74,8 +78,8 @@ def patch_warnings(
         return _too_large(found, patch, multiple)
     lower = [max(step, side // step * step) for side, step in zip(patch, multiple, strict=True)]
     rounded = (
-        f"patch.size {_by(patch)}: generator {generator} needs multiples of {_by(multiple)}; patches are cut at "
-        f"{_by(whole)}. Nearest: {_by(lower)} or {_by(whole)}; set one of them"
+        f"patch.size {sides_text(patch)}: generator {generator} needs multiples of {sides_text(multiple)}; patches are "
+        f"cut at {sides_text(whole)}. Nearest: {sides_text(lower)} or {sides_text(whole)}; set one of them"
     )
     return [rounded, *_too_large(found, whole, multiple)]
 
@@ -86,19 +90,14 @@ def _too_large(found: Sequence[CaseChecks], patch: Sequence[int], multiple: Sequ
     if not small:
         return []
     for each in small:
-        each.warnings.append(Remark("smaller than a patch", _small(each, patch)))
+        text = f"{sides_text(each.sides)} voxels after resampling and cropping, patches have {sides_text(patch)}"
+        each.warnings.append(Remark("smaller than a patch", f"{each.member.label}: {text}"))
     largest = np.min([*sides.values(), tuple(patch)], axis=0)
     whole = largest // multiple * multiple
-    fits = _by(whole if whole.all() else largest)
-    which = f"{len(small)} of {len(sides)} cases, such as {small[0].member.label} ({_by(small[0].sides or ())}"
+    fits = sides_text(whole if whole.all() else largest)
+    which = f"{len(small)} of {len(sides)} cases, such as {small[0].member.label} ({sides_text(small[0].sides)}"
     advice = f"what is missing is filled with 0. Largest that fits all: {fits}. Set it, or leave it so"
-    return [f"patch.size {_by(patch)} does not fit {which} after resampling and cropping); {advice}"]
-
-
-def _small(each: CaseChecks, patch: Sequence[int]) -> str:
-    return (
-        f"{each.member.label}: {_by(each.sides or ())} voxels after resampling and cropping, patches have {_by(patch)}"
-    )
+    return [f"patch.size {sides_text(patch)} does not fit {which} after resampling and cropping); {advice}"]
 
 
 def _shifted(one: Registration, modality: str, first: str) -> str:
@@ -121,31 +120,13 @@ def _vector(shift_mm: Sequence[float]) -> str:
     return ", ".join(parts) or "0 mm"
 
 
-def _by(sides: Sequence[int]) -> str:
-    return "×".join(str(int(side)) for side in sides)
-
-
-_CLIPPED = 0.001  # share of a case's voxels that may be clipped beyond what the scaling clips on purpose
-_NAMED = 3  # cases a modality; the others are counted
-
-
-class Scaled(Protocol):
-    """What is known of a case once its images are scaled, by modality."""
-
-    @property
-    def numbers(self) -> Mapping[str, Mapping[str, float]]:
-        """What the scaling was fitted to."""
-
-    @property
-    def clipped(self) -> Mapping[str, float]:
-        """The share of voxels whose intensity was clipped."""
-
-
-def clipping_warnings(cases: Iterable[tuple[str, Scaled]], scalings: Mapping[str, Preprocess]) -> list[str]:
+def clipping_warnings(
+    cases: Iterable[tuple[str, CaseChecks | Prepared]], scalings: Mapping[str, Preprocess]
+) -> list[str]:
     """A warning for each of the worst cases in which more than 0.1 % of voxels are clipped without intent.
 
     Args:
-        cases: label ("case_0001") and what was scaled, such as `Prepared`.
+        cases: label ("case_0001"), and the case with its numbers and shares of clipped voxels.
         scalings: by modality.
     """
     found: dict[str, list[tuple[float, str, str]]] = {}
@@ -155,21 +136,20 @@ def clipping_warnings(cases: Iterable[tuple[str, Scaled]], scalings: Mapping[str
             if share > scaling.clips + _CLIPPED:
                 kept = _kept(scaling, prepared.numbers[modality])
                 found.setdefault(modality, []).append((share, label, kept))
-    return [warning for modality, several in found.items() for warning in _worded(modality, several)]
+    warnings = []
+    for modality, several in found.items():
+        ranked = sorted(several, key=lambda one: (-one[0], one[1]))
+        warnings += [
+            f"{label}, {modality}: {100 * share:.2g} % of voxels lie outside {kept} and are clipped; widen "
+            f"preprocess.intensity.{modality}, or look at the case"
+            for share, label, kept in ranked[:_NAMED]
+        ]
+        if len(ranked) > _NAMED:
+            warnings.append(f"{modality}: the same in {len(ranked) - _NAMED} more cases")
+    return warnings
 
 
 def _kept(scaling: Preprocess, numbers: Mapping[str, float]) -> str:
     low, high = scaling.invert(np.array([[[0.0, 1.0]]], dtype=np.float32), numbers).ravel()
     limits = f"{low:.6g} to {high:.6g} {scaling.unit}".rstrip()
     return f"its own limits {limits}" if scaling.fitted else f"the window {limits}"
-
-
-def _worded(modality: str, several: list[tuple[float, str, str]]) -> list[str]:
-    ranked = sorted(several, key=lambda one: (-one[0], one[1]))
-    warnings = [
-        f"{label}, {modality}: {100 * share:.2g} % of voxels lie outside {kept} and are clipped; widen "
-        f"preprocess.intensity.{modality}, or look at the case"
-        for share, label, kept in ranked[:_NAMED]
-    ]
-    more = len(ranked) - _NAMED
-    return [*warnings, f"{modality}: the same in {more} more cases"] if more > 0 else warnings

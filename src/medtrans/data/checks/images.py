@@ -9,6 +9,7 @@ import numpy as np
 
 from medtrans.errors import DataError
 from medtrans.utils.messages import capped, listed
+from medtrans.utils.numbers import sides
 from medtrans.volume import NO_RULES, Header, ReadingRules, read_header
 from medtrans.volume.resampling import canonical
 
@@ -114,7 +115,7 @@ def apart(case: Case, first: str, grids: Mapping[str, Grid]) -> tuple[dict[str, 
                 f"{apart_mm:.1f} mm apart and {modality} covers {covered:.0%} of {first}'s field of view. The images "
                 "of a case must lie in one world space: register them first"
             )
-        elif not _same_grid(here, grid, apart_mm):
+        elif canonical(here).shape != canonical(grid).shape or apart_mm > 0.1 * min(here.spacing_mm):
             resampled[modality] = apart_mm
     return faults, resampled
 
@@ -144,22 +145,17 @@ def _apart_mm(one: Grid, other: Grid) -> float:
     return float(np.linalg.norm(np.subtract(*corners), axis=1).max())
 
 
-def _same_grid(one: Grid, other: Grid, apart_mm: float) -> bool:
-    return canonical(one).shape == canonical(other).shape and apart_mm <= 0.1 * min(one.spacing_mm)
-
-
 def _covered(one: Grid, other: Grid) -> float:
     """The share of `one`'s field of view that `other` covers, by 9 × 9 × 9 points."""
-    sides = [(np.arange(9) + 0.5) / 9 * side - 0.5 for side in one.shape]
-    points = np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, 3)
+    along = [(np.arange(9) + 0.5) / 9 * side - 0.5 for side in one.shape]
+    points = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3)
     move = np.linalg.solve(other.affine, one.affine)
     at = points @ move[:3, :3].T + move[:3, 3]
     return float(((at >= -0.5) & (at <= np.asarray(other.shape) - 0.5)).all(axis=1).mean())
 
 
 def _shown(grid: Grid) -> str:
-    sides, spacing = "×".join(map(str, grid.shape)), "×".join(f"{mm:.3g}" for mm in grid.spacing_mm)
-    return f"{sides} at {spacing} mm"
+    return f"{sides(grid.shape)} at {sides(grid.spacing_mm)} mm"
 
 
 def voxel_faults(image: Volume, scaling: Preprocess) -> dict[str, str]:
