@@ -250,13 +250,7 @@ def _shared_files(members: Sequence[Member], modalities: Sequence[str]) -> list[
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two cases in two splits that hold the same voxels.
-
-    Args:
-        earlier: one of them.
-        later: the other.
-        held: what holds the same voxels in both: a modality, or "source" or "target" as networks see them.
-    """
+    """Two cases in two splits that hold the same voxels, of a modality as stored or of "source" or "target"."""
 
     earlier: Member
     later: Member
@@ -270,12 +264,7 @@ class Duplicate:
 
 
 def find_duplicates(members: Sequence[Member], digests: Sequence[Mapping[str, str]]) -> list[Duplicate]:
-    """The pairs of cases in two splits that share a digest under one name, each pair once.
-
-    Args:
-        members: the cases.
-        digests: for each of them, by name.
-    """
+    """The pairs of cases in two splits that share a digest under one name, each pair once; `digests` of each member."""
     found: dict[tuple[int, int], Duplicate] = {}
     for name in dict.fromkeys(name for own in digests for name in own):
         first: dict[str, Member] = {}

@@ -83,11 +83,6 @@ class Fingerprint:
         It holds the voxel spacing and sides, orientations, percentiles 0.5, 50 and 99.5 of each source in native
         intensities, the share of foreground, each source's mean histogram and coarse look, and how far single cases
         lie from the mean of the others.
-
-        Args:
-            cases: as networks see them.
-            scalings: by modality.
-            sources: the modalities of the source's channels.
         """
         features = [_features(case, scalings, sources) for case in cases]
         if not features:
@@ -118,13 +113,7 @@ class Fingerprint:
         return dict(self.data)
 
     def remarks(self, case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[str]) -> list[str]:
-        """In what a case is unlike the training cases, in words; nothing where it is like them.
-
-        Args:
-            case: as networks see it.
-            scalings: by modality.
-            sources: the modalities of the source's channels.
-        """
+        """In what a case is unlike the training cases, in words; nothing where it is like them."""
         one = _features(case, scalings, sources)
         numbers = dict(one.numbers)
         for source in sources:

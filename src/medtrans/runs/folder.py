@@ -113,11 +113,10 @@ class RunFolder:
                 folder._clear()
             for inner in (folder.checkpoints, folder.predictions):
                 inner.mkdir(exist_ok=True)
-        except OSError as error:
+        except BaseException as error:
             folder.release()
-            raise folder._unwritable(error) from error
-        except BaseException:
-            folder.release()
+            if isinstance(error, OSError):
+                raise folder._unwritable(error) from error
             raise
         return folder
 

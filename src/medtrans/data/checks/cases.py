@@ -168,9 +168,7 @@ class CaseInspector:
                 found.digests[modality] = digest
 
     def _measure(self, found: CaseChecks, images: Mapping[str, Volume]) -> None:
-        if self._first not in images:
-            return
-        for modality in self._scans:
+        for modality in self._scans if self._first in images else ():
             if modality != self._first and modality in images:
                 found.registrations[modality] = registration(images[self._first], images[modality], images.get("mask"))
 

@@ -17,7 +17,6 @@ from medtrans.utils.numbers import sides as sides_text
 
 if TYPE_CHECKING:
     from medtrans.data.checks.cases import CaseChecks
-    from medtrans.data.checks.registration import Registration
     from medtrans.data.preprocessing import Prepared
 
 __all__ = ["clipping_warnings", "mark_duplicates", "patch_warnings", "registration_warnings"]
@@ -40,25 +39,29 @@ def mark_duplicates(found: Sequence[CaseChecks]) -> list[str]:
 
 
 def registration_warnings(found: Sequence[CaseChecks], first: str) -> list[str]:
-    """Mark the cases whose images seem shifted against each other; returns what is to be said of the cohort.
-
-    Args:
-        found: of every case.
-        first: the first source, against which the others were measured.
-    """
+    """Mark the cases whose images seem shifted against the first source; returns what is to be said of the cohort."""
     warnings = []
     for modality in dict.fromkeys(name for each in found for name in each.registrations):
         measured = {each.member.number: each for each in found if modality in each.registrations}
         registrations = {number: each.registrations[modality] for number, each in measured.items()}
         for number, distance in outliers(registrations).items():
-            measured[number].warn(f"{modality} {distance:.1f} mm off", _shifted(registrations[number], modality, first))
+            one = registrations[number]
+            where = f"{_vector(one.shift_mm or (0, 0, 0))}, overlap of foregrounds {one.overlap:.0%}"
+            measured[number].warn(
+                f"{modality} {distance:.1f} mm off",
+                f"{modality}: seems shifted against {first} ({where}). Look at the pair in a viewer; register it, or "
+                "exclude the case",
+            )
         usual = median_shift_mm(registrations)
         if usual is not None and float(np.linalg.norm(usual)) > _SYSTEMATIC_MM:
             warnings.append(
                 f"{modality} seems shifted against {first} in the whole cohort, typically by {_vector(usual)}: look at "
                 "some pairs in a viewer"
             )
-        warnings += _unmeasured({measured[number].member.label: one for number, one in registrations.items()}, modality)
+        notes = {measured[number].member.label: one.note for number, one in registrations.items() if one.note}
+        if notes:
+            which = f"{len(notes)} of {len(registrations)} cases ({listed(list(notes))})"
+            warnings.append(f"{modality}: registration could not be measured in {which}: {next(iter(notes.values()))}")
     return warnings
 
 
@@ -98,20 +101,6 @@ def _too_large(found: Sequence[CaseChecks], patch: Sequence[int], multiple: Sequ
     which = f"{len(small)} of {len(sides)} cases, such as {small[0].member.label} ({sides_text(small[0].sides)}"
     advice = f"what is missing is filled with 0. Largest that fits all: {fits}. Set it, or leave it so"
     return [f"patch.size {sides_text(patch)} does not fit {which} after resampling and cropping); {advice}"]
-
-
-def _shifted(one: Registration, modality: str, first: str) -> str:
-    where = f"{_vector(one.shift_mm or (0, 0, 0))}, overlap of foregrounds {one.overlap:.0%}"
-    advice = "Look at the pair in a viewer; register it, or exclude the case"
-    return f"{modality}: seems shifted against {first} ({where}). {advice}"
-
-
-def _unmeasured(registrations: Mapping[str, Registration], modality: str) -> list[str]:
-    without = [label for label, one in registrations.items() if one.shift_mm is None]
-    if not without:
-        return []
-    which = f"{len(without)} of {len(registrations)} cases ({listed(without)})"
-    return [f"{modality}: registration could not be measured in {which}: {registrations[without[0]].note}"]
 
 
 def _vector(shift_mm: Sequence[float]) -> str:

@@ -121,15 +121,9 @@ def apart(case: Case, first: str, grids: Mapping[str, Grid]) -> tuple[dict[str, 
 
 
 def resampled_warnings(first: str, found: Sequence[tuple[Member, Mapping[str, float]]]) -> list[str]:
-    """A warning for each modality that lies on another grid than the first source.
-
-    Args:
-        first: the first source.
-        found: every case with what `apart` gave for it.
-    """
-    modalities = dict.fromkeys(modality for _, moved in found for modality in moved)
+    """A warning for each modality on another grid than the first source, from what `apart` gave for every case."""
     warnings = []
-    for modality in modalities:
+    for modality in dict.fromkeys(modality for _, moved in found for modality in moved):
         pairs = [(member.label, moved[modality]) for member, moved in found if modality in moved]
         warnings.append(
             f"{modality} lies on another grid than {first} in {len(pairs)} of {len(found)} cases "
@@ -159,12 +153,7 @@ def _shown(grid: Grid) -> str:
 
 
 def voxel_faults(image: Volume, scaling: Preprocess) -> dict[str, str]:
-    """Why an image is refused before it is scaled, in a word and as a sentence that follows "modality: ".
-
-    Args:
-        image: as stored.
-        scaling: of its modality.
-    """
+    """Why a stored image is refused before its modality's scaling, by a word a sentence that follows "modality: "."""
     low, high = float(image.data.min()), float(image.data.max())
     if not np.isfinite([low, high]).all():
         count = int((~np.isfinite(image.data)).sum())
@@ -174,18 +163,12 @@ def voxel_faults(image: Volume, scaling: Preprocess) -> dict[str, str]:
 
 
 def range_faults(low: float, high: float, whole: Callable[[], bool], scaling: Preprocess) -> dict[str, str]:
-    """As `voxel_faults`, of an image that goes from `low` to `high`.
-
-    Args:
-        low: the smallest value, finite.
-        high: the largest value, finite.
-        whole: whether all values are whole numbers.
-        scaling: of its modality.
-    """
+    """As `voxel_faults`, of an image from `low` to `high`; `whole` says whether all values are whole numbers."""
     if low == high and not scaling.nearest:
         return {"constant": f"every voxel is {low:g}: nothing to normalise; exclude the case"}
-    if _expects_hounsfield(scaling) and low >= 0 and high <= _LARGEST_GREY and whole():
-        lower, upper = _limits(scaling)
+    lower, upper = _limits(scaling) if not scaling.fitted and scaling.unit == "HU" else (0.0, 0.0)
+    # A scaling for air and bone, which the grey values of a picture cannot hold.
+    if lower < 0 and upper > _LARGEST_GREY >= high and low >= 0 and whole():
         found = f"all values are whole numbers from {low:g} to {high:g}"
         advice = "Export it again in HU, or give it a scaling that suits it, such as minmax"
         expected = f"HU are expected ({lower:g} to {upper:g})"
@@ -206,14 +189,6 @@ def looks_like_labels(image: Volume) -> int:
 def whole_numbers(values: np.ndarray) -> bool:
     """Whether all values are whole."""
     return values.dtype.kind in "biu" or bool((values == np.rint(values)).all())
-
-
-def _expects_hounsfield(scaling: Preprocess) -> bool:
-    """Whether it is made for air and bone, which grey values cannot hold."""
-    if scaling.fitted or scaling.unit != "HU":
-        return False
-    low, high = _limits(scaling)
-    return low < 0 and high > _LARGEST_GREY
 
 
 def _limits(scaling: Preprocess) -> tuple[float, float]:
