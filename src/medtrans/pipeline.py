@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from medtrans.config.loading import load_config
-from medtrans.data.checks.report import CheckReport
+from medtrans.data.checks.cases import CheckReport
 from medtrans.data.datamodule import DataModule, load_cohort
 from medtrans.distributed.devices import distributed_session
 from medtrans.distributed.launch import launch_ranks, needs_launch

@@ -205,8 +205,7 @@ def cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, Checked
                 f"{place}: preprocess.intensity.{modality}: is required and missing; give {modality} a scaling such as "
                 "{name: percentile} for MR or {name: window} for CT"
             )
-    yield from _units_lost(config, tree, slots)
-    yield from _protocol_faults(config, tree, slots)
+    yield from _scaling_faults(config, tree, slots)
     repeated = {name for name in config.source if config.source.count(name) > 1} | (
         set(config.source) & set(config.target)
     )
@@ -226,30 +225,26 @@ def cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, Checked
                 )
 
 
-def _protocol_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
-    """Targets whose intensities a protocol in Hounsfield units cannot score."""
-    for modality in config.target if PROTOCOLS[config.protocol].intensities == "stored" else ():
-        path = ("preprocess", "intensity", modality)
-        slot = slots.get(path)
-        fitted = slot is not None and getattr(slot.found.component.load(), "fitted", False)
-        if fitted or (slot is not None and slot.options.get("unit", "HU") != "HU"):
-            yield (
-                f"{tree.where(('protocol',))}: protocol: {config.protocol} scores Hounsfield units, and {modality} is "
-                f"not scaled by a window in HU; choose another protocol, or write {dotted(path)}: {{name: window}}"
-            )
-
-
-def _units_lost(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
-    """Targets in Hounsfield units whose scaling would take the unit away."""
+def _scaling_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
+    """Targets in Hounsfield units whose scaling takes the unit away, and those that a protocol in HU cannot score."""
     for modality in config.target:
         path = ("preprocess", "intensity", modality)
         slot = slots.get(path)
-        if modality.lower() in _IN_HU and slot is not None and getattr(slot.found.component.load(), "fitted", False):
+        if slot is None:
+            continue
+        fitted = getattr(slot.found.component.load(), "fitted", False)
+        if modality.lower() in _IN_HU and fitted:
             yield (
                 f"{tree.where(path)}: {dotted(path)}: '{slot.found.name.removeprefix('builtin:')}' scales each image "
                 f"by numbers of its own, so that predictions would not be in Hounsfield units; a {modality} target "
                 f"needs one scale for all images: write {modality}: "
                 "{name: window, options: {range: [-1024.0, 3000.0]}}"
+            )
+        in_hu = not fitted and slot.options.get("unit", "HU") == "HU"
+        if PROTOCOLS[config.protocol].intensities == "stored" and not in_hu:
+            yield (
+                f"{tree.where(('protocol',))}: protocol: {config.protocol} scores Hounsfield units, and {modality} is "
+                f"not scaled by a window in HU; choose another protocol, or write {dotted(path)}: {{name: window}}"
             )
 
 

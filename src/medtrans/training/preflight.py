@@ -9,10 +9,9 @@ from typing import cast
 import torch
 
 from medtrans.config.experiment import Experiment
-from medtrans.data.checks.cases import CaseChecks, CaseInspector
+from medtrans.data.checks.cases import CaseChecks, CaseInspector, CaseReport, CheckReport
 from medtrans.data.checks.cohort import clipping_warnings, mark_duplicates, patch_warnings, registration_warnings
 from medtrans.data.checks.images import resampled_warnings
-from medtrans.data.checks.report import CaseReport, CheckReport
 from medtrans.data.cohort import Cohort, list_cases
 from medtrans.data.datamodule import DataModule
 from medtrans.distributed.devices import single_device_fabric

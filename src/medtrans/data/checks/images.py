@@ -153,7 +153,7 @@ def _shown(grid: Grid) -> str:
 
 
 def voxel_faults(image: Volume, scaling: Preprocess) -> dict[str, str]:
-    """Why a stored image is refused before its modality's scaling, by a word a sentence that follows "modality: "."""
+    """Why a stored image may not be scaled, in a word and as a sentence that follows "modality: "."""
     low, high = float(image.data.min()), float(image.data.max())
     if not np.isfinite([low, high]).all():
         count = int((~np.isfinite(image.data)).sum())
