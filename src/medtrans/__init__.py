@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medtrans.builtin.generators.unet import UNet as UNet
     from medtrans.builtin.methods.cycle import CycleMethod as CycleMethod
     from medtrans.builtin.methods.paired import PairedMethod as PairedMethod
-    from medtrans.data.checks.report import CheckReport
+    from medtrans.data.checks.cases import CheckReport
     from medtrans.errors import ConfigError as ConfigError
     from medtrans.errors import DataError as DataError
     from medtrans.errors import MedtransError as MedtransError
@@ -52,7 +52,7 @@ _HOMES = {
     "Augmentation": "plugins.interfaces",
     "Callback": "plugins.interfaces",
     "Case": "plugins.interfaces",
-    "CheckReport": "data.checks.report",
+    "CheckReport": "data.checks.cases",
     "Component": "plugins.components",
     "ConfigError": "errors",
     "CycleMethod": "builtin.methods.cycle",

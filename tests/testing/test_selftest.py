@@ -78,7 +78,7 @@ def share_folders(patch: pytest.MonkeyPatch) -> None:
 
 
 def follow_links(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(RunFolder, "_refuse_links", lambda _: None)
+    patch.setattr(RunFolder, "_check_links", lambda _: None)
 
 
 BROKEN: list[tuple[str, Break]] = [

@@ -139,9 +139,9 @@ def _leave(
     write_metrics_csv(folder.metrics, rows)
     _tell(study, rows)
     write_json(folder.faithfulness, watched.report())
-    in_training = monitor_log_in(folder.watch).warnings()
-    warnings = [*warnings, *study.filled(), *study.clipped(), *in_training, *watched.warnings()]
-    warnings = [study.discretion.shareable(one) for one in warnings]
+    in_training = monitor_log_in(folder.monitor).warnings()
+    warnings = [*warnings, *study.warnings(), *in_training, *watched.warnings()]
+    warnings = [study.anonymizer.shareable(one) for one in warnings]
     summary = summary_of(
         rows,
         of_baselines,

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from medtrans.config.diff import differences
+from medtrans.config.experiment import differences
 from medtrans.data.anonymize import shareable_config
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv

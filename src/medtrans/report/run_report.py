@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from medtrans.data.anonymize import shareable_config
-from medtrans.data.cohort import roll
+from medtrans.data.cohort import read_case_table
 from medtrans.errors import ConfigError
 from medtrans.evaluation.example_volumes import kept_volumes
 from medtrans.evaluation.scores import read_metrics_csv
@@ -71,7 +71,7 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
         config: the run's, as plain data.
     """
     train = config["train"]
-    splits = roll(folder.cases)
+    splits = read_case_table(folder.cases)
     subjects = {split: len({subject for _, subject, own in splits if own == split}) for split in _order(splits)}
     chosen = checkpoint.best(folder.checkpoints)
     used = chosen or checkpoint.newest(folder.checkpoints)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from medtrans._version import __version__
-from medtrans.data.checks.voxels import range_faults, whole_numbers
-from medtrans.data.preprocessing import Preprocessing, box_of, foreground_limit
+from medtrans.data.checks.images import range_faults, whole_numbers
+from medtrans.data.preprocessing import Preprocessing, box_of
+from medtrans.data.sampling import foreground_limit
 from medtrans.errors import DataError, SetupError
 from medtrans.inference.streaming.percentiles import can_be_ordered, percentiles
 from medtrans.inference.streaming.slabs import translated_slabs
