@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medtrans.inference.window_size import chosen_overlap, chosen_window, receptive_field
+from medtrans.inference.sliding_window import chosen_overlap, chosen_window, receptive_field
 
 
 class Asks(nn.Module):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medtrans._version import __version__
 from medtrans.distributed.cluster import place
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.inference.loading import load
-from medtrans.inference.streaming.translate import refusal, streams, translate_file
+from medtrans.inference.streaming import refusal, streams, translate_file
 from medtrans.inference.translator import OUT_OF_DISTRIBUTION, Translator
 from medtrans.utils.files import write_json
 from medtrans.utils.progress import progress_over
 from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, stem_of, write
 
-__all__ = ["predict", "write_translation"]
+if TYPE_CHECKING:
+    from medtrans.data.cohort import Member
+
+__all__ = ["file_stems", "predict", "write_translation"]
 
 
 def predict(
@@ -177,3 +182,46 @@ def _write_sidecar(
 ) -> None:
     facts = {**translator.sidecar(target), "ood": strange, "notes": list(notes)}
     write_json(path.with_name(f"{stem_of(path)}.json"), facts)
+
+
+_LONGEST = 60
+_SAFE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_LONGEST - 1}}}")
+
+
+def file_stems(members: Iterable[Member], targets: Sequence[str]) -> Mapping[tuple[int, str], str]:
+    """The name without ending of each case's prediction of each target: `<case>_<target>`.
+
+    A case or target whose name is no safe file name (letters, digits, - and _, not beginning with - or _, at most 60
+    characters) gets its number behind what is left of its name, and so does a case whose file would have the name of
+    an earlier case's. No two names are equal, in whatever case they are written.
+
+    Args:
+        members: all cases of the run, so that a name does not depend on which of them are predicted.
+        targets: modalities.
+
+    Returns:
+        By the case's number and the target.
+    """
+    endings = {target: _safe(target) or _numbered(target, number) for number, target in enumerate(targets, 1)}
+    stems: dict[tuple[int, str], str] = {}
+    taken: set[str] = set()
+    for member in members:
+        name = _safe(member.case.case)
+        if name is None or any(f"{name}_{ending}".casefold() in taken for ending in endings.values()):
+            name = _numbered(member.case.case, member.number)
+        for target, ending in endings.items():
+            stem = f"{name}_{ending}"
+            while stem.casefold() in taken:  # another case is called just as this one when numbered
+                stem += "-"
+            taken.add(stem.casefold())
+            stems[member.number, target] = stem
+    return stems
+
+
+def _safe(name: str) -> str | None:
+    return name if _SAFE.fullmatch(name) else None
+
+
+def _numbered(name: str, number: int) -> str:
+    left = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:_LONGEST]
+    return f"{left}-{number:04d}" if left else f"{number:04d}"

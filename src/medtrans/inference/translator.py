@@ -17,8 +17,7 @@ from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.errors import DataError
 from medtrans.inference.auto_batch import AutoBatch
-from medtrans.inference.sliding_window import sliding_window
-from medtrans.inference.window_size import Windows, chosen_overlap, chosen_window, receptive_field
+from medtrans.inference.sliding_window import Windows, chosen_overlap, chosen_window, receptive_field, sliding_window
 from medtrans.plugins.interfaces import Method
 from medtrans.volume import ReadingRules, Volume, read
 

@@ -15,9 +15,8 @@ from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv
 from medtrans.evaluation.statistics import compare
 from medtrans.report.charts import strip_chart
-from medtrans.report.page import page_of, scores_table
+from medtrans.report.page import downstream_part, faithfulness_part, page_of, scores_table
 from medtrans.report.run_report import report_facts
-from medtrans.report.sections import downstream_part, faithfulness_part
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import write_text
 from medtrans.utils.numbers import between, signed

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medtrans.cli.init.modalities import modality_of
-from medtrans.cli.init.starter import StarterConfig, write_starter
+from medtrans.cli.modalities import modality_of
+from medtrans.cli.starter import StarterConfig, write_starter
 from medtrans.config.experiment import Experiment
 from medtrans.config.loading import load_config
 from medtrans.data.cohort import build_cohort

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from medtrans.inference.streaming.percentiles import can_be_ordered, percentiles
+from medtrans.inference.slabs import can_be_ordered, percentiles
 
 KINDS = [np.float32, np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32]
 numbers = st.one_of(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medtrans.errors import SetupError
+from medtrans.inference.slabs import translated_slabs
 from medtrans.inference.sliding_window import sliding_window
-from medtrans.inference.streaming.slabs import translated_slabs
 
 SETTINGS = {"window": (8, 6, 4), "overlap": 0.5, "blend": "gaussian", "batch": 3, "multiple": (1, 1, 1)}
 

@@ -15,8 +15,8 @@ from nibabel.orientations import inv_ornt_aff
 from medtrans.config.loading import load_config
 from medtrans.data.preprocessing import make_preprocessing
 from medtrans.errors import DataError, SetupError
-from medtrans.inference.streaming import translate
-from medtrans.inference.streaming.translate import free_memory, refusal, streams, translate_file
+from medtrans.inference import streaming as translate
+from medtrans.inference.streaming import free_memory, refusal, streams, translate_file
 from medtrans.inference.translator import Translator
 from medtrans.training.build import make_method
 from medtrans.volume import Volume, read, write

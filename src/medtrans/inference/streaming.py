@@ -17,8 +17,7 @@ from medtrans._version import __version__
 from medtrans.data.checks.voxels import range_faults, whole_numbers
 from medtrans.data.preprocessing import Preprocessing, box_of, foreground_limit
 from medtrans.errors import DataError, SetupError
-from medtrans.inference.streaming.percentiles import can_be_ordered, percentiles
-from medtrans.inference.streaming.slabs import translated_slabs
+from medtrans.inference.slabs import can_be_ordered, percentiles, translated_slabs
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.volume import NIFTI_ENDINGS
