@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medtrans._version import __version__
 from medtrans.distributed.cluster import place
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.inference.loading import load
 from medtrans.inference.streaming import refusal, streams, translate_file
-from medtrans.inference.translator import OUT_OF_DISTRIBUTION, Translator
+from medtrans.inference.translator import DESCRIPTION, OUT_OF_DISTRIBUTION, Translator
 from medtrans.utils.files import write_json
 from medtrans.utils.progress import progress_over
 from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, stem_of, write
@@ -72,7 +71,10 @@ def predict(
     refused = []
     for given, written in progress_over(jobs, "translating"):
         if (image := _large(translator, given, stream=stream, strict=strict)) is not None:
-            yield from _write_streamed(translator, image, _outputs(written, targets))
+            notes = translate_file(translator, image, _outputs(written, targets))
+            for target, path in _outputs(written, targets).items():
+                _write_sidecar(translator, target, path, notes, strange=None)
+                yield path
             continue
         try:
             translated = translator.translate(given, strict=strict)
@@ -107,15 +109,6 @@ def _large(translator: Translator, given: Path | Mapping[str, Path], *, stream: 
     if reason is not None:
         raise SetupError(f"{image}: cannot be translated in slabs: {reason}")
     return image
-
-
-def _write_streamed(translator: Translator, image: Path, outputs: Mapping[str, Path]) -> Iterator[Path]:
-    for path in outputs.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    notes = translate_file(translator, image, outputs)
-    for target, path in outputs.items():
-        _write_sidecar(translator, target, path, notes, strange=None)
-        yield path
 
 
 def _jobs(source: Path | None, output: Path, images: Mapping[str, Path]) -> list[tuple[Path | dict[str, Path], Path]]:
@@ -171,7 +164,7 @@ def write_translation(translator: Translator, target: str, volume: Volume, path:
         DataError, SetupError: as `medtrans.volume.write`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(volume, path, description=f"medtrans {__version__}: synthetic, research use only")
+    write(volume, path, description=DESCRIPTION)
     strange = any(note.startswith(OUT_OF_DISTRIBUTION) for note in volume.notes)
     _write_sidecar(translator, target, path, volume.notes, strange=strange)
     return path

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from medtrans._version import __version__
 from medtrans.data.checks.voxels import range_faults, whole_numbers
 from medtrans.data.preprocessing import Preprocessing, box_of, foreground_limit
 from medtrans.errors import DataError, SetupError
 from medtrans.inference.slabs import can_be_ordered, percentiles, translated_slabs
-from medtrans.inference.translator import Translator
+from medtrans.inference.translator import DESCRIPTION, Translator
 from medtrans.plugins.interfaces import Preprocess
-from medtrans.volume import NIFTI_ENDINGS
+from medtrans.volume import NIFTI_ENDINGS, Grid
 from medtrans.volume.planes import PlaneReader, written_planes
-from medtrans.volume.resampling import canonical, reordering
+from medtrans.volume.resampling import canonical, cropped, regrid, reordering
 
 __all__ = ["NOT_COMPARED", "VOLUMES_IN_MEMORY", "free_memory", "refusal", "streams", "translate_file"]
 
@@ -32,12 +31,7 @@ _CONTAINER = Path("/sys/fs/cgroup")
 
 
 def free_memory(machine: Path = _MACHINE, container: Path = _CONTAINER) -> int | None:
-    """Bytes that this process may still take, in its container where it has one; None where nobody knows.
-
-    Args:
-        machine: what Linux says of the machine.
-        container: what it says of the control group.
-    """
+    """Bytes that this process may still take, in its container where it has one; None where nobody knows."""
     free = [bytes_free for bytes_free in (_of_machine(machine), _of_container(container)) if bytes_free is not None]
     return min(free, default=None)
 
@@ -100,21 +94,14 @@ def refusal(translator: Translator, image: Path, *, masked: bool) -> str | None:
         "preprocess.crop is mask": preprocessing.crop == "mask",
         "reading.fill_not_finite is set": config.reading.fill_not_finite is not None,
     }
-    found = next((reason for reason, holds in reasons.items() if holds), None)
-    return found or _unstreamed_scaling(preprocessing) or _unordered(translator, image)
-
-
-def _unstreamed_scaling(preprocessing: Preprocessing) -> str | None:
+    if found := next((reason for reason, holds in reasons.items() if holds), None):
+        return found
     for name in preprocessing.source:
         if type(preprocessing.scalings[name]).fit_percentiles is Preprocess.fit_percentiles:
             return f"the scaling of {name} is fitted to all voxels at once (window, minmax and percentile are not)"
     for name in (*preprocessing.source, *preprocessing.target):
         if not preprocessing.scalings[name].voxelwise:
             return f"the scaling of {name} looks at more than one voxel at a time"
-    return None
-
-
-def _unordered(translator: Translator, image: Path) -> str | None:
     kind = _reader(translator, image).layout.dtype
     return None if can_be_ordered(kind) else f"its voxels are {kind}"
 
@@ -127,13 +114,13 @@ def translate_file(translator: Translator, image: Path, outputs: Mapping[str, Pa
     """Translate an image in slabs along the axis that is slowest in the file.
 
     The results are those of `Translator.translate`. Memory is taken for as many planes as a window has, see
-    `medtrans.streaming`. The file is read once to look at it and once to translate it; a fitted scaling and a crop to
+    `translated_slabs`. The file is read once to look at it and once to translate it; a fitted scaling and a crop to
     the foreground read it up to five times more, since their percentiles are exact.
 
     Args:
         translator: a run.
         image: `.nii` or `.nii.gz`.
-        outputs: for each target the file to write, in a folder that exists.
+        outputs: for each target the file to write; its folder is made.
 
     Returns:
         Notes, as those of a `Volume`.
@@ -148,101 +135,96 @@ def translate_file(translator: Translator, image: Path, outputs: Mapping[str, Pa
     try:
         source = _Source(_reader(translator, image), translator.preprocessing, name)
         source.check()
-        numbers = source.numbers
-    except DataError as error:
-        raise DataError(*(f"{name}: {fault}" for fault in error.faults)) from error
-    reader, grid = source.reader, source.reader.grid
+        sides = [side.stop - side.start for side in source.box]
+        _ = source.numbers  # fitted before anything is written
+    except (DataError, SetupError) as error:
+        raise type(error)(*(f"{name}: {fault}" for fault in error.faults)) from error
+    reader = source.reader
     notes = (*(f"{name}: {note}" for note in reader.layout.notes), NOT_COMPARED)
     for note in notes:
         logging.getLogger("medtrans").warning("%s", note)
     translator.warn_of_no_mask()
-    sides = [side.stop - side.start for side in source.box]
     translated = translated_slabs(
         translator.batches(),
-        source.slabs(numbers),
+        source.slabs(),
         (sides[0], sides[1], sides[2]),
         axis=source.axis,
         descending=source.descending,
         **translator.windows(sides),
     )
+    concluded = (translator.conclude(torch.from_numpy(np.ascontiguousarray(slab))[None]) for slab in translated)
     with ExitStack() as files:
-        writers = [
-            files.enter_context(
-                written_planes(
-                    outputs[target],
-                    grid,
-                    reader.layout.space_code,
-                    description=f"medtrans {__version__}: synthetic, research use only",
-                )
-            )
-            for target in translator.experiment.config.target
-        ]
-        for planes in source.native(_concluded(translator, translated), len(writers)):
-            for writer, channel, target in zip(writers, planes, translator.experiment.config.target, strict=True):
+        writers = {}
+        for target in translator.experiment.config.target:
+            outputs[target].parent.mkdir(parents=True, exist_ok=True)
+            planes_of = written_planes(outputs[target], reader.grid, reader.layout.space_code, description=DESCRIPTION)
+            writers[target] = files.enter_context(planes_of)
+        for planes in source.native(concluded, len(writers)):
+            for (target, writer), channel in zip(writers.items(), planes, strict=True):
                 writer.write(translator.intensities(target, channel))
     return notes
 
 
-def _concluded(translator: Translator, slabs: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    for slab in slabs:
-        whole = translator.method.conclude(torch.from_numpy(np.ascontiguousarray(slab))[None])[0].numpy()
-        if broken := int(whole.size - np.count_nonzero(np.isfinite(whole))):
-            raise DataError(
-                f"the prediction is not finite in {broken} of {whole.size} voxels of a slab: the weights are unusable"
-            )
-        yield whole
-
-
-@dataclass(frozen=True)
 class _Source:
-    """A file as the slabs that networks see, and the way back to its planes."""
+    """A file as the slabs that networks see, and the way back to its planes.
 
-    reader: PlaneReader
-    preprocessing: Preprocessing
-    name: str
+    Two orders of axes meet here. The file stores `(i, j, k)`, i fastest, so that planes k come one after another;
+    networks see RAS+ order, the same voxels with axes exchanged and turned round. For a file that is stored LIA:
 
-    @cached_property
-    def _turn(self) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-        return reordering(self.reader.grid)
+        axis of the file    0              1              2 (planes)
+        runs to             left           inferior       anterior
+        axis in RAS+        0, turned      2, turned      1              -> axis = 1, descending = False
 
-    @property
-    def axis(self) -> int:
-        """The axis in RAS+ order that the file's planes follow one another along."""
-        return self._turn[0][2]
+    A slab is some planes in RAS+ order and cut to the box, but along `axis` it runs as the file does: what comes first
+    stands first. Both ways are `regrid` between the grids of the same planes, as for a volume in memory.
+    """
 
-    @property
-    def descending(self) -> bool:
-        """Whether they follow one another against it."""
-        return self._turn[1][2]
+    def __init__(self, reader: PlaneReader, preprocessing: Preprocessing, name: str) -> None:
+        self.reader = reader
+        self._scaling = preprocessing.scalings[name]
+        self._crop = preprocessing.crop
+        self._axes, self._turned = reordering(reader.grid)
+        self.axis, self.descending = self._axes[2], self._turned[2]
 
     @cached_property
     def box(self) -> tuple[slice, slice, slice]:
-        """What is kept of the volume in RAS+ order."""
-        shape = canonical(self.reader.grid).shape
-        if self.preprocessing.crop != "foreground":
-            return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
-        low, high = percentiles(self.reader.planes, (0.5, 99.5))
-        limit = foreground_limit(low, high)
-        kept = [np.zeros(side, dtype=bool) for side in shape]
-        place = 0
-        for planes in self.reader.planes():
-            inside = self._canonical(planes > limit)
-            for axis in range(3):
-                found = inside.any(axis=tuple(other for other in range(3) if other != axis))
-                if axis == self.axis:
-                    kept[axis][place : place + len(planes)] = found
-                else:
-                    kept[axis] |= found
-            place += len(planes)
-        if self.descending:
-            kept[self.axis] = kept[self.axis][::-1]
-        return box_of(kept)
+        """What is kept of the volume, in RAS+ order."""
+        shape = self.reader.layout.shape
+        kept = [np.full(side, self._crop != "foreground") for side in shape]  # by axis of the file
+        if self._crop == "foreground":
+            limit = foreground_limit(*percentiles(self.reader.planes, (0.5, 99.5)))
+            first = 0
+            for planes in self.reader.planes():
+                bright = (planes > limit).T
+                kept[0] |= bright.any(axis=(1, 2))
+                kept[1] |= bright.any(axis=(0, 2))
+                kept[2][first : first + len(planes)] = bright.any(axis=(0, 1))
+                first += len(planes)
+        turned = [part[::-1] if turn else part for part, turn in zip(kept, self._turned, strict=True)]
+        return box_of([turned[self._axes.index(axis)] for axis in range(3)])
 
     @property
-    def _range(self) -> tuple[int, int]:
-        """The file's planes that are in the box."""
+    def _planes(self) -> tuple[int, int]:
+        """The file's planes that are in the box, from and up to."""
         side, extent = self.box[self.axis], self.reader.layout.shape[2]
         return (extent - side.stop, extent - side.start) if self.descending else (side.start, side.stop)
+
+    def _grids(self, first: int, count: int) -> tuple[Grid, Grid]:
+        """Where planes of the file lie: as they are stored, and in RAS+ order cut to the box."""
+        i, j, _ = self.reader.layout.shape
+        stored = cropped(self.reader.grid, (slice(0, i), slice(0, j), slice(first, first + count)))
+        box = [slice(0, count) if axis == self.axis else side for axis, side in enumerate(self.box)]
+        return stored, cropped(canonical(stored), (box[0], box[1], box[2]))
+
+    def _in_order(self, volume: np.ndarray) -> np.ndarray:
+        """From RAS+ to the order in which planes come, along the one axis where slabs differ from it; and back."""
+        return np.flip(volume, self.axis) if self.descending else volume
+
+    def _parts(self) -> Iterator[np.ndarray]:
+        first, stop = self._planes
+        for planes in self.reader.planes(first, stop):
+            yield self._in_order(regrid(planes.T, *self._grids(first, len(planes))))
+            first += len(planes)
 
     def check(self) -> None:
         """Look at each voxel once.
@@ -254,58 +236,29 @@ class _Source:
         for planes in self.reader.planes():
             low, high = min(low, float(planes.min())), max(high, float(planes.max()))
             whole = whole and whole_numbers(planes)
-        if faults := range_faults(low, high, lambda: whole, self.preprocessing.scalings[self.name]):
+        if faults := range_faults(low, high, lambda: whole, self._scaling):
             raise DataError(*faults.values())
 
     @cached_property
-    def numbers(self) -> dict[str, float]:
+    def numbers(self) -> Mapping[str, float]:
         """What the scaling is fitted to."""
-        numbers = self.preprocessing.scalings[self.name].fit_percentiles(
-            lambda percents: percentiles(self._parts, percents)
-        )
+        numbers = self._scaling.fit_percentiles(lambda percents: percentiles(self._parts, percents))
         if numbers is None:
-            raise SetupError(f"{self.name}: its scaling cannot be fitted in slabs")
+            raise SetupError("its scaling cannot be fitted in slabs")
         return numbers
 
-    def slabs(self, numbers: Mapping[str, float]) -> Iterator[np.ndarray]:
-        """The box, scaled: `(1, i, j, k)` a few planes at a time, in the file's order."""
+    def slabs(self) -> Iterator[np.ndarray]:
+        """The box, scaled: `(1, i, j, k)` a few planes at a time."""
         for part in self._parts():
-            yield self.preprocessing.scalings[self.name].apply(part, numbers)[None]
-
-    def _parts(self) -> Iterator[np.ndarray]:
-        across = tuple(slice(None) if axis == self.axis else side for axis, side in enumerate(self.box))
-        for planes in self.reader.planes(*self._range):
-            yield self._canonical(planes)[across]
+            yield self._scaling.apply(part, self.numbers)[None]
 
     def native(self, slabs: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:
         """Slabs in [0, 1] `(c, i, j, k)` as all planes of the file, `(c, n, j, i)`; 0 outside the box."""
         i, j, k = self.reader.layout.shape
-        first, stop = self._range
-        yield from _nothing(channels, first, (j, i))
-        across = tuple(slice(None) if axis == self.axis else side for axis, side in enumerate(self.box))
+        (first, stop), empty = self._planes, np.zeros((channels, 1, j, i), np.float32)
+        yield from repeat(empty, first)
         for slab in slabs:
-            shape = list(canonical(self.reader.grid).shape)
-            shape[self.axis] = slab.shape[self.axis + 1]
-            whole = np.zeros((channels, *shape), np.float32)
-            whole[(slice(None), *across)] = slab
-            yield np.stack([self._stored(channel) for channel in whole])
-        yield from _nothing(channels, k - stop, (j, i))
-
-    def _canonical(self, planes: np.ndarray) -> np.ndarray:
-        """Planes `(n, j, i)` in RAS+ order, but along the slow axis in the file's."""
-        axes, flipped = self._turn
-        return np.flip(np.transpose(planes.T, np.argsort(axes)), self._across_flipped(axes, flipped))
-
-    def _stored(self, volume: np.ndarray) -> np.ndarray:
-        """The way back."""
-        axes, flipped = self._turn
-        return np.transpose(np.flip(volume, self._across_flipped(axes, flipped)), axes).T
-
-    @staticmethod
-    def _across_flipped(axes: Sequence[int], flipped: Sequence[bool]) -> tuple[int, ...]:
-        return tuple(axis for axis, turned in zip(axes[:2], flipped[:2], strict=True) if turned)
-
-
-def _nothing(channels: int, planes: int, sides: tuple[int, int]) -> Iterator[np.ndarray]:
-    for _ in range(planes):
-        yield np.zeros((channels, 1, *sides), np.float32)
+            stored, kept = self._grids(first, slab.shape[self.axis + 1])
+            yield np.stack([regrid(self._in_order(channel), kept, stored).T for channel in slab])
+            first += slab.shape[self.axis + 1]
+        yield from repeat(empty, k - stop)

@@ -21,10 +21,11 @@ from medtrans.inference.sliding_window import Windows, chosen_overlap, chosen_wi
 from medtrans.plugins.interfaces import Method
 from medtrans.volume import ReadingRules, Volume, read
 
-__all__ = ["NOTICE", "OUT_OF_DISTRIBUTION", "Image", "Translator"]
+__all__ = ["DESCRIPTION", "NOTICE", "OUT_OF_DISTRIBUTION", "Image", "Translator"]
 
 
 NOTICE = "synthetic image, for research use only, not for diagnosis"
+DESCRIPTION = f"medtrans {__version__}: synthetic, research use only"  # in the header of each written image
 
 OUT_OF_DISTRIBUTION = "out of distribution:"
 """What the notes of a translation begin with that say in what its source is unlike those of training."""
@@ -139,10 +140,16 @@ class Translator:
         if any(moved) or not source.flags.writeable:  # torch takes no array that it may not write to
             source = np.pad(source, [(0, 0), *((voxels, 0) for voxels in moved)])
         translated = sliding_window(self.batches(), torch.from_numpy(source)[None], **windows, advance=advance)
-        whole = self.method.conclude(translated)[0].numpy()
-        scaled: np.ndarray = whole[:, moved[0] :, moved[1] :, moved[2] :]
-        broken = int(scaled.size - np.count_nonzero(np.isfinite(scaled)))
-        if broken:
+        return self.conclude(translated)[:, moved[0] :, moved[1] :, moved[2] :]
+
+    def conclude(self, translated: torch.Tensor) -> np.ndarray:
+        """What the method makes of blended windows `(1, c, i, j, k)`: `(c, i, j, k)`, of finite values.
+
+        Raises:
+            DataError: it is not finite.
+        """
+        scaled: np.ndarray = self.method.conclude(translated)[0].numpy()
+        if broken := int(scaled.size - np.count_nonzero(np.isfinite(scaled))):
             raise DataError(
                 f"the prediction is not finite in {broken} of {scaled.size} voxels: the weights are unusable"
             )
