@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from medtrans.distributed.cluster import place
 from medtrans.errors import ConfigError, DataError, SetupError
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from medtrans.data.cohort import Member
 
 __all__ = ["file_stems", "predict", "write_translation"]
+
+
+Job: TypeAlias = tuple[dict[str, Path], Path]
+"""The images of one subject by modality, and the file to write."""
 
 
 def predict(
@@ -62,15 +66,15 @@ def predict(
     config = translator.experiment.config
     here = place()
     # Only this rank's share: what another rank has written meanwhile is none of its business.
-    jobs = _masked(_jobs(source, output, images), mask, config.source)[here.rank :: here.count]
-    targets = config.target
+    jobs, targets = _jobs(source, output, images, config.source[0]), config.target
+    jobs = (_masked(jobs, mask, config.source[0]) if mask is not None else jobs)[here.rank :: here.count]
     planned = [path for _, written in jobs for path in _outputs(written, targets).values()]
     existing = [str(path) for path in planned if path.exists()]
     if existing and not overwrite:
         raise ConfigError(f"{existing[0]}: is there already ({len(existing)} in all); give --overwrite to replace")
     refused = []
     for given, written in progress_over(jobs, "translating"):
-        if (image := _large(translator, given, stream=stream, strict=strict)) is not None:
+        if (image := _streamed(translator, given, stream=stream, strict=strict)) is not None:
             notes = translate_file(translator, image, _outputs(written, targets))
             for target, path in _outputs(written, targets).items():
                 _write_sidecar(translator, target, path, notes, strange=None)
@@ -90,19 +94,15 @@ def predict(
         raise DataError(*refused)
 
 
-def _large(translator: Translator, given: Path | Mapping[str, Path], *, stream: bool, strict: bool) -> Path | None:
+def _streamed(translator: Translator, images: Mapping[str, Path], *, stream: bool, strict: bool) -> Path | None:
     """The image of a job that goes by slabs.
 
     Raises:
         SetupError: it should, and cannot.
     """
-    first = translator.experiment.config.source[0]
-    images = {first: given} if isinstance(given, Path) else given
-    if first not in images:
-        return None  # as the translator will say
-    image, masked = images[first], "mask" in images
-    if not (stream or streams(translator, image, masked=masked)):
-        return None
+    image, masked = images.get(translator.experiment.config.source[0]), "mask" in images
+    if image is None or not (stream or streams(translator, image, masked=masked)):
+        return None  # without the source the translator will say so
     reason = refusal(translator, image, masked=masked)
     if strict and reason is None:
         reason = "--strict compares the whole image with the training images"
@@ -111,36 +111,28 @@ def _large(translator: Translator, given: Path | Mapping[str, Path], *, stream: 
     return image
 
 
-def _jobs(source: Path | None, output: Path, images: Mapping[str, Path]) -> list[tuple[Path | dict[str, Path], Path]]:
+def _jobs(source: Path | None, output: Path, images: Mapping[str, Path], first: str) -> list[Job]:
     if images:
         return [(dict(images), _as_file(output))]
     if source is None:
         raise ConfigError("nothing to translate: give an image, a folder, or --image MODALITY=FILE")
     if not source.is_dir():
-        return [(source, output / source.name if output.is_dir() else _as_file(output))]
+        return [({first: source}, output / source.name if output.is_dir() else _as_file(output))]
     found = sorted(path for path in source.iterdir() if is_image_file(path, NIFTI_ENDINGS))
     if not found:
         raise DataError(f"{source}: holds no .nii.gz or .nii file")
-    return [(path, output / path.name) for path in found]
+    return [({first: path}, output / path.name) for path in found]
 
 
-def _masked(
-    jobs: list[tuple[Path | dict[str, Path], Path]], mask: Path | None, source: Sequence[str]
-) -> list[tuple[Path | dict[str, Path], Path]]:
-    """The same jobs, each with its mask where there is one."""
-    if mask is None:
-        return jobs
+def _masked(jobs: list[Job], mask: Path, first: str) -> list[Job]:
+    """The same jobs, each with its mask."""
     several = mask.is_dir()
     if not several and len(jobs) > 1:
         raise ConfigError(f"--mask {mask}: is one file, but there are {len(jobs)} images; give a folder of masks")
-    masked: list[tuple[Path | dict[str, Path], Path]] = []
-    for given, written in jobs:
-        images = given if isinstance(given, dict) else {source[0]: given}
-        masked.append(({**images, "mask": mask / images.get(source[0], written).name if several else mask}, written))
-    missing = [str(given["mask"]) for given, _ in masked if isinstance(given, dict) and not given["mask"].is_file()]
-    if missing:
-        raise DataError(f"--mask: no such file {missing[0]} ({len(missing)} of {len(masked)} masks are missing)")
-    return masked
+    masks = [mask / images.get(first, written).name if several else mask for images, written in jobs]
+    if missing := [path for path in masks if not path.is_file()]:
+        raise DataError(f"--mask: no such file {missing[0]} ({len(missing)} of {len(masks)} masks are missing)")
+    return [({**images, "mask": path}, written) for (images, written), path in zip(jobs, masks, strict=True)]
 
 
 def _as_file(output: Path) -> Path:

@@ -1,15 +1,16 @@
-"""The translation of a volume that goes by as slabs: what is finished leaves before what follows has come."""
+"""A volume that goes by as slabs: its translation, where what is finished leaves early, and its exact percentiles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medtrans.inference.sliding_window import WindowLayout, check_output, check_windows, window_layout
+from medtrans.inference.sliding_window import WindowLayout, Windows, box_at, check_output, window_layout
 
 __all__ = ["can_be_ordered", "percentiles", "translated_slabs"]
 
@@ -24,12 +25,8 @@ def translated_slabs(
     *,
     axis: int,
     descending: bool = False,
-    window: tuple[int, int, int],
-    overlap: float,
-    blend: str,
-    batch: int,
-    multiple: tuple[int, int, int],
     advance: Callable[[int, int], None] | None = None,
+    **windows: Unpack[Windows],
 ) -> Iterator[np.ndarray]:
     """Translate slabs as they come; together the results are what `sliding_window` gives of the whole volume.
 
@@ -42,12 +39,8 @@ def translated_slabs(
         shape: of the volume.
         axis: along which the slabs come, 0 to 2.
         descending: whether the first slab is the volume's last; voxels in a slab then descend along `axis` too.
-        window: as `sliding_window`, and so are the others.
-        overlap: share of a window that the next one sees again.
-        blend: "gaussian" or "constant".
-        batch: windows translated at a time; windows that begin at one plane share batches.
-        multiple: what each side of a window must divide by.
         advance: called with the windows done and all windows.
+        **windows: how the volume is cut up; windows that begin at one plane share batches.
 
     Yields:
         `(c_out, i, j, k)` float32, some finished planes at a time, ordered along `axis` as the slabs are; overwritten
@@ -58,8 +51,7 @@ def translated_slabs(
         SetupError: `translate` gave another size than it got.
         ValueError: the slabs are not the volume.
     """
-    check_windows(overlap, blend, batch)
-    layout = window_layout(shape, window=window, overlap=overlap, blend=blend, multiple=multiple)
+    layout, batch = window_layout(shape, windows), windows["batch"]
     band = _Band(layout, shape, axis, descending)
     planes = _planes(slabs, axis)
     starts = _along(layout, axis, descending)
@@ -171,8 +163,7 @@ class _Band:
         return np.moveaxis(band[::-1] if self._descending else band, 0, self._axis + 1)
 
     def _box(self, corner: tuple[int, ...]) -> tuple[slice, ...]:
-        along = (slice(start, start + side) for start, side in zip(corner, self._layout.sides, strict=True))
-        return slice(None), *along
+        return box_at(corner, self._layout.sides)[1:]
 
 
 _BINS = 2**16

@@ -1,4 +1,4 @@
-"""Sliding-window translation of a volume of any size, with blended overlaps."""
+"""Sliding-window translation of a volume of any size: which windows, how they overlap, and how they are blended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import ceil
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ __all__ = [
     "Windows",
     "box_at",
     "check_output",
-    "check_windows",
     "chosen_overlap",
     "chosen_window",
     "receptive_field",
@@ -32,6 +31,24 @@ __all__ = [
 
 _SIGMA = 0.125  # of the window's side; what the paper and MONAI take
 _FLOOR = 1e-3  # least weight along an axis, so that a voxel which only a window's border sees keeps its digits
+
+
+class Windows(TypedDict):
+    """How a volume is cut up into windows.
+
+    Keys:
+        window: sides in voxels; each is rounded up to its multiple.
+        overlap: least share of a window's side that the next window sees again, in [0, 1).
+        blend: "gaussian", weights that fall off from a window's centre with a sigma of 1/8 of its side, or "constant".
+        batch: windows translated at a time.
+        multiple: what each side of a window must divide by.
+    """
+
+    window: tuple[int, int, int]
+    overlap: float
+    blend: str
+    batch: int
+    multiple: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -68,26 +85,13 @@ class WindowLayout:
         return 1 / total
 
 
-def window_layout(
-    shape: Sequence[int], *, window: Sequence[int], overlap: float, blend: str, multiple: Sequence[int]
-) -> WindowLayout:
-    """The windows over a volume of `shape`, as `sliding_window` says."""
-    sides = [ceil(side / step) * step for side, step in zip(window, multiple, strict=True)]
-    lacking = [max(0, side - extent) for side, extent in zip(sides, shape, strict=True)]
-    padded = [extent + lack for extent, lack in zip(shape, lacking, strict=True)]
-    first, second, third = (_starts(extent, side, overlap) for extent, side in zip(padded, sides, strict=True))
-    i, j, k = (_profile(side, blend) for side in sides)
-    return WindowLayout(
-        _triple(sides), _triple(padded), _triple([lack // 2 for lack in lacking]), (first, second, third), (i, j, k)
-    )
-
-
-def check_windows(overlap: float, blend: str, batch: int) -> None:
-    """Refuse settings that no windows can be made by.
+def window_layout(shape: Sequence[int], windows: Windows) -> WindowLayout:
+    """The windows over a volume of `shape`, as `sliding_window` says.
 
     Raises:
-        ConfigError: each that is out of range.
+        ConfigError: overlap, blend or batch is out of range.
     """
+    overlap, blend, batch = windows["overlap"], windows["blend"], windows["batch"]
     faults = []
     if not 0 <= overlap < 1:
         faults.append(f"inference.overlap: expected at least 0 and less than 1, found {overlap:g}")
@@ -97,6 +101,14 @@ def check_windows(overlap: float, blend: str, batch: int) -> None:
         faults.append(f"inference.batch: expected at least 1, found {batch}")
     if faults:
         raise ConfigError(*faults)
+    sides = [ceil(side / step) * step for side, step in zip(windows["window"], windows["multiple"], strict=True)]
+    lacking = [max(0, side - extent) for side, extent in zip(sides, shape, strict=True)]
+    padded = [extent + lack for extent, lack in zip(shape, lacking, strict=True)]
+    first, second, third = (_starts(extent, side, overlap) for extent, side in zip(padded, sides, strict=True))
+    i, j, k = (_profile(side, blend) for side in sides)
+    return WindowLayout(
+        _triple(sides), _triple(padded), _triple([lack // 2 for lack in lacking]), (first, second, third), (i, j, k)
+    )
 
 
 def box_at(corner: Sequence[int], sides: Sequence[int]) -> tuple[slice, ...]:
@@ -129,29 +141,21 @@ def sliding_window(
     translate: Callable[[Tensor], Tensor],
     source: Tensor,
     *,
-    window: tuple[int, int, int],
-    overlap: float,
-    blend: str,
-    batch: int,
-    multiple: tuple[int, int, int],
     advance: Callable[[int, int], None] | None = None,
+    **windows: Unpack[Windows],
 ) -> Tensor:
     """Translate a whole volume window by window and blend the results.
 
-    Windows are as many as the overlap asks for and spread evenly. A window's side is rounded up to its multiple, and a
-    volume smaller than the window is padded on both sides with 0, the background of [0, 1]; the padding is cut off
-    again. Beside the source and the result there is never more than a batch of windows.
+    Windows are as many as the overlap asks for and spread evenly. A volume smaller than the window is padded on both
+    sides with 0, the background of [0, 1]; the padding is cut off again. Beside the source and the result there is
+    never more than a batch of windows.
 
     Args:
         translate: from `(b, c, *window)` on the source's device to `(b, c_out, *window)` on any device, in any floating
             type.
         source: `(1, c, i, j, k)` on any device.
-        window: sides of a window in voxels.
-        overlap: least share of a window's side that the next window sees again, in [0, 1).
-        blend: "gaussian", weights that fall off from a window's centre with a sigma of 1/8 of its side, or "constant".
-        batch: windows translated at a time.
-        multiple: what each side of a window must divide by.
         advance: called after each batch with the windows done and all windows.
+        **windows: how it is cut up.
 
     Returns:
         `(1, c_out, i, j, k)`, float32, on the host.
@@ -160,8 +164,7 @@ def sliding_window(
         ConfigError: overlap, blend or batch is out of range.
         SetupError: `translate` gave another size than it got.
     """
-    check_windows(overlap, blend, batch)
-    layout = window_layout(source.shape[2:], window=window, overlap=overlap, blend=blend, multiple=multiple)
+    layout, batch = window_layout(source.shape[2:], windows), windows["batch"]
     volume = _padded(source, layout)
     corners = list(product(*layout.starts))
     total: Tensor | None = None
@@ -234,16 +237,6 @@ def _normalise(total: Tensor, layout: WindowLayout) -> None:
 
 _LEAST, _MOST = 0.25, 0.625  # the paper takes the upper one
 _UNKNOWN = 0.5
-
-
-class Windows(TypedDict):
-    """How a volume is cut up; as `sliding_window` takes it."""
-
-    window: tuple[int, int, int]
-    overlap: float
-    blend: str
-    batch: int
-    multiple: tuple[int, int, int]
 
 
 def chosen_window(
