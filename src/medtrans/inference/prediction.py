@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,20 +11,26 @@ from typing import TYPE_CHECKING, TypeAlias
 from medtrans.distributed.cluster import place
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.inference.loading import load
-from medtrans.inference.streaming import refusal, streams, translate_file
+from medtrans.inference.streaming import refusal, translate_file
 from medtrans.inference.translator import DESCRIPTION, OUT_OF_DISTRIBUTION, Translator
 from medtrans.utils.files import write_json
 from medtrans.utils.progress import progress_over
-from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, stem_of, write
+from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, read_header, stem_of, write
 
 if TYPE_CHECKING:
     from medtrans.data.cohort import Member
 
-__all__ = ["file_stems", "predict", "write_translation"]
+__all__ = ["VOLUMES_IN_MEMORY", "file_stems", "free_memory", "predict", "write_translation"]
 
 
 Job: TypeAlias = tuple[dict[str, Path], Path]
 """The images of one subject by modality, and the file to write."""
+
+VOLUMES_IN_MEMORY = 9
+"""Float32 volumes that translating an image in memory takes at its peak, rounded up from what was measured."""
+
+_MACHINE = Path("/proc/meminfo")
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def predict(
@@ -101,7 +108,7 @@ def _streamed(translator: Translator, images: Mapping[str, Path], *, stream: boo
         SetupError: it should, and cannot.
     """
     image, masked = images.get(translator.experiment.config.source[0]), "mask" in images
-    if image is None or not (stream or streams(translator, image, masked=masked)):
+    if image is None or not (stream or _too_large(translator, image, masked=masked)):
         return None  # without the source the translator will say so
     reason = refusal(translator, image, masked=masked)
     if strict and reason is None:
@@ -109,6 +116,52 @@ def _streamed(translator: Translator, images: Mapping[str, Path], *, stream: boo
     if reason is not None:
         raise SetupError(f"{image}: cannot be translated in slabs: {reason}")
     return image
+
+
+def _too_large(translator: Translator, image: Path, *, masked: bool) -> bool:
+    """Whether an image is too large to be translated in memory, so that it goes by slabs.
+
+    Raises:
+        SetupError: it is too large, and something about it or the run does not go by slabs.
+    """
+    if not image.name.lower().endswith(NIFTI_ENDINGS):
+        return False
+    shape = read_header(image, translator.rules).grid.shape
+    needed, free = VOLUMES_IN_MEMORY * 4 * math.prod(shape), free_memory()
+    if free is None or needed <= free:
+        return False
+    if reason := refusal(translator, image, masked=masked):
+        raise SetupError(
+            f"{image}: translating it takes about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are "
+            f"free, and it cannot be translated in slabs: {reason}. Use a machine with more memory, or cut the image"
+        )
+    return True
+
+
+def free_memory(machine: Path = _MACHINE, container: Path = _CONTAINER) -> int | None:
+    """Bytes that this process may still take, in its container where it has one; None where nobody knows."""
+    free = [bytes_free for bytes_free in (_of_machine(machine), _of_container(container)) if bytes_free is not None]
+    return min(free, default=None)
+
+
+def _of_machine(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _of_container(folder: Path) -> int | None:
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        facts = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    # Cached files count as used, and go where memory is needed.
+    cached = sum(int(line.split()[1]) for line in facts if line.startswith(("inactive_file ", "active_file ")))
+    return None if limit == "max" else max(0, int(limit) - used + cached)
 
 
 def _jobs(source: Path | None, output: Path, images: Mapping[str, Path], first: str) -> list[Job]:

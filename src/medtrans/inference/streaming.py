@@ -19,68 +19,15 @@ from medtrans.errors import DataError, SetupError
 from medtrans.inference.slabs import can_be_ordered, percentiles, translated_slabs
 from medtrans.inference.translator import DESCRIPTION, Translator
 from medtrans.plugins.interfaces import Preprocess
-from medtrans.volume import NIFTI_ENDINGS, Grid
+from medtrans.volume import NIFTI_ENDINGS, Grid, read_header
 from medtrans.volume.planes import PlaneReader, written_planes
 from medtrans.volume.resampling import canonical, cropped, regrid, reordering
 
-__all__ = ["NOT_COMPARED", "VOLUMES_IN_MEMORY", "free_memory", "refusal", "streams", "translate_file"]
+__all__ = ["NOT_COMPARED", "refusal", "translate_file"]
 
-
-_MACHINE = Path("/proc/meminfo")
-_CONTAINER = Path("/sys/fs/cgroup")
-
-
-def free_memory(machine: Path = _MACHINE, container: Path = _CONTAINER) -> int | None:
-    """Bytes that this process may still take, in its container where it has one; None where nobody knows."""
-    free = [bytes_free for bytes_free in (_of_machine(machine), _of_container(container)) if bytes_free is not None]
-    return min(free, default=None)
-
-
-def _of_machine(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _of_container(folder: Path) -> int | None:
-    try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = int((folder / "memory.current").read_text(encoding="ascii"))
-        facts = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return None
-    # Cached files count as used, and go where memory is needed.
-    cached = sum(int(line.split()[1]) for line in facts if line.startswith(("inactive_file ", "active_file ")))
-    return None if limit == "max" else max(0, int(limit) - used + cached)
-
-
-VOLUMES_IN_MEMORY = 9
-"""Float32 volumes that translating an image in memory takes at its peak, rounded up from what was measured."""
 
 NOT_COMPARED = "translated in slabs: not compared with the training images"
 """What the notes of such a translation say."""
-
-
-def streams(translator: Translator, image: Path, *, masked: bool) -> bool:
-    """Whether an image is too large to be translated in memory, so that it goes by slabs.
-
-    Raises:
-        SetupError: it is too large, and something about it or the run does not go by slabs.
-    """
-    if not image.name.lower().endswith(NIFTI_ENDINGS):
-        return False
-    shape = _reader(translator, image).layout.shape
-    needed, free = VOLUMES_IN_MEMORY * 4 * math.prod(shape), free_memory()
-    if free is None or needed <= free:
-        return False
-    if reason := refusal(translator, image, masked=masked):
-        raise SetupError(
-            f"{image}: translating it takes about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are "
-            f"free, and it cannot be translated in slabs: {reason}. Use a machine with more memory, or cut the image"
-        )
-    return True
 
 
 def refusal(translator: Translator, image: Path, *, masked: bool) -> str | None:
@@ -102,12 +49,8 @@ def refusal(translator: Translator, image: Path, *, masked: bool) -> str | None:
     for name in (*preprocessing.source, *preprocessing.target):
         if not preprocessing.scalings[name].voxelwise:
             return f"the scaling of {name} looks at more than one voxel at a time"
-    kind = _reader(translator, image).layout.dtype
+    kind = read_header(image, translator.rules).dtype
     return None if can_be_ordered(kind) else f"its voxels are {kind}"
-
-
-def _reader(translator: Translator, image: Path) -> PlaneReader:
-    return PlaneReader(image, translator.experiment.config.reading.rules)
 
 
 def translate_file(translator: Translator, image: Path, outputs: Mapping[str, Path]) -> tuple[str, ...]:
@@ -133,7 +76,7 @@ def translate_file(translator: Translator, image: Path, outputs: Mapping[str, Pa
         raise SetupError(f"{image}: cannot be translated in slabs: {reason}")
     (name,) = translator.preprocessing.source
     try:
-        source = _Source(_reader(translator, image), translator.preprocessing, name)
+        source = _Source(PlaneReader(image, translator.rules), translator.preprocessing, name)
         source.check()
         sides = [side.stop - side.start for side in source.box]
         _ = source.numbers  # fitted before anything is written

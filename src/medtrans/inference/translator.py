@@ -10,19 +10,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medtrans._version import __version__
 from medtrans.config.experiment import Experiment
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Prepared, Preprocessing
-from medtrans.errors import DataError
-from medtrans.inference.auto_batch import AutoBatch
+from medtrans.errors import DataError, SetupError
 from medtrans.inference.sliding_window import Windows, chosen_overlap, chosen_window, receptive_field, sliding_window
 from medtrans.plugins.interfaces import Method
 from medtrans.volume import ReadingRules, Volume, read
 
-__all__ = ["DESCRIPTION", "NOTICE", "OUT_OF_DISTRIBUTION", "Image", "Translator"]
+__all__ = ["DESCRIPTION", "NOTICE", "OUT_OF_DISTRIBUTION", "AutoBatch", "Image", "Translator"]
 
+
+_log = logging.getLogger("medtrans")
 
 NOTICE = "synthetic image, for research use only, not for diagnosis"
 DESCRIPTION = f"medtrans {__version__}: synthetic, research use only"  # in the header of each written image
@@ -62,6 +64,7 @@ class Translator:
         self.target_numbers = target_numbers
         self.fingerprint = fingerprint
         self.masked = masked
+        self.rules = experiment.config.reading.rules
         self._batches: AutoBatch | None = None
         self._reach: dict[tuple[int, int, int], tuple[int, int, int] | None] = {}
 
@@ -89,8 +92,7 @@ class Translator:
         given = image if isinstance(image, Mapping) else {sources[0]: image}
         if set(given) - {"mask"} != set(sources):
             raise DataError(f"the run translates from {', '.join(sources)}; found {', '.join(given)}")
-        rules = self.experiment.config.reading.rules
-        images = {name: _volume(one, affine, rules) for name, one in given.items()}
+        images = {name: _volume(one, affine, self.rules) for name, one in given.items()}
         notes = tuple(f"{name}: {note}" for name, image in images.items() for note in image.notes)
         prepared = self.preprocessing.prepare(images)
         strange = self.unlike_training(prepared)
@@ -98,7 +100,7 @@ class Translator:
             raise DataError(f"{OUT_OF_DISTRIBUTION} {'; '.join(strange)}. Translate it without strict, or leave it out")
         notes += tuple(f"{OUT_OF_DISTRIBUTION} {remark}" for remark in strange)
         for note in notes:
-            logging.getLogger("medtrans").warning("%s", note)
+            _log.warning("%s", note)
         if "mask" not in images:
             self.warn_of_no_mask()
         restored = {
@@ -111,7 +113,7 @@ class Translator:
         """Say what a missing mask means for this run, where it means anything."""
         scalings = (self.preprocessing.scalings[name] for name in self.experiment.config.source)
         if self.masked and any(scaling.fitted for scaling in scalings):
-            logging.getLogger("medtrans").warning(
+            _log.warning(
                 "the run was trained inside masks and this image has none: its intensities are scaled by its "
                 "background too and its brightness may be off; give its mask (predict --mask)"
             )
@@ -214,3 +216,95 @@ def _volume(image: Image, affine: np.ndarray | None, rules: ReadingRules) -> Vol
             raise DataError("an array has no place in the world: give its affine (4, 4), voxel to world in mm")
         return Volume(image, np.asarray(affine, dtype=np.float64))
     return read(image, rules)
+
+
+_SPARE = 0.1  # of a device's free memory: its allocator cannot use all of it, and other programs take some
+
+
+class AutoBatch:
+    """Translates a batch of windows in parts where the whole does not fit into the device's memory.
+
+    On a GPU the first batch of several windows is begun with one, and what that took says how many fit. Where memory
+    runs out all the same, half as many are taken from then on. Both are remembered, so that a later volume begins with
+    what fitted. The result does not depend on it, but for the rounding of a GPU's kernels.
+
+    Args:
+        translate: from `(b, c, i, j, k)` to as many, on `device`.
+        device: where `translate` works.
+
+    Attributes:
+        device: as given.
+        most: windows translated at a time; None as many as are asked for.
+    """
+
+    def __init__(self, translate: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        self._translate = translate
+        self.device = device
+        self.most: int | None = None
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Translate windows `(b, c, i, j, k)`.
+
+        Raises:
+            SetupError: there is not enough memory for one.
+        """
+        done: list[Tensor] = []
+        refused = 0
+        if self.most is None and len(windows) > 1 and self.device.type == "cuda":
+            done.append(self._tried(windows[:1]))
+        while (first := sum(map(len, done))) < len(windows):
+            part = windows[first : first + (self.most or len(windows))]
+            if (output := self._attempt(part)) is not None:
+                done.append(output)
+                continue
+            refused = refused or len(part)
+            self._halve(part)
+        if refused:
+            _log.warning(
+                "%d windows of %s voxels do not fit into the device's memory: going on with %d at a time; "
+                "inference.batch=%d avoids the attempt",
+                refused,
+                _sides(windows),
+                self.most,
+                self.most,
+            )
+        return done[0] if len(done) == 1 else torch.cat(done)
+
+    def _attempt(self, windows: Tensor) -> Tensor | None:
+        """None where memory ran out; only behind the `except` are the tensors of the attempt free again."""
+        try:
+            return self._translate(windows)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _tried(self, window: Tensor) -> Tensor:
+        """One window's translation, by whose peak of memory the number that fits is chosen."""
+        device = self.device
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        if (output := self._attempt(window)) is None:
+            raise _too_large(window)
+        peak = max(1, torch.cuda.max_memory_allocated(device) - before)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + held
+        self.most = max(1, int((1 - _SPARE) * free / peak))
+        _log.debug("one window takes %d bytes, %d are free: up to %d at a time", peak, free, self.most)
+        return output
+
+    def _halve(self, windows: Tensor) -> None:
+        if len(windows) == 1:
+            raise _too_large(windows)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.most = len(windows) // 2
+
+
+def _too_large(windows: Tensor) -> SetupError:
+    return SetupError(
+        f"the device's memory is too small for one window of {_sides(windows)} voxels; set inference.window to smaller "
+        "sides, free memory that other programs hold, or translate on the CPU (with CUDA_VISIBLE_DEVICES empty)"
+    )
+
+
+def _sides(windows: Tensor) -> str:
+    return " × ".join(str(side) for side in windows.shape[2:])

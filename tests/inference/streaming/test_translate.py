@@ -15,8 +15,9 @@ from nibabel.orientations import inv_ornt_aff
 from medtrans.config.loading import load_config
 from medtrans.data.preprocessing import make_preprocessing
 from medtrans.errors import DataError, SetupError
-from medtrans.inference import streaming as translate
-from medtrans.inference.streaming import free_memory, refusal, streams, translate_file
+from medtrans.inference import prediction
+from medtrans.inference.prediction import free_memory
+from medtrans.inference.streaming import NOT_COMPARED, refusal, translate_file
 from medtrans.inference.translator import Translator
 from medtrans.training.build import make_method
 from medtrans.volume import Volume, read, write
@@ -58,7 +59,7 @@ def _assert_same_both_ways(translator: Translator, image: Volume, source: Path) 
     write(image, source)
     whole = translator.translate(source)
     notes = translate_file(translator, source, {"t2": source.with_name("slabs.nii.gz")})
-    assert notes == (*whole.notes, translate.NOT_COMPARED)
+    assert notes == (*whole.notes, NOT_COMPARED)
     _assert_same(whole, read(source.with_name("slabs.nii.gz")))
 
 
@@ -139,15 +140,17 @@ def test_what_does_not_go_by_slabs_is_said(tmp_path: Path, changes: dict, reason
 
 
 def test_an_image_goes_by_slabs_where_memory_is_too_small(translator, tmp_path, monkeypatch):
-    image = tmp_path / "head.nii.gz"
+    image, output = tmp_path / "head.nii.gz", tmp_path / "out.nii.gz"
+    monkeypatch.setattr(prediction, "load", lambda run, plugins: translator)
     write(_head(ORDERS[0]), image)
-    needed = translate.VOLUMES_IN_MEMORY * 4 * 19 * 14 * 23
+    needed = prediction.VOLUMES_IN_MEMORY * 4 * 19 * 14 * 23
     for free, expected in ((needed, False), (needed - 1, True), (None, False)):
-        monkeypatch.setattr(translate, "free_memory", lambda free=free: free)
-        assert streams(translator, image, masked=False) is expected
-    monkeypatch.setattr(translate, "free_memory", lambda: 10)
+        monkeypatch.setattr(prediction, "free_memory", lambda free=free: free)
+        list(prediction.predict(tmp_path, image, output, images={}, overwrite=True))
+        assert (NOT_COMPARED in json.loads((tmp_path / "out.json").read_text())["notes"]) is expected
+    monkeypatch.setattr(prediction, "free_memory", lambda: 10)
     with pytest.raises(SetupError, match="a mask is given"):
-        streams(translator, image, masked=True)
+        list(prediction.predict(tmp_path, image, output, images={}, mask=image, overwrite=True))
 
 
 @pytest.mark.parametrize("fault", ["constant", "weights", "cut"])
@@ -179,7 +182,7 @@ def test_predict_goes_by_slabs_where_it_is_asked_to(translator, tmp_path, medtra
     _assert_same(*(read(tmp_path / folder / "a.nii.gz") for folder in ("whole", "slabs")))
     facts = json.loads((tmp_path / "slabs" / "a.json").read_text())
     assert facts["ood"] is None
-    assert translate.NOT_COMPARED in facts["notes"]
+    assert NOT_COMPARED in facts["notes"]
     code, _, err = medtrans("predict", "run", str(source), str(tmp_path / "no"), "--stream", "--strict")
     assert (code, "--strict" in err) == (SetupError.exit_code, True)
 
