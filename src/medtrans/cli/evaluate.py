@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from medtrans.cli.arguments import PluginFiles, leads, pairs, print_table
-from medtrans.errors import ConfigError
+from medtrans.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
     from medtrans.config.protocols import Protocol
@@ -82,7 +82,7 @@ def evaluate(
         target,
         mask=mask,
         images=pairs(image or [], example="labels=FOLDER"),
-        scoring=Scoring(metric or (), Scoring.options_from(option or []), protocol_named(protocol), limits, unit),
+        scoring=Scoring(metric or (), Scoring.options_from(option or []), _protocol(protocol), limits, unit),
         output=output,
         overwrite=overwrite,
         plugins=plugin or (),
@@ -105,6 +105,7 @@ def compare(
 
     from medtrans.cli.tables import as_latex, as_markdown
     from medtrans.evaluation.run_comparison import compare_runs
+    from medtrans.utils.files import write_text
 
     if table not in ("markdown", "latex", "json"):
         raise ConfigError(f"--format {table}: expected markdown, latex or json")
@@ -115,9 +116,12 @@ def compare(
         "json": json.dumps(comparison, indent=2, ensure_ascii=False) + "\n",
     }
     if output is not None:
-        from medtrans.cli.tables import write_tables
-
-        write_tables(output, texts)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            for kind, ending in (("markdown", "md"), ("latex", "tex"), ("json", "json")):
+                write_text(output / f"comparison.{ending}", texts[kind])
+        except OSError as error:
+            raise SetupError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
     typer.echo(texts[table], nl=False)
 
 
@@ -147,7 +151,7 @@ def report(
     typer.echo(str(write_comparison(folders, output)))
 
 
-def protocol_named(name: str) -> Protocol:
+def _protocol(name: str) -> Protocol:
     from medtrans.config.protocols import PROTOCOLS
     from medtrans.utils.messages import did_you_mean
 

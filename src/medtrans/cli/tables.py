@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medtrans.errors import SetupError
-from medtrans.utils.files import write_text
 from medtrans.utils.numbers import DASH, MINUS, between, number, probability, signed, signed_between
 
-__all__ = ["as_latex", "as_markdown", "downstream_table", "summary_table", "write_tables"]
+__all__ = ["as_latex", "as_markdown", "downstream_table", "summary_table"]
 
 
 def summary_table(summary: Mapping[str, Any], names: Mapping[str, str] | None = None) -> RenderableType:
@@ -118,24 +115,6 @@ def as_latex(comparison: Mapping[str, Any]) -> str:
     lines += [" & ".join(_escaped(head) for head in _HEADS) + r" \\", r"\hline"]
     lines += [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in _comparison_rows(comparison)]
     return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
-
-
-def write_tables(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write comparison.md, .tex and .json, each whole or not at all; what is there is replaced.
-
-    Args:
-        folder: made if need be.
-        texts: "markdown", "latex" and "json" to the text.
-
-    Raises:
-        SetupError: the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for kind, ending in (("markdown", "md"), ("latex", "tex"), ("json", "json")):
-            write_text(folder / f"comparison.{ending}", texts[kind])
-    except OSError as error:
-        raise SetupError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
 
 
 def _comparison_rows(comparison: Mapping[str, Any]) -> list[list[str]]:

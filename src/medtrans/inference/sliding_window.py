@@ -199,14 +199,7 @@ def check_output(output: Tensor, count: int, layout: WindowLayout) -> None:
 
 
 def _blend_in(total: Tensor, boxes: Sequence[tuple[slice, ...]], output: Tensor, layout: WindowLayout) -> None:
-    """Add what a network made of windows, each voxel by its weight.
-
-    Args:
-        total: `(1, c, i, j, k)` float32 on the host; added to.
-        boxes: where each window lies in it.
-        output: `(b, c, *window)` on any device, in any floating type.
-        layout: of the windows.
-    """
+    """Add what a network made of windows to `total` `(1, c, i, j, k)` on the host, each voxel by its weight."""
     # Sums in bfloat16 lose what the network gave: weights and sums are float32.
     values = output.float()
     if values.device.type != "cpu":

@@ -98,9 +98,9 @@ def write_export(
         folder: an empty one.
         settings: the entries of a saved config under `KEYS`.
         card: the model card, Markdown.
-        learned: what the scalings learnt.
-        target_numbers: in which fitted targets are written.
-        masked: whether training images were scaled inside masks.
+        learned: and the others, as in `Exported`.
+        target_numbers: likewise.
+        masked: likewise.
         networks: weights by network.
 
     Raises:
