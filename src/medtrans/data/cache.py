@@ -291,7 +291,8 @@ class Cache:
         if callable(image):
             text = repr(image)
             lasting = " at 0x" not in text and "..." not in text
-            kind = f"{type(image).__module__}.{type(image).__qualname__}"
+            # A class that has moved keeps the name that the caches of before know it by.
+            kind = getattr(type(image), "cached_as", f"{type(image).__module__}.{type(image).__qualname__}")
             return ["function", kind, text] if lasting else ["function", self._session, member.case.case, modality]
         try:
             files = [path.resolve(strict=True) for path in files_of(image, self._rules)]

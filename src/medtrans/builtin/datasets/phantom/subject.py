@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -46,6 +46,7 @@ class Image:
     recipe: Recipe
     index: int
     modality: str
+    cached_as: ClassVar[str] = "medtrans.builtin.datasets.phantom_subject.Image"  # as in the caches of 0.1
 
     def __call__(self) -> Volume:
         """Draw it."""
