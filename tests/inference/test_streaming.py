@@ -205,7 +205,7 @@ def test_free_memory_is_that_of_the_machine_or_the_container(tmp_path: Path) -> 
 
 
 ROOT = Path(__file__).parents[2]
-WINDOW = 96  # of benchmarks/streaming.py
+WINDOW_SIDE = 96  # of benchmarks/streaming.py
 MIB = 2**20
 ANYWAY = 128 * MIB  # what a window and a few planes take while they are translated
 IN_MEMORY = 512  # the largest side that is translated in memory too
@@ -228,7 +228,7 @@ def test_slabs_take_memory_for_planes_and_not_for_the_volume(tmp_path: Path, req
         for _ in range(side):
             writer.write(rng.random((1, side, side), dtype=np.float32) * np.float32(1000))
     slabs = _taken("slabs", tmp_path)
-    assert slabs <= 2 * 4 * WINDOW * side**2 + ANYWAY
+    assert slabs <= 2 * 4 * WINDOW_SIDE * side**2 + ANYWAY
     against = "source"
     if side <= IN_MEMORY:
         assert slabs <= 0.4 * _taken("memory", tmp_path)
