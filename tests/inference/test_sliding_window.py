@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from medtrans.errors import ConfigError, SetupError
-from medtrans.inference.sliding_window import chosen_overlap, chosen_window, receptive_field, sliding_window
+from medtrans.inference.sliding_window import choose_overlap, choose_window, receptive_field, sliding_window
 
 SETTINGS = {"window": (8, 8, 8), "overlap": 0.5, "blend": "gaussian", "batch": 3, "multiple": (1, 1, 1)}
 
@@ -170,7 +170,7 @@ class Asks(nn.Module):
     ],
 )
 def test_the_window_is_the_configs_else_the_networks_else_the_patch(given, network, window, multiple) -> None:
-    assert chosen_window(given, (32, 32, 16), [network], (41, 60, 50)) == (window, multiple)
+    assert choose_window(given, (32, 32, 16), [network], (41, 60, 50)) == (window, multiple)
 
 
 @pytest.mark.parametrize("radii", [(0, 0, 0), (1, 1, 1), (0, 3, 4)])
@@ -198,4 +198,4 @@ def test_a_network_that_answers_nothing_has_no_reach(broken) -> None:
     ],
 )
 def test_the_overlap_is_what_the_network_reaches_within_bounds(reached, shape, overlap) -> None:
-    assert chosen_overlap(reached, (32, 32, 32), shape) == pytest.approx(overlap)
+    assert choose_overlap(reached, (32, 32, 32), shape) == pytest.approx(overlap)

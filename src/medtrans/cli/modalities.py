@@ -94,11 +94,11 @@ def _parts(path: str, modality: str, *, by_word: bool) -> list[str]:
         return [*re.split(r"([^A-Za-z0-9+]+)", body), ending, ""]
     *folders, name = body.split("/")
     parts = [piece for folder in folders for piece in (folder, "/")]
-    said = next((found for found in _WORD.finditer(name) if modality_of(found[0]) == modality), None)
-    if said is None:
+    word = next((found for found in _WORD.finditer(name) if modality_of(found[0]) == modality), None)
+    if word is None:
         return [*parts, name, ending, ""]
-    before = re.sub(r"[^A-Za-z0-9+]+$", "", name[: said.start()])
-    after = re.sub(r"^[^A-Za-z0-9+]+", "", name[said.end() :])
+    before = re.sub(r"[^A-Za-z0-9+]+$", "", name[: word.start()])
+    after = re.sub(r"^[^A-Za-z0-9+]+", "", name[word.end() :])
     return [*parts, before, name[len(before) : len(name) - len(after)], after, ending, ""]
 
 

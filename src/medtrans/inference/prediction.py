@@ -84,7 +84,7 @@ def predict(
         if (image := _streamed(translator, given, stream=stream, strict=strict)) is not None:
             notes = translate_file(translator, image, _outputs(written, targets))
             for target, path in _outputs(written, targets).items():
-                _write_sidecar(translator, target, path, notes, strange=None)
+                _write_sidecar(translator, target, path, notes, ood=None)
                 yield path
             continue
         try:
@@ -210,15 +210,13 @@ def write_translation(translator: Translator, target: str, volume: Volume, path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write(volume, path, description=DESCRIPTION)
-    strange = any(note.startswith(OUT_OF_DISTRIBUTION) for note in volume.notes)
-    _write_sidecar(translator, target, path, volume.notes, strange=strange)
+    ood = any(note.startswith(OUT_OF_DISTRIBUTION) for note in volume.notes)
+    _write_sidecar(translator, target, path, volume.notes, ood=ood)
     return path
 
 
-def _write_sidecar(
-    translator: Translator, target: str, path: Path, notes: Sequence[str], *, strange: bool | None
-) -> None:
-    facts = {**translator.sidecar(target), "ood": strange, "notes": list(notes)}
+def _write_sidecar(translator: Translator, target: str, path: Path, notes: Sequence[str], *, ood: bool | None) -> None:
+    facts = {**translator.sidecar(target), "ood": ood, "notes": list(notes)}
     write_json(path.with_name(f"{stem_of(path)}.json"), facts)
 
 

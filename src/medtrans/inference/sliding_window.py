@@ -21,8 +21,8 @@ __all__ = [
     "Windows",
     "box_at",
     "check_output",
-    "chosen_overlap",
-    "chosen_window",
+    "choose_overlap",
+    "choose_window",
     "receptive_field",
     "sliding_window",
     "window_layout",
@@ -232,7 +232,7 @@ _LEAST, _MOST = 0.25, 0.625  # the paper takes the upper one
 _UNKNOWN = 0.5
 
 
-def chosen_window(
+def choose_window(
     given: Sequence[int] | None, patch: Sequence[int], networks: Sequence[nn.Module], shape: Sequence[int]
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """The sides of a window and what they divide by.
@@ -254,19 +254,19 @@ def chosen_window(
     return (first, second, third), multiple
 
 
-def chosen_overlap(reached: Sequence[int] | None, window: Sequence[int], shape: Sequence[int]) -> float:
+def choose_overlap(field: Sequence[int] | None, window: Sequence[int], shape: Sequence[int]) -> float:
     """The overlap at which a voxel midway between two windows' centres has what it depends on in both of them.
 
     Such a voxel lies half an overlap from the border of each. It is bounded to [0.25, 0.625].
 
     Args:
-        reached: how far the network looks along each axis; None where nobody knows.
+        field: how far the network looks along each axis; None where nobody knows.
         window: sides of a window.
         shape: of the volume; axes along which it fits into a window do not count.
     """
-    if reached is None:
+    if field is None:
         return _UNKNOWN
-    shares = [2 * far / side for far, side, extent in zip(reached, window, shape, strict=True) if extent > side]
+    shares = [2 * far / side for far, side, extent in zip(field, window, shape, strict=True) if extent > side]
     return min(_MOST, max([_LEAST, *shares]))
 
 

@@ -17,7 +17,7 @@ from medtrans.config.experiment import Experiment
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.errors import DataError, SetupError
-from medtrans.inference.sliding_window import Windows, chosen_overlap, chosen_window, receptive_field, sliding_window
+from medtrans.inference.sliding_window import Windows, choose_overlap, choose_window, receptive_field, sliding_window
 from medtrans.plugins.interfaces import Method
 from medtrans.volume import ReadingRules, Volume, read
 
@@ -66,7 +66,7 @@ class Translator:
         self.masked = masked
         self.rules = experiment.config.reading.rules
         self._batches: AutoBatch | None = None
-        self._reach: dict[tuple[int, int, int], tuple[int, int, int] | None] = {}
+        self._receptive_fields: dict[tuple[int, int, int], tuple[int, int, int] | None] = {}
 
     def translate(
         self, image: Image | Mapping[str, Image], affine: np.ndarray | None = None, *, strict: bool = False
@@ -95,10 +95,10 @@ class Translator:
         images = {name: _volume(one, affine, self.rules) for name, one in given.items()}
         notes = tuple(f"{name}: {note}" for name, image in images.items() for note in image.notes)
         prepared = self.preprocessing.prepare(images)
-        strange = self.unlike_training(prepared)
-        if strange and strict:
-            raise DataError(f"{OUT_OF_DISTRIBUTION} {'; '.join(strange)}. Translate it without strict, or leave it out")
-        notes += tuple(f"{OUT_OF_DISTRIBUTION} {remark}" for remark in strange)
+        ood = self.unlike_training(prepared)
+        if ood and strict:
+            raise DataError(f"{OUT_OF_DISTRIBUTION} {'; '.join(ood)}. Translate it without strict, or leave it out")
+        notes += tuple(f"{OUT_OF_DISTRIBUTION} {remark}" for remark in ood)
         for note in notes:
             _log.warning("%s", note)
         if "mask" not in images:
@@ -197,14 +197,14 @@ class Translator:
     def windows(self, shape: Sequence[int]) -> Windows:
         """The windows by which a prepared volume of `shape` is translated."""
         settings, networks = self.experiment.config.inference, list(self.method.networks().values())
-        window, multiple = chosen_window(settings.window, self.experiment.config.patch.size, networks, shape)
+        window, multiple = choose_window(settings.window, self.experiment.config.patch.size, networks, shape)
         overlap = settings.overlap
         if overlap is None:
-            if window not in self._reach:
-                self._reach[window] = receptive_field(
+            if window not in self._receptive_fields:
+                self._receptive_fields[window] = receptive_field(
                     self.batches(), len(self.experiment.config.source), window, multiple
                 )
-            overlap = chosen_overlap(self._reach[window], window, shape)
+            overlap = choose_overlap(self._receptive_fields[window], window, shape)
         return Windows(window=window, overlap=overlap, blend=settings.blend, batch=settings.batch, multiple=multiple)
 
 
@@ -251,7 +251,7 @@ class AutoBatch:
         done: list[Tensor] = []
         refused = 0
         if self.most is None and len(windows) > 1 and self.device.type == "cuda":
-            done.append(self._tried(windows[:1]))
+            done.append(self._measured(windows[:1]))
         while (first := sum(map(len, done))) < len(windows):
             part = windows[first : first + (self.most or len(windows))]
             if (output := self._attempt(part)) is not None:
@@ -277,7 +277,7 @@ class AutoBatch:
         except torch.OutOfMemoryError:
             return None
 
-    def _tried(self, window: Tensor) -> Tensor:
+    def _measured(self, window: Tensor) -> Tensor:
         """One window's translation, by whose peak of memory the number that fits is chosen."""
         device = self.device
         torch.cuda.reset_peak_memory_stats(device)

@@ -73,7 +73,7 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
             )
             for name, column in columns.items()
         ],
-        watched=[
+        faithfulness=[
             {"name": run.name, "rows": faithfulness_part(run.folder.read_json(run.folder.faithfulness))}
             for run in runs
             if run.folder.faithfulness.is_file()

@@ -233,19 +233,19 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def faithfulness_part(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each thing that was watched for: "name", "found", "meaning" and "tone" (good, bad or open).
+    """A row for each check of faithfulness: "name", "found", "meaning" and "tone" (good, bad or open).
 
     Args:
         found: the content of `faithfulness.json`.
     """
     copies, collapse, lesions = found["copy_through"], found["collapse"], found["lesions"]
-    strange = found["out_of_distribution"]
+    unlike = found["out_of_distribution"]
     rows = [
         _row(
             "Sources unlike training",
-            f"{len(strange)} of {found['cases']} test cases",
+            f"{len(unlike)} of {found['cases']} test cases",
             "spacing, size, orientation, intensities and look of the source, against the training cases: robust z > 6",
-            tone="bad" if strange else "good",
+            tone="bad" if unlike else "good",
         ),
         _row(
             "Copies of the source",
