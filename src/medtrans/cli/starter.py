@@ -178,13 +178,7 @@ _NO_SCANS = ("mask", "labels")
 
 @dataclass(frozen=True)
 class DatasetLayout:
-    """A dataset with options that fit, and the cases it lists.
-
-    Args:
-        name: of the dataset component.
-        options: of the dataset, as a config holds them.
-        cases: that it lists.
-    """
+    """A dataset component with options that fit, as a config holds them, and the cases it lists."""
 
     name: str
     options: Mapping[str, Any]
@@ -215,11 +209,8 @@ def images_below(root: Path) -> Iterator[Path]:
 def layout_of(root: Path, paths: Sequence[str]) -> DatasetLayout | None:
     """The dataset that makes pairs of the images, by what their names say; None if none does.
 
-    A known collection is taken where its names are there, else `paired_folders` with patterns.
-
-    Args:
-        root: the folder, absolute.
-        paths: of the images below it, relative, with slashes.
+    A known collection is taken where its names are there, else `paired_folders` with patterns. `root` is absolute,
+    `paths` are relative to it, with slashes.
     """
     for name, looks, options in _KNOWN:
         fit = next(filter(None, map(re.compile(looks).match, paths)), None)

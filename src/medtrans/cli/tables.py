@@ -23,11 +23,8 @@ def summary_table(summary: Mapping[str, Any], names: Mapping[str, str] | None = 
         names: number of a case to the name it is shown by; the number itself where it is missing.
     """
     means = Table(title=f"{summary['cases']} test cases")
-    means.add_column("metric")
-    means.add_column("mean ± SD", justify="right")
-    means.add_column("95 % interval", justify="right")
-    for baseline in summary["baselines"]:
-        means.add_column(baseline, justify="right")
+    for head in ("metric", "mean ± SD", "95 % interval", *summary["baselines"]):
+        means.add_column(head, justify="left" if head == "metric" else "right")
     spread = Table()
     for head in ("metric", "median", "quartiles", "n", "worst", "best"):
         spread.add_column(head, justify="left" if head in ("metric", "worst", "best") else "right")

@@ -89,7 +89,13 @@ def _planes(slabs: Iterable[np.ndarray], axis: int) -> Iterator[np.ndarray]:
 class _Band:
     """The planes of source and result that windows from one place on reach, counted in the order they come in.
 
-    Planes stand first in memory, so that moving on is copying whole planes.
+    Along `axis`, over the padded volume, while windows that begin at plane `first` are translated:
+
+        0 ... begin ...          first ........ first + side          ... end ... shape[axis]
+        padding | given back     |  the band, in memory  |  not yet come  | padding
+
+    A window's weights sum up to 1 only when all windows over a plane are through, so that planes before `first` are
+    divided by their weights and leave. Planes stand first in memory, so that moving on is copying whole planes.
     """
 
     def __init__(self, layout: WindowLayout, shape: Sequence[int], axis: int, descending: bool) -> None:

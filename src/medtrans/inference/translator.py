@@ -257,8 +257,11 @@ class AutoBatch:
             if (output := self._attempt(part)) is not None:
                 done.append(output)
                 continue
-            refused = refused or len(part)
-            self._halve(part)
+            if len(part) == 1:
+                raise _too_large(part)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            refused, self.most = refused or len(part), len(part) // 2
         if refused:
             _log.warning(
                 "%d windows of %s voxels do not fit into the device's memory: going on with %d at a time; "
@@ -290,13 +293,6 @@ class AutoBatch:
         self.most = max(1, int((1 - _SPARE) * free / peak))
         _log.debug("one window takes %d bytes, %d are free: up to %d at a time", peak, free, self.most)
         return output
-
-    def _halve(self, windows: Tensor) -> None:
-        if len(windows) == 1:
-            raise _too_large(windows)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self.most = len(windows) // 2
 
 
 def _too_large(windows: Tensor) -> SetupError:

@@ -58,20 +58,9 @@ def render(
     Of `rows` only "label" and the scores are shown, so that names of cases and subjects stay with the data. All other
     texts are shown as given (and escaped): what they hold is what the page gives away.
 
-    Args:
-        title: of the run.
-        command: that runs it again.
-        config_text: the whole config, as YAML.
-        environment: versions and machine; mappings may nest.
-        summary: the content of `summary.json`, as `statistics.summary_of` makes it; "comparison" may be missing.
-        rows: a mapping a case, with "label" and the scores by column.
-        pictures: (label, caption, content of a PNG file), in order.
-        curves: name to (step, value) pairs.
-        warnings: shown with those of the summary.
-        facts: what was run, a line each.
-        faithfulness: the content of `faithfulness.json`.
-        downstream: the content of `downstream/results.json`.
-        viewed: cases for the interactive viewer; their volumes are carried in the page.
+    `summary` (whose "comparison" may be missing), `faithfulness` and `downstream` are the contents of the run's files;
+    `rows` a mapping a case, with "label" and the scores by column; `pictures` (label, caption, content of a PNG file);
+    `curves` (step, value) pairs by name; `viewed` the cases whose volumes the page carries for the viewer.
     """
     metrics, script = summary["metrics"], viewer_script()
     return page_of(

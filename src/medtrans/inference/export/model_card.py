@@ -76,7 +76,7 @@ def model_card(
         _USE.format(packages=" ".join(["medtrans", *others])),
         _table("## Training", _training(config, step, parameters, _splits(folder))),
         _scores(summary),
-        *([_list("## Warnings of the run", warnings)] if warnings else []),
+        *([f"## Warnings of the run\n\n{_list(warnings)}"] if warnings else []),
         _table("## Software", [("medtrans", __version__), *sorted(config["versions"].items())]),
         f"## Licence\n\nOf these weights: {licence}. medtrans itself is under Apache-2.0.\n",
     ]
@@ -136,7 +136,7 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
             rows.append((f"{name} of the baseline {baseline}", number(scored[name]["mean"]), "", "", ""))
     definitions = [f"{name}: {score['definition']}" for name, score in summary["metrics"].items()]
     text = "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
-    return f"## Scores\n\nOn the test cases.\n\n{text}\n\n{_list('', definitions)}"
+    return f"## Scores\n\nOn the test cases.\n\n{text}\n\n{_list(definitions)}"
 
 
 def _table(heading: str, rows: Iterator[tuple[str, str]] | Sequence[tuple[str, str]]) -> str:
@@ -144,9 +144,8 @@ def _table(heading: str, rows: Iterator[tuple[str, str]] | Sequence[tuple[str, s
     return f"{heading}\n\n| | |\n| --- | --- |\n{lines}\n"
 
 
-def _list(heading: str, lines: Sequence[str]) -> str:
-    text = "\n".join(f"- {_line(line)}" for line in lines)
-    return f"{heading}\n\n{text}\n" if heading else f"{text}\n"
+def _list(lines: Sequence[str]) -> str:
+    return "".join(f"- {_line(line)}\n" for line in lines)
 
 
 def _line(text: str) -> str:

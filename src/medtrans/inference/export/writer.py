@@ -69,7 +69,8 @@ def export(
                 masked=translator.masked,
                 networks=networks,
             )
-            _compare(translator, load(temporary, plugins=plugins))
+            if not torch.equal(_probed(translator), _probed(load(temporary, plugins=plugins))):
+                raise _not_by_weights(translator)
             temporary.chmod(0o755)
             _install(temporary, output)
         finally:
@@ -138,11 +139,6 @@ def _probed(translator: Translator) -> Tensor:
         torch.manual_seed(0)
         source = torch.rand(1, len(config.source), *sides)
         return translator.method.translate(source.to(device)).cpu()
-
-
-def _compare(trained: Translator, exported: Translator) -> None:
-    if not torch.equal(_probed(trained), _probed(exported)):
-        raise _not_by_weights(trained)
 
 
 def _not_by_weights(translator: Translator) -> SetupError:
