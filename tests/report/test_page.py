@@ -153,7 +153,7 @@ def test_the_best_of_each_column_is_marked() -> None:
 
 # The verdict
 
-BEST = r"the best trivial baseline \(the mean training target at each of 64 source intensities\)"
+BEST = "the mean training target at each of 64 source intensities"
 
 
 def without(described: dict[str, Any], *, column: str = "", comparison: bool = True) -> dict[str, Any]:
@@ -164,37 +164,25 @@ def without(described: dict[str, Any], *, column: str = "", comparison: bool = T
 
 
 @pytest.mark.parametrize(
-    ("found", "tone", "text"),
+    ("found", "tone", "said"),
     [
-        (
-            lambda: summary(psnr=28.0),
-            "good",
-            rf"beats {BEST} by 2\.65 dB in psnr .*2\.5\d to 2\.7\d; better in 6 of 6 cases",
-        ),
-        (
-            lambda: summary(psnr=22.0),
-            "bad",
-            rf"worse than {BEST} by 3\.35 dB .*3\.2\d to 3\.4\d; better in 0 of 6 cases",
-        ),
-        (
-            lambda: summary(psnr=25.35),
-            "open",
-            r"not clearly better .*gain −0\.1\d+ to 0\.1\d+ dB; better in 3 of 6 cases",
-        ),
-        (lambda: summary(psnr=28.0, cases=1), "open", rf"2\.90 dB above that of {BEST}, over 1 case, with no interval"),
-        (lambda: summary(psnr=20.0, cases=2), "open", rf"dB below that of {BEST}, over 2 cases"),
-        (lambda: summary_of(rows(28, 60), {}, COLUMNS), "open", "no trivial baseline was scored"),
-        (lambda: without(summary(), comparison=False), "open", rf"2\.65 dB above that of {BEST}, .*no interval"),
-        (lambda: without(summary(), column="psnr"), "good", "beats .* in mae"),
-        (lambda: without(summary(), column="psnr", comparison=False), "open", "HU below that of"),
+        (lambda: summary(psnr=28.0), "good", (BEST, "2.65 dB", "6 of 6 cases")),
+        (lambda: summary(psnr=22.0), "bad", (BEST, "3.35 dB", "0 of 6 cases")),
+        (lambda: summary(psnr=25.35), "open", ("gain −0.1", "3 of 6 cases")),
+        (lambda: summary(psnr=28.0, cases=1), "open", (BEST, "2.90 dB above", "1 case, with no interval")),
+        (lambda: summary(psnr=20.0, cases=2), "open", (BEST, "dB below", "2 cases")),
+        (lambda: summary_of(rows(28, 60), {}, COLUMNS), "open", ("no trivial baseline",)),
+        (lambda: without(summary(), comparison=False), "open", (BEST, "2.65 dB above", "no interval")),
+        (lambda: without(summary(), column="psnr"), "good", ("in mae",)),
+        (lambda: without(summary(), column="psnr", comparison=False), "open", ("HU below",)),
     ],
 )
 def test_the_verdict_says_whether_the_model_beats_the_best_baseline(
-    found: Callable[[], dict[str, Any]], tone: str, text: str
+    found: Callable[[], dict[str, Any]], tone: str, said: tuple[str, ...]
 ) -> None:
     (verdict,) = headlines(found())
     assert verdict.tone == tone
-    assert re.search(text, verdict.text)
+    assert [part for part in said if part not in verdict.text] == []
 
 
 def test_each_target_gets_a_verdict() -> None:

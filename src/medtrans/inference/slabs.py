@@ -94,8 +94,8 @@ class _Band:
         0 ... begin ...          first ........ first + side          ... end ... shape[axis]
         padding | given back     |  the band, in memory  |  not yet come  | padding
 
-    A window's weights sum up to 1 only when all windows over a plane are through, so that planes before `first` are
-    divided by their weights and leave. Planes stand first in memory, so that moving on is copying whole planes.
+    A plane is finished when all windows over it are through: planes before `first` are divided by the sum of their
+    weights and leave. Planes stand first in memory, so that moving on is copying whole planes.
     """
 
     def __init__(self, layout: WindowLayout, shape: Sequence[int], axis: int, descending: bool) -> None:
