@@ -131,13 +131,10 @@ def test_warnings_of_summary_and_run_are_shown_once_and_only_if_there_are_any() 
     assert [text.count(word) for word in ("Warnings", "lone", "twin", "tardy")] == [1, 1, 1, 1]
 
 
-def test_an_empty_run_still_gives_a_page() -> None:
+def test_an_empty_run_and_scores_that_are_not_finite_still_give_a_page() -> None:
     text = Reader(page(summary=summary_of([], {}, COLUMNS), rows=[], pictures=[], curves={}, environment={})).text
     assert "scored on 0 test cases" in text
     assert not any(heading in text for heading in ("Pictures", "Every case", "Training"))
-
-
-def test_scores_that_are_not_finite_are_shown_as_such() -> None:
     perfect = [row(1, math.inf, 0.0), row(2, 31.0, math.nan)]
     shown = [{"label": one.label, **one.values} for one in perfect]
     text = Reader(page(summary=summary_of(perfect, {}, COLUMNS), rows=shown)).text
@@ -239,11 +236,7 @@ def test_charts_say_what_they_show_in_the_colours_of_the_page_and_come_out_the_s
         svg = draw().svg
         assert svg.startswith('<svg role="img"')
         assert "<title>p &amp; q</title><desc>" in svg
-        assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) <= {
-            "none",
-            "var(--accent)",
-            "var(--rule)",
-            "var(--soft)",
-        }
+        colours = {"none", "var(--accent)", "var(--rule)", "var(--soft)"}
+        assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) <= colours
         assert svg == draw().svg
     assert "$^{ b &lt;名 2 cases, median 5.000" in strip_chart("p & q", strips).svg
