@@ -24,7 +24,7 @@ from medtrans.evaluation.scorer import Scorer
 from medtrans.evaluation.scores import CaseScores, write_metrics_csv
 from medtrans.evaluation.statistics import summary_of, worst_median_best
 from medtrans.evaluation.validation import predicted, retranslated
-from medtrans.inference.file_names import file_stems
+from medtrans.inference.prediction import file_stems
 from medtrans.inference.translator import Translator
 from medtrans.runs.folder import RunFolder
 from medtrans.training.costs import keep_translation_costs

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medtrans.cli.init.modalities import modality_of
-from medtrans.cli.init.starter import StarterConfig, write_starter
+from medtrans.cli.modalities import modality_of
+from medtrans.cli.starter import StarterConfig, write_starter
 from medtrans.config.experiment import Experiment
 from medtrans.config.loading import load_config
 from medtrans.data.cohort import build_cohort
@@ -93,16 +93,6 @@ def test_one_of_two_versions_is_taken_and_the_other_told(tmp_path):
     assert "not among the cases and left out: old/extra/deep/01_t1.nii.gz" in starter.notes
 
 
-def test_synthrad(tmp_path):
-    names = images("Task1/pelvis/1PA{n:03d}/{kind}.nii.gz", ("mr", "ct", "mask"))
-    starter, experiment, cases = started(tmp_path, *names)
-    assert experiment.config.dataset.name == "synthrad2023"
-    assert experiment.config.dataset.options["task"] == 1
-    assert (starter.source, starter.target, len(cases)) == ("mr", "ct", 5)
-    assert experiment.config.preprocess.intensity["mr"].name == "percentile"
-    assert experiment.config.preprocess.intensity["ct"].name == "window"
-
-
 @pytest.mark.parametrize("place", ["", "rawdata/"])
 def test_bids_without_sessions_that_lack_an_image(tmp_path, place):
     names = images(
@@ -122,14 +112,17 @@ def test_bids_without_sessions_that_lack_an_image(tmp_path, place):
         ("brats", images("x/BraTS2021_{n:05d}/BraTS2021_{n:05d}_{kind}.nii.gz", ("t1", "t2"))),
         ("ixi", images("IXI-{kind}/IXI{n:03d}-HH-{n:04d}-{kind}.nii.gz", ("T1", "T2"))),
         ("hcp", images("HCP/10030{n}/MNINonLinear/{kind}.nii.gz", ("T1w", "T2w"))),
+        ("synthrad2023", images("Task1/pelvis/1PA{n:03d}/{kind}.nii.gz", ("mr", "ct", "mask"))),
         ("synthrad2025", images("Task2/HN/2HNA{n:03d}/{kind}.mha", ("cbct", "ct"))),
     ],
-    ids=["brats", "ixi", "hcp", "synthrad2025"],
 )
 def test_collections_are_known_by_their_names(tmp_path, dataset, names):
-    _, experiment, cases = started(tmp_path, *names)
+    starter, experiment, cases = started(tmp_path, *names)
     assert experiment.config.dataset.name == dataset
     assert len(cases) == 5
+    assert experiment.config.dataset.options.get("task") == {"synthrad2023": 1, "synthrad2025": 2}.get(dataset)
+    scaling = experiment.config.preprocess.intensity[starter.target].name
+    assert scaling == ("window" if starter.target == "ct" else "percentile")
 
 
 def test_every_split_gets_a_subject_or_too_few_are_told(tmp_path):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from medtrans.errors import SetupError
-from medtrans.inference.auto_batch import AutoBatch
 from medtrans.inference.sliding_window import sliding_window
+from medtrans.inference.translator import AutoBatch
 
 CPU = torch.device("cpu")
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from torch import Tensor
 
 from medtrans.errors import SetupError
+from medtrans.inference.slabs import can_be_ordered, percentiles, translated_slabs
 from medtrans.inference.sliding_window import sliding_window
-from medtrans.inference.streaming.slabs import translated_slabs
 
 SETTINGS = {"window": (8, 6, 4), "overlap": 0.5, "blend": "gaussian", "batch": 3, "multiple": (1, 1, 1)}
 
@@ -60,21 +61,14 @@ def test_what_is_finished_leaves_before_what_follows_has_come() -> None:
             yield volume[..., k : k + 1]
 
     given_back = 0
-    for slab in translated_slabs(lambda windows: windows, slabs(), (12, 9, 40), axis=2, **SETTINGS):
+    told: list[tuple[int, int]] = []
+    asked = {**SETTINGS, "advance": lambda *done: told.append(done)}
+    for slab in translated_slabs(lambda windows: windows, slabs(), (12, 9, 40), axis=2, **asked):
         np.testing.assert_allclose(slab, volume[..., given_back : given_back + slab.shape[3]], atol=1e-6)
         given_back += slab.shape[3]
         assert taken <= given_back + SETTINGS["window"][2], "no more planes are held than a window has"
     assert given_back == 40
-
-
-def test_progress_counts_windows() -> None:
-    told: list[tuple[int, int]] = []
-    source = [np.ones((1, 8, 6, 8), np.float32)]
-    parts = translated_slabs(
-        lambda windows: windows, source, (8, 6, 8), axis=2, **SETTINGS, advance=lambda *done: told.append(done)
-    )
-    assert sum(part.shape[3] for part in parts) == 8
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told[-1] == (2 * 2 * 19, 2 * 2 * 19)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +84,30 @@ def test_what_does_not_fit_is_refused(planes, kept, error, found) -> None:
     slabs = [np.ones((1, 8, 6, planes), np.float32)]
     with pytest.raises(error, match=found):
         list(translated_slabs(lambda windows: windows[..., :kept], slabs, (8, 6, 8), axis=2, **SETTINGS))
+
+
+KINDS = [np.float32, np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32]
+numbers = st.one_of(
+    st.sampled_from(KINDS).flatmap(
+        lambda kind: arrays(
+            kind,
+            array_shapes(max_dims=1, max_side=60),
+            elements=st.floats(-(2.0**99), 2.0**99, width=32, allow_subnormal=False) if kind == np.float32 else None,
+        )
+    )
+)
+
+
+@given(voxels=numbers, percents=st.lists(st.floats(0, 100), min_size=1, max_size=3), part=st.integers(1, 60))
+def test_percentiles_of_parts_are_those_of_the_whole(voxels, percents, part) -> None:
+    found = percentiles(lambda: (voxels[first : first + part] for first in range(0, len(voxels), part)), percents)
+    expected = np.percentile(voxels.astype(np.float64), percents)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * float(np.abs(voxels.astype(float)).max()))
+
+
+def test_nothing_has_no_percentiles_and_wide_types_are_told_apart() -> None:
+    with pytest.raises(ValueError, match="no voxels"):
+        percentiles(list, (50.0,))
+    assert [can_be_ordered(np.dtype(kind)) for kind in (np.float32, np.int16, np.int32, np.int64)] == [True] * 3 + [
+        False
+    ]

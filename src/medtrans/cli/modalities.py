@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from medtrans.volume import stem_of
@@ -94,32 +93,25 @@ def _parts(path: str, modality: str, *, by_word: bool) -> list[str]:
         return [*re.split(r"([^A-Za-z0-9+]+)", body), ending, ""]
     *folders, name = body.split("/")
     parts = [piece for folder in folders for piece in (folder, "/")]
-    said = next((found for found in _WORD.finditer(name) if modality_of(found[0]) == modality), None)
-    if said is None:
+    word = next((found for found in _WORD.finditer(name) if modality_of(found[0]) == modality), None)
+    if word is None:
         return [*parts, name, ending, ""]
-    before = re.sub(r"[^A-Za-z0-9+]+$", "", name[: said.start()])
-    after = re.sub(r"^[^A-Za-z0-9+]+", "", name[said.end() :])
+    before = re.sub(r"[^A-Za-z0-9+]+$", "", name[: word.start()])
+    after = re.sub(r"^[^A-Za-z0-9+]+", "", name[word.end() :])
     return [*parts, before, name[len(before) : len(name) - len(after)], after, ending, ""]
-
-
-@dataclass(frozen=True)
-class _Column:
-    values: tuple[str, ...]
-    hint: str  # what its values are, where the name says so
 
 
 def _fields(columns: Sequence[tuple[str, ...]], signs: Sequence[str]) -> dict[tuple[str, ...], str]:
     """The field of each column whose words differ."""
-    differing: dict[tuple[str, ...], _Column] = {}
+    hints: dict[tuple[str, ...], str] = {}  # what a column's values are, where the name says so
     for place, column in enumerate(columns):
-        if len(set(column)) > 1 and column not in differing:
-            before = columns[place - 1] if place and signs[place - 1] == "-" else ()
-            differing[column] = _Column(column, _hint(column, before))
-    subject = _subject(list(differing.values()))
+        if len(set(column)) > 1 and column not in hints:
+            hints[column] = _hint(column, columns[place - 1] if place and signs[place - 1] == "-" else ())
+    subject = _subject(hints)
     fields: dict[tuple[str, ...], str] = {}
-    for number, (values, one) in enumerate(differing.items(), 1):
-        name = "subject" if one is subject else _VISIT.get(one.hint, "")
-        fields[values] = name if name and name not in fields.values() else f"part{number}"
+    for number, (column, hint) in enumerate(hints.items(), 1):
+        name = "subject" if column == subject else _VISIT.get(hint, "")
+        fields[column] = name if name and name not in fields.values() else f"part{number}"
     return fields
 
 
@@ -135,8 +127,8 @@ def _beginnings(values: Iterable[str]) -> set[str]:
     return {found[1] if (found := _PREFIXED.fullmatch(value)) else "" for value in values}
 
 
-def _subject(columns: Sequence[_Column]) -> _Column | None:
-    named = [column for column in columns if column.hint in _SUBJECT]
-    free = [column for column in columns if column.hint not in _VISIT]
-    many = [column for column in free if len(set(column.values)) >= _FEWEST]
+def _subject(hints: Mapping[tuple[str, ...], str]) -> tuple[str, ...] | None:
+    named = [column for column, hint in hints.items() if hint in _SUBJECT]
+    free = [column for column, hint in hints.items() if hint not in _VISIT]
+    many = [column for column in free if len(set(column)) >= _FEWEST]
     return next(iter((*named, *many, *free)), None)

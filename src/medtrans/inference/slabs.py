@@ -1,17 +1,18 @@
-"""The translation of a volume that goes by as slabs: what is finished leaves before what follows has come."""
+"""A volume that goes by as slabs: its translation, where what is finished leaves early, and its exact percentiles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medtrans.inference.sliding_window import WindowLayout, check_output, check_windows, window_layout
+from medtrans.inference.sliding_window import WindowLayout, Windows, box_at, check_output, window_layout
 
-__all__ = ["translated_slabs"]
+__all__ = ["can_be_ordered", "percentiles", "translated_slabs"]
 
 
 _AT_ONCE = 2**22  # bytes that are given at a time, or one plane: what is made of them takes several times as much
@@ -24,12 +25,8 @@ def translated_slabs(
     *,
     axis: int,
     descending: bool = False,
-    window: tuple[int, int, int],
-    overlap: float,
-    blend: str,
-    batch: int,
-    multiple: tuple[int, int, int],
     advance: Callable[[int, int], None] | None = None,
+    **windows: Unpack[Windows],
 ) -> Iterator[np.ndarray]:
     """Translate slabs as they come; together the results are what `sliding_window` gives of the whole volume.
 
@@ -42,12 +39,8 @@ def translated_slabs(
         shape: of the volume.
         axis: along which the slabs come, 0 to 2.
         descending: whether the first slab is the volume's last; voxels in a slab then descend along `axis` too.
-        window: as `sliding_window`, and so are the others.
-        overlap: share of a window that the next one sees again.
-        blend: "gaussian" or "constant".
-        batch: windows translated at a time; windows that begin at one plane share batches.
-        multiple: what each side of a window must divide by.
         advance: called with the windows done and all windows.
+        **windows: how the volume is cut up; windows that begin at one plane share batches.
 
     Yields:
         `(c_out, i, j, k)` float32, some finished planes at a time, ordered along `axis` as the slabs are; overwritten
@@ -58,8 +51,7 @@ def translated_slabs(
         SetupError: `translate` gave another size than it got.
         ValueError: the slabs are not the volume.
     """
-    check_windows(overlap, blend, batch)
-    layout = window_layout(shape, window=window, overlap=overlap, blend=blend, multiple=multiple)
+    layout, batch = window_layout(shape, windows), windows["batch"]
     band = _Band(layout, shape, axis, descending)
     planes = _planes(slabs, axis)
     starts = _along(layout, axis, descending)
@@ -97,7 +89,13 @@ def _planes(slabs: Iterable[np.ndarray], axis: int) -> Iterator[np.ndarray]:
 class _Band:
     """The planes of source and result that windows from one place on reach, counted in the order they come in.
 
-    Planes stand first in memory, so that moving on is copying whole planes.
+    Along `axis`, over the padded volume, while windows that begin at plane `first` are translated:
+
+        0 ... begin ...          first ........ first + side          ... end ... shape[axis]
+        padding | given back     |  the band, in memory  |  not yet come  | padding
+
+    A plane is finished when all windows over it are through: planes before `first` are divided by the sum of their
+    weights and leave. Planes stand first in memory, so that moving on is copying whole planes.
     """
 
     def __init__(self, layout: WindowLayout, shape: Sequence[int], axis: int, descending: bool) -> None:
@@ -171,5 +169,73 @@ class _Band:
         return np.moveaxis(band[::-1] if self._descending else band, 0, self._axis + 1)
 
     def _box(self, corner: tuple[int, ...]) -> tuple[slice, ...]:
-        along = (slice(start, start + side) for start, side in zip(corner, self._layout.sides, strict=True))
-        return slice(None), *along
+        return box_at(corner, self._layout.sides)[1:]
+
+
+_BINS = 2**16
+
+
+def can_be_ordered(kind: np.dtype[np.generic]) -> bool:
+    """Whether `percentiles` takes voxels of this type."""
+    return kind == np.float32 or (kind.kind in "iu" and kind.itemsize <= 4)
+
+
+def percentiles(parts: Callable[[], Iterable[np.ndarray]], percents: Sequence[float]) -> list[float]:
+    """What `numpy.percentile` gives of all parts together, by memory for counts alone.
+
+    The voxels are sorted by their bits: one pass counts the upper 16, a second, where the type has more, the lower 16
+    of those voxels that the percentiles lie among.
+
+    Args:
+        parts: begins a pass over all voxels, finite float32 or integers of up to 32 bits, in any shapes.
+        percents: from 0 to 100.
+
+    Raises:
+        ValueError: there is no voxel.
+    """
+    upper = np.zeros(_BINS, np.int64)
+    kind: np.dtype[np.generic] | None = None
+    for part in parts():
+        kind = part.dtype
+        upper += np.bincount(_keys(part) >> 16, minlength=_BINS)
+    total = int(upper.sum())
+    if kind is None or not total:
+        raise ValueError("there are no percentiles of no voxels")
+    places = [percent / 100 * (total - 1) for percent in percents]
+    ranks = sorted({rank for place in places for rank in (int(place), min(int(place) + 1, total - 1))})
+    before = np.concatenate([[0], np.cumsum(upper)])
+    bins = {rank: int(np.searchsorted(before, rank, side="right")) - 1 for rank in ranks}
+    lower = {one: np.zeros(_BINS, np.int64) for one in set(bins.values())}
+    if kind.itemsize > 2:
+        for part in parts():
+            keys = _keys(part)
+            for one, counts in lower.items():
+                counts += np.bincount(keys[keys >> 16 == one] & (_BINS - 1), minlength=_BINS)
+    values = {}
+    for rank, one in bins.items():
+        low = int(np.searchsorted(np.cumsum(lower[one]), rank - before[one], side="right")) if kind.itemsize > 2 else 0
+        values[rank] = _value((one << 16) + low, kind)
+    return [_between(values[int(place)], values[min(int(place) + 1, total - 1)], place % 1) for place in places]
+
+
+def _keys(part: np.ndarray) -> np.ndarray:
+    """Unsigned numbers of 32 bits, in int64, ordered as the voxels are; a narrow type's bits stand uppermost."""
+    flat = np.ascontiguousarray(part).reshape(-1)
+    if flat.dtype == np.float32:
+        bits = (flat + np.float32(0)).view(np.uint32)  # adding 0 makes -0 a 0
+        return np.where(bits >> 31, ~bits, bits | np.uint32(2**31)).astype(np.int64)
+    limits = np.iinfo(flat.dtype)
+    return (flat.astype(np.int64) - limits.min) << (16 if flat.dtype.itemsize <= 2 else 0)
+
+
+def _value(key: int, kind: np.dtype[np.generic]) -> float:
+    if kind == np.float32:
+        bits = key - 2**31 if key >> 31 else 2**32 - 1 - key
+        return float(np.uint32(bits).view(np.float32))
+    key >>= 16 if kind.itemsize <= 2 else 0
+    return float(key + np.iinfo(kind.name).min)
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """As numpy interpolates: from the nearer end, so that equal ends give just that."""
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
