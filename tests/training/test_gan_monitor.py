@@ -25,10 +25,9 @@ from medtrans.plugins.interfaces import RunInfo
 from medtrans.training.gan_monitor.monitor import GanMonitor, monitor_log_in
 from medtrans.training.nan_guard import LOG_INTERVAL
 from medtrans.training.state import TrainingState
-from medtrans.training.trainer import train
 from medtrans.types import Batch, DiscriminatorOutput
 from medtrans.volume import Grid
-from tests.helpers.toys import toy_method, toy_plan
+from tests.helpers.toys import toy_method, toy_trainer
 
 GRID = Grid((16, 16, 16), np.eye(4))
 CASES = 4
@@ -277,10 +276,19 @@ def trained(folder: Path, seed: int, rate: float) -> set[str]:
             return {"psnr": float(np.mean(scores))}, []
 
         folder.mkdir()
-        plan = toy_plan(folder / "checkpoints", steps=300, every=50, checkpoint_every=300, seed=seed, best=None)
-        run = RunInfo(folder, {}, 0, 30_000)
+        trainer = toy_trainer(
+            method,
+            folder / "checkpoints",
+            steps=300,
+            every=50,
+            checkpoint_every=300,
+            seed=seed,
+            best=None,
+            validate=judged,
+            callbacks=[watch],
+        )
         try:
-            train(method, batches(), plan, standing=TrainingState(), validate=judged, callbacks=[watch], run=run)
+            trainer.fit(batches(), TrainingState(), RunInfo(folder, {}, 0, 30_000))
         except TrainingError:
             return {*watch.findings.told, "stopped"}
     return set(watch.findings.told)

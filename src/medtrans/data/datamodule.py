@@ -85,7 +85,7 @@ class DataModule:
         self.cohort = cohort
         self.preprocessing: Preprocessing = make_preprocessing(experiment)
         self._rules = experiment.config.reading.rules
-        self.discretion = Anonymizer(cohort, experiment)
+        self.anonymizer = Anonymizer(cohort, experiment)
         self._cache_folder = cache_folder
         self._learned = learned
         self.target_numbers: Mapping[str, Mapping[str, float]] = {}

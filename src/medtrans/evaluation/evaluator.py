@@ -50,8 +50,8 @@ class _Assessed:
 
 
 def score_test_cases(
-    study: DataModule,
-    judge: Scorer,
+    data: DataModule,
+    scorer: Scorer,
     translator: Translator,
     folder: RunFolder,
     warnings: Sequence[str],
@@ -64,8 +64,8 @@ def score_test_cases(
     The baselines are fitted on training cases and scored on the same test cases in the same way.
 
     Args:
-        study: the cases.
-        judge: of predictions.
+        data: the cases.
+        scorer: of predictions.
         translator: with the weights to assess.
         folder: of the run.
         warnings: to keep beside the scores.
@@ -77,79 +77,79 @@ def score_test_cases(
         RunInterruptedError: the run was asked to end.
     """
     ranks = ranks or Ranks()
-    baselines = fit_baselines(study.cache.prepared(member) for member in study.cohort.of("train"))
-    test = study.cohort.of("test")
-    settings = study.experiment.config.faithfulness
+    baselines = fit_baselines(data.cache.prepared(member) for member in data.cohort.of("train"))
+    test = data.cohort.of("test")
+    settings = data.experiment.config.faithfulness
     tested = frozenset(member.number for member in test[: settings.lesion_cases])
-    watch = FaithfulnessChecks(translator, baselines["source_lut"], tested, settings.lesions)
-    stems = file_stems(study.cohort.members, study.experiment.config.target)
+    checks = FaithfulnessChecks(translator, baselines["source_lut"], tested, settings.lesions)
+    stems = file_stems(data.cohort.members, data.experiment.config.target)
     mine = []
     for member in progress_over(ranks.mine(test), "test cases"):
-        mine.append(_assessed(study, judge, translator, folder, stems, member, baselines, watch))
+        mine.append(_assessed(data, scorer, translator, folder, stems, member, baselines, checks))
         if request is not None and request.made:
             raise request.error(where="training is done", how_to_resume=f"medtrans run {folder.config} --resume")
-    found, watched = ranks.gather(mine), ranks.gather([watch.watched])
+    found, results = ranks.gather(mine), ranks.gather([checks.watched])
     if ranks.leads:
-        _leave(study, judge, folder, stems, found, list(baselines), warnings, FaithfulnessResults.together(watched))
+        _leave(data, scorer, folder, stems, found, list(baselines), warnings, FaithfulnessResults.together(results))
 
 
 def _assessed(
-    study: DataModule,
-    judge: Scorer,
+    data: DataModule,
+    scorer: Scorer,
     translator: Translator,
     folder: RunFolder,
     stems: Mapping[tuple[int, str], str],
     member: Member,
     baselines: Mapping[str, Baseline],
-    watch: FaithfulnessChecks,
+    checks: FaithfulnessChecks,
 ) -> _Assessed:
-    prepared = study.cache.prepared(member)
+    prepared = data.cache.prepared(member)
     begun = time.perf_counter()
     scaled = predicted(translator, prepared, member)
     seconds = time.perf_counter() - begun
-    targets = study.experiment.config.target
+    targets = data.experiment.config.target
     paths = {target: folder.predictions / f"{stems[member.number, target]}.nii.gz" for target in targets}
     _write_prediction(translator, scaled, prepared, paths)
-    watch.see(member, prepared, scaled)
-    truth = judge.truth(member, prepared)
+    checks.see(member, prepared, scaled)
+    reference = scorer.reference(member, prepared)
     return _Assessed(
-        judge.scores(scaled, prepared, truth, member, retranslated(translator, prepared)),
+        scorer.scores(scaled, prepared, reference, member, retranslated(translator, prepared)),
         {
-            name: judge.scores(baseline.predict(prepared), prepared, truth, member)
+            name: scorer.scores(baseline.predict(prepared), prepared, reference, member)
             for name, baseline in baselines.items()
         },
-        judge.picture(scaled, prepared),
+        scorer.picture(scaled, prepared),
         seconds,
     )
 
 
 def _leave(
-    study: DataModule,
-    judge: Scorer,
+    data: DataModule,
+    scorer: Scorer,
     folder: RunFolder,
     stems: Mapping[tuple[int, str], str],
     found: Sequence[_Assessed],
     baselines: Sequence[str],
     warnings: Sequence[str],
-    watched: FaithfulnessResults,
+    results: FaithfulnessResults,
 ) -> None:
     rows = [one.model for one in found]
     of_baselines = {name: [one.baselines[name] for one in found] for name in baselines}
-    columns = judge.columns
+    columns = scorer.columns
     write_metrics_csv(folder.metrics, rows)
-    _tell(study, rows)
-    write_json(folder.faithfulness, watched.report())
+    _tell(data, rows)
+    write_json(folder.faithfulness, results.report())
     in_training = monitor_log_in(folder.watch).warnings()
-    warnings = [*warnings, *study.filled(), *study.clipped(), *in_training, *watched.warnings()]
-    warnings = [study.discretion.shareable(one) for one in warnings]
+    warnings = [*warnings, *data.filled(), *data.clipped(), *in_training, *results.warnings()]
+    warnings = [data.anonymizer.shareable(one) for one in warnings]
     summary = summary_of(
         rows,
         of_baselines,
         columns,
         warnings=warnings,
-        seed=study.experiment.config.seed,
-        protocol=study.experiment.config.protocol,
-        scored_in=judge.scored_in,
+        seed=data.experiment.config.seed,
+        protocol=data.experiment.config.protocol,
+        scored_in=scorer.scored_in,
     )
     write_json(folder.summary, summary)
     keep_translation_costs(folder.costs, [one.seconds for one in found])
@@ -157,14 +157,14 @@ def _leave(
     pictures = {one.model.label: one.picture for one in found}
     chosen = worst_median_best(rows, first, columns[first])
     _write_pictures(folder, chosen, pictures)
-    _keep_volumes(study, folder, chosen, stems)
+    _keep_volumes(data, folder, chosen, stems)
 
 
-def _tell(study: DataModule, rows: Sequence[CaseScores]) -> None:
+def _tell(data: DataModule, rows: Sequence[CaseScores]) -> None:
     """Log each case's scores under the name that the run shows."""
     for row in rows:
         values = ", ".join(f"{name} {value:.4g}" for name, value in row.values.items())
-        _log.info("%s: %s", row.case if study.experiment.config.names else row.label, values)
+        _log.info("%s: %s", row.case if data.experiment.config.names else row.label, values)
 
 
 def _write_prediction(
@@ -177,11 +177,11 @@ def _write_prediction(
 
 
 def _keep_volumes(
-    study: DataModule, folder: RunFolder, chosen: Mapping[str, CaseScores], stems: Mapping[tuple[int, str], str]
+    data: DataModule, folder: RunFolder, chosen: Mapping[str, CaseScores], stems: Mapping[tuple[int, str], str]
 ) -> None:
     """What an interactive viewer needs of the shown cases."""
-    config = study.experiment.config
-    members = {member.label: member for member in study.cohort.members}
+    config = data.experiment.config
+    members = {member.label: member for member in data.cohort.members}
     for rank, scores in chosen.items():
         member, target = members[scores.label], config.target[0]
         keep_volumes(

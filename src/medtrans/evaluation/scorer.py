@@ -77,16 +77,16 @@ class Scorer:
         self._images |= dict.fromkeys((name for one in detailed for name in one.label_maps), True)
 
     @classmethod
-    def of(cls, study: DataModule) -> Self:
-        """The judge that a run's config asks for.
+    def of(cls, data: DataModule) -> Self:
+        """The scorer that a run's config asks for.
 
         Raises:
             ConfigError: a metric refuses its options.
             DataError: a metric looks at images which the cases to be scored do not have.
         """
-        experiment, preprocessing = study.experiment, study.preprocessing
-        config, scalings = experiment.config, study.preprocessing.scalings
-        judge = cls(
+        experiment, preprocessing = data.experiment, data.preprocessing
+        config, scalings = experiment.config, data.preprocessing.scalings
+        scorer = cls(
             preprocessing,
             make_metrics(experiment, preprocessing),
             config.target,
@@ -97,8 +97,8 @@ class Scorer:
                 for target in config.target
             },
         )
-        _check_further_images(study.cohort, judge.further_images)
-        return judge
+        _check_further_images(data.cohort, scorer.further_images)
+        return scorer
 
     @property
     def further_images(self) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class Scorer:
             self._metrics, {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
         )
 
-    def truth(self, member: Member, prepared: Prepared) -> Reference:
+    def reference(self, member: Member, prepared: Prepared) -> Reference:
         """Read a member's target, its mask where it has one, and what else the metrics look at.
 
         Raises:
@@ -150,7 +150,7 @@ class Scorer:
         self,
         scaled: np.ndarray,
         prepared: Prepared,
-        truth: Reference,
+        reference: Reference,
         member: Member,
         retranslated: Callable[[float], np.ndarray] | None = None,
     ) -> CaseScores:
@@ -159,26 +159,26 @@ class Scorer:
         Args:
             scaled: the prediction.
             prepared: the case.
-            truth: what it is scored against.
+            reference: what it is scored against.
             member: whose it is.
             retranslated: makes the prediction again with windows moved by a share of their side; None where it was
                 made without windows.
         """
-        again = None if retranslated is None else lambda shift: self._scored(retranslated(shift), prepared, truth)
+        again = None if retranslated is None else lambda shift: self._scored(retranslated(shift), prepared, reference)
         values = score(
-            self._scored(scaled, prepared, truth),
-            truth.target,
-            truth.mask,
+            self._scored(scaled, prepared, reference),
+            reference.target,
+            reference.mask,
             prepared.native.spacing_mm,
             self._metrics,
-            images=truth.images,
+            images=reference.images,
             retranslated=again,
         )
-        return CaseScores(member.label, member.case.case, member.case.subject, values, truth.sha)
+        return CaseScores(member.label, member.case.case, member.case.subject, values, reference.sha)
 
-    def _scored(self, scaled: np.ndarray, prepared: Prepared, truth: Reference) -> np.ndarray:
+    def _scored(self, scaled: np.ndarray, prepared: Prepared, reference: Reference) -> np.ndarray:
         native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared)
-        return self._space(native, prepared, truth.counted)
+        return self._space(native, prepared, reference.counted)
 
     def _true(self, targets: Sequence[np.ndarray], prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
         if PROTOCOLS[self._protocol].intensities == "stored":

@@ -27,30 +27,30 @@ class Validator:
     """What the trainer calls when a validation is due; ranks share the cases out.
 
     Args:
-        study: the run's cases.
-        judge: of predictions.
+        data: the run's cases.
+        scorer: of predictions.
         translator: with the networks that are trained.
         ranks: of the run.
     """
 
-    def __init__(self, study: DataModule, judge: Scorer, translator: Translator, ranks: Ranks | None = None) -> None:
-        settings, columns = study.experiment.config.train, judge.columns
-        self._study, self._judge, self._translator, self._ranks = study, judge, translator, ranks or Ranks()
-        self.members = study.cohort.of("validation")[: settings.validation_cases]
+    def __init__(self, data: DataModule, scorer: Scorer, translator: Translator, ranks: Ranks | None = None) -> None:
+        settings, columns = data.experiment.config.train, scorer.columns
+        self._data, self._scorer, self._translator, self._ranks = data, scorer, translator, ranks or Ranks()
+        self.members = data.cohort.of("validation")[: settings.validation_cases]
         self.best = next((name for name in columns if settings.best in (name, name.rpartition("_")[0])), None)
         self.best_is_higher = columns[self.best].higher_is_better if self.best else True
-        self._watch: GanMonitor | None = None
+        self._monitor: GanMonitor | None = None
         if self._ranks.leads:
             judged_by = self.best or next(iter(columns))
             cases = len(self._ranks.mine(self.members))
-            self._watch = GanMonitor(
+            self._monitor = GanMonitor(
                 LOG_INTERVAL, judged_by, higher_is_better=columns[judged_by].higher_is_better, cases=cases
             )
 
     @property
     def callbacks(self) -> tuple[Callback, ...]:
         """What looks at the validated cases and has to hear of each step too; none but on the leading rank."""
-        return () if self._watch is None else (self._watch,)
+        return () if self._monitor is None else (self._monitor,)
 
     def __call__(self) -> tuple[Mapping[str, float], list[Scored]]:
         """The mean of each column, and each case's scores and picture.
@@ -58,14 +58,18 @@ class Validator:
         Raises:
             DataError: a case cannot be read, or its translation is not finite; names it.
         """
-        names, mine = self._study.experiment.config.names, self._ranks.mine(self.members)
-        found = self._ranks.gather(validation_scores(self._study, self._judge, self._translator, mine, self._watch))
+        names, mine = self._data.experiment.config.names, self._ranks.mine(self.members)
+        found = self._ranks.gather(validation_scores(self._data, self._scorer, self._translator, mine, self._monitor))
         scored = [Scored(scores.case if names else scores.label, scores.values, picture) for scores, picture in found]
         return {name: fmean(case.scores[name] for case in scored) for name in scored[0].scores}, scored
 
 
 def validation_scores(
-    study: DataModule, judge: Scorer, translator: Translator, members: Sequence[Member], watch: GanMonitor | None = None
+    data: DataModule,
+    scorer: Scorer,
+    translator: Translator,
+    members: Sequence[Member],
+    monitor: GanMonitor | None = None,
 ) -> list[tuple[CaseScores, np.ndarray]]:
     """Scores and a picture of each member, by the weights as they are now; the watch sees each.
 
@@ -74,20 +78,20 @@ def validation_scores(
     """
     found = []
     for member in members:
-        prepared = study.cache.prepared(member)
+        prepared = data.cache.prepared(member)
         scaled = predicted(translator, prepared, member)
-        truth = judge.truth(member, prepared)
-        picture = judge.picture(scaled, prepared)
-        scores = judge.scores(scaled, prepared, truth, member, retranslated(translator, prepared))
+        reference = scorer.reference(member, prepared)
+        picture = scorer.picture(scaled, prepared)
+        scores = scorer.scores(scaled, prepared, reference, member, retranslated(translator, prepared))
         found.append((scores, picture))
-        if watch is not None:
-            watch.see_case(
+        if monitor is not None:
+            monitor.see_case(
                 member.number,
                 prepared,
                 scaled,
-                study.cache.foreground(member),
-                scores.values[watch.judged_by],
-                partial(_score_of, judge, watch.judged_by, member, prepared, truth),
+                data.cache.foreground(member),
+                scores.values[monitor.judged_by],
+                partial(_score_of, scorer, monitor.judged_by, member, prepared, reference),
             )
     return found
 
@@ -106,6 +110,6 @@ def retranslated(translator: Translator, prepared: Prepared) -> Callable[[float]
 
 
 def _score_of(
-    judge: Scorer, name: str, member: Member, prepared: Prepared, truth: Reference, prediction: np.ndarray
+    scorer: Scorer, name: str, member: Member, prepared: Prepared, reference: Reference, prediction: np.ndarray
 ) -> float:
-    return judge.scores(prediction, prepared, truth, member).values[name]
+    return scorer.scores(prediction, prepared, reference, member).values[name]

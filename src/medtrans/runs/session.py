@@ -28,9 +28,9 @@ _log = logging.getLogger("medtrans")
 class _Discreet(logging.Formatter):
     """What is written to the log may be shared; what is said on the terminal names files and cases."""
 
-    def __init__(self, discretion: Anonymizer) -> None:
+    def __init__(self, anonymizer: Anonymizer) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s")
-        self._discretion = discretion
+        self._discretion = anonymizer
 
     def format(self, record: logging.LogRecord) -> str:
         return self._discretion.shareable(super().format(record))
@@ -63,8 +63,8 @@ def run_session(
         return
     folder = RunFolder.claim(experiment.config.output_dir, resume=resume, overwrite=overwrite)
     handler = logging.FileHandler(folder.log, encoding="utf-8")
-    discretion = Anonymizer(cohort, experiment)
-    handler.setFormatter(_Discreet(discretion))
+    anonymizer = Anonymizer(cohort, experiment)
+    handler.setFormatter(_Discreet(anonymizer))
     talk = logging.StreamHandler(sys.stderr)
     talk.setFormatter(logging.Formatter("%(message)s"))
     level = _log.level
@@ -78,14 +78,14 @@ def run_session(
         for warning in warnings:
             _log.warning("%s", warning)
         folder.say("running")
-        ranks.tell_at_last(lambda error: _say_ended(folder, error, discretion))
+        ranks.tell_at_last(lambda error: _say_ended(folder, error, anonymizer))
         with ranks.explained():
             ranks.wait()
             yield folder
             ranks.wait()
         folder.say("done")
     except BaseException as error:
-        _say_ended(folder, error, discretion)
+        _say_ended(folder, error, anonymizer)
         raise
     finally:
         for each in (handler, talk):
@@ -96,10 +96,10 @@ def run_session(
         folder.release()
 
 
-def _say_ended(folder: RunFolder, error: BaseException, discretion: Anonymizer) -> None:
+def _say_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) -> None:
     state = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
     told = str(error) if isinstance(error, MedtransError) else type(error).__name__
-    folder.say(state, error=discretion.shareable(told))
+    folder.say(state, error=anonymizer.shareable(told))
 
 
 @contextmanager

@@ -48,11 +48,11 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
     cohort, faults = list_cases(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
     method, broken = _tried(experiment, cohort)
     networks = {} if method is None else method.networks()
-    study = DataModule(experiment, cohort, Path(config.output_dir))
-    make_scorer(study)
-    unlearnt = _unlearnt(study)
+    data = DataModule(experiment, cohort, Path(config.output_dir))
+    make_scorer(data)
+    unlearnt = _unlearnt(data)
     inspector = CaseInspector(
-        study.preprocessing,
+        data.preprocessing,
         config.reading.rules,
         paired=method is None or method.pairing == "paired",
         prepares=not unlearnt,
@@ -65,7 +65,7 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
         *registration_warnings(found, config.source[0]),
         *patch_warnings(found, config.patch.size, multiple, config.generator.name),
         *resampled_warnings(config.source[0], [(each.member, each.resampled) for each in found]),
-        *clipping_warnings(((each.member.label, each) for each in found), study.preprocessing.scalings),
+        *clipping_warnings(((each.member.label, each) for each in found), data.preprocessing.scalings),
     ]
     return CheckReport(
         cases=tuple(_case(each) for each in found),
@@ -115,10 +115,10 @@ def _tried(experiment: Experiment, cohort: Cohort) -> tuple[Method | None, Medtr
         return None, error
 
 
-def _unlearnt(study: DataModule) -> Sequence[str]:
+def _unlearnt(data: DataModule) -> Sequence[str]:
     """Why the scalings cannot learn from the training cases; nothing where they can."""
     try:
-        study.learn()
+        data.learn()
     except DataError as error:
         return error.faults
     return ()
