@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import iadd
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from medtrans.distributed.ranks import Ranks
 from medtrans.distributed.signals import EndRequest
 from medtrans.evaluation.baselines import Baseline, fit_baselines
 from medtrans.evaluation.example_volumes import keep_volumes
-from medtrans.evaluation.faithfulness.checks import FaithfulnessChecks, FaithfulnessResults
+from medtrans.evaluation.faithfulness import FaithfulnessChecks, FaithfulnessResults
 from medtrans.evaluation.montage import png_bytes
 from medtrans.evaluation.scorer import Scorer
 from medtrans.evaluation.scores import CaseScores, write_metrics_csv
@@ -28,7 +30,7 @@ from medtrans.inference.file_names import file_stems
 from medtrans.inference.translator import Translator
 from medtrans.runs.folder import RunFolder
 from medtrans.training.costs import keep_translation_costs
-from medtrans.training.gan_monitor.monitor import monitor_log_in
+from medtrans.training.gan_monitor import MonitorLog
 from medtrans.utils.files import complete_file, write_json
 from medtrans.utils.progress import progress_over
 from medtrans.volume import read, write
@@ -88,9 +90,9 @@ def score_test_cases(
         mine.append(_assessed(data, scorer, translator, folder, stems, member, baselines, checks))
         if request is not None and request.made:
             raise request.error(where="training is done", how_to_resume=f"medtrans run {folder.config} --resume")
-    found, results = ranks.gather(mine), ranks.gather([checks.watched])
+    found, results = ranks.gather(mine), ranks.gather([checks.results])
     if ranks.leads:
-        _leave(data, scorer, folder, stems, found, list(baselines), warnings, FaithfulnessResults.together(results))
+        _leave(data, scorer, folder, stems, found, list(baselines), warnings, reduce(iadd, results))
 
 
 def _assessed(
@@ -110,7 +112,7 @@ def _assessed(
     targets = data.experiment.config.target
     paths = {target: folder.predictions / f"{stems[member.number, target]}.nii.gz" for target in targets}
     _write_prediction(translator, scaled, prepared, paths)
-    checks.see(member, prepared, scaled)
+    checks.check(member, prepared, scaled)
     reference = scorer.reference(member, prepared)
     return _Assessed(
         scorer.scores(scaled, prepared, reference, member, retranslated(translator, prepared)),
@@ -139,7 +141,7 @@ def _leave(
     write_metrics_csv(folder.metrics, rows)
     _tell(data, rows)
     write_json(folder.faithfulness, results.report())
-    in_training = monitor_log_in(folder.watch).warnings()
+    in_training = MonitorLog.read(folder.watch).warnings()
     warnings = [*warnings, *data.filled(), *data.clipped(), *in_training, *results.warnings()]
     warnings = [data.anonymizer.shareable(one) for one in warnings]
     summary = summary_of(

@@ -17,7 +17,7 @@ from medtrans.evaluation.scorer import Reference, Scorer
 from medtrans.evaluation.scores import CaseScores
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Callback, Scored
-from medtrans.training.gan_monitor.monitor import GanMonitor
+from medtrans.training.gan_monitor import GanMonitor
 from medtrans.training.nan_guard import LOG_INTERVAL
 
 __all__ = ["Validator", "predicted", "retranslated", "validation_scores"]
@@ -41,10 +41,10 @@ class Validator:
         self.best_is_higher = columns[self.best].higher_is_better if self.best else True
         self._monitor: GanMonitor | None = None
         if self._ranks.leads:
-            judged_by = self.best or next(iter(columns))
+            metric = self.best or next(iter(columns))
             cases = len(self._ranks.mine(self.members))
             self._monitor = GanMonitor(
-                LOG_INTERVAL, judged_by, higher_is_better=columns[judged_by].higher_is_better, cases=cases
+                LOG_INTERVAL, metric, higher_is_better=columns[metric].higher_is_better, cases=cases
             )
 
     @property
@@ -85,13 +85,13 @@ def validation_scores(
         scores = scorer.scores(scaled, prepared, reference, member, retranslated(translator, prepared))
         found.append((scores, picture))
         if monitor is not None:
-            monitor.see_case(
+            monitor.add_case(
                 member.number,
                 prepared,
                 scaled,
                 data.cache.foreground(member),
-                scores.values[monitor.judged_by],
-                partial(_score_of, scorer, monitor.judged_by, member, prepared, reference),
+                scores.values[monitor.metric],
+                partial(_score_of, scorer, monitor.metric, member, prepared, reference),
             )
     return found
 

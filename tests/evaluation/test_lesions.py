@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 import medtrans
-from medtrans.evaluation.faithfulness.lesions import (
+from medtrans.evaluation.lesions import (
     CONTRASTS,
     RADII,
     Insertion,
