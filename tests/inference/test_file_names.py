@@ -90,9 +90,6 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
             return np.asarray(prepared.source)
 
     before = snapshot(tmp_path)
-    monkeypatch.setattr(
-        "medtrans.evaluation.scorer.montage", lambda *_, **__: np.zeros((4, 4, 3), np.uint8)
-    )  # a second for each
     numbers = {"t2": {"low": 0.0, "high": 900.0}}
     answers = Copies(experiment, None, data.preprocessing, numbers)
     score_test_cases(data, Scorer.of(data), answers, folder, ())

@@ -15,7 +15,7 @@ from medtrans.data.cohort import Cohort, Member, load_images
 from medtrans.data.datamodule import DataModule
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.errors import DataError
-from medtrans.evaluation.montage import montage
+from medtrans.evaluation.pictures import Montage, box_around
 from medtrans.evaluation.scores import CaseScores, Column, target_sha
 from medtrans.evaluation.scoring import columns_of, data_low_of, data_range_of, score, scored_in, scoring_space, unit_of
 from medtrans.plugins.interfaces import DetailedMetric, Metric
@@ -71,7 +71,6 @@ class Scorer:
         self._targets = tuple(targets)
         self._rules = rules
         self._protocol = protocol
-        self._units = {target: unit_of(preprocessing.scalings, target) for target in targets}
         detailed = [one for each in metrics.values() for one in each.values() if isinstance(one, DetailedMetric)]
         self._images = dict.fromkeys((name for one in detailed for name in one.images), False)
         self._images |= dict.fromkeys((name for one in detailed for name in one.label_maps), True)
@@ -197,17 +196,21 @@ class Scorer:
         scalings = self._preprocessing.scalings
         return scoring_space(scaled, self._targets, scalings, prepared.numbers, protocol=self._protocol)
 
-    def picture(self, scaled: np.ndarray, prepared: Prepared) -> np.ndarray:
-        """Source, prediction, target and error of the first target in three planes, in its units."""
+    def montage(self, scaled: np.ndarray, prepared: Prepared) -> Montage:
+        """Source, prediction, target and error of the first target, in its units."""
         target = np.zeros_like(scaled) if prepared.target is None else np.asarray(prepared.target)
-        scalings, name = self._preprocessing.scalings, self._targets
-        return montage(
+        first = self._targets[:1]
+        made, true = (
+            scoring_space(image[:1], first, self._preprocessing.scalings, prepared.numbers)[0]
+            for image in (scaled, target)
+        )
+        return Montage.of(
             np.asarray(prepared.source[0]),
-            scoring_space(scaled, name, scalings, prepared.numbers)[0],
-            scoring_space(target, name, scalings, prepared.numbers)[0],
+            made,
+            true,
             spacing_mm=prepared.grid.spacing_mm,
             mask=None if prepared.mask is None else np.asarray(prepared.mask[0]),
-            unit=self._units[name[0]],
+            unit=unit_of(self._preprocessing.scalings, self._targets[0]),
         )
 
 
@@ -218,15 +221,9 @@ def _counted(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np
         bright = (image > 0) & inside
         if bright.any():
             box = np.zeros_like(inside)
-            box[_around(bright)] = True
+            box[box_around(bright)] = True
             inside &= box
     return inside
-
-
-def _around(inside: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box with all voxels that are set."""
-    planes = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(int(along[0]), int(along[-1]) + 1) for along in planes)
 
 
 def make_metrics(experiment: Experiment, preprocessing: Preprocessing) -> dict[str, dict[str, Metric]]:

@@ -13,7 +13,7 @@ import yaml
 from medtrans.data.anonymize import shareable_config
 from medtrans.data.cohort import roll
 from medtrans.errors import ConfigError
-from medtrans.evaluation.example_volumes import kept_volumes
+from medtrans.evaluation.pictures import kept_volumes
 from medtrans.evaluation.scores import read_metrics_csv
 from medtrans.report.page import render
 from medtrans.report.viewer import ViewedCase

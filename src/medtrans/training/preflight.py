@@ -19,8 +19,7 @@ from medtrans.distributed.devices import single_device_fabric
 from medtrans.errors import DataError, MedtransError, SetupError
 from medtrans.plugins.input_size import common_multiple, padded_sides
 from medtrans.plugins.interfaces import Dataset, Method
-from medtrans.training.build import make_method
-from medtrans.training.compile import check_compiler
+from medtrans.training.build import check_compiler, make_method
 from medtrans.types import Batch
 from medtrans.utils.progress import progress_over
 

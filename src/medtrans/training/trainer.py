@@ -27,10 +27,9 @@ from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
 from medtrans.runs.resume import config_hash, facts_of
 from medtrans.training.activation_checkpointing import names_blocks
-from medtrans.training.compile import check_compiler
+from medtrans.training.build import check_compiler, initialise_from
 from medtrans.training.costs import StepClock, keep_training_costs
 from medtrans.training.data_stall import DataStall
-from medtrans.training.initialise import initialise
 from medtrans.training.nan_guard import LOG_INTERVAL, NanGuard
 from medtrans.training.state import Stateful, TrainingState, checkpoint_bytes, restore_marks, resume
 from medtrans.types import Batch
@@ -270,7 +269,7 @@ def train_method(
     """
     config, ranks = data.experiment.config, ranks or Ranks()
     if not continued and config.train.initialise_from is not None:
-        initialise(method, config.train.initialise_from)
+        initialise_from(method, config.train.initialise_from)
     for warning in _doubts(data, method) if ranks.leads else ():
         _log.warning("%s", warning)
     if config.train.compile is not None:

@@ -21,7 +21,7 @@ from medtrans.distributed.devices import single_device_fabric
 from medtrans.errors import ConfigError
 from medtrans.evaluation.scorer import Scorer
 from medtrans.evaluation.scores import CaseScores
-from medtrans.evaluation.validation import Validator
+from medtrans.evaluation.validation import Validator, translate_and_score
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Case
 from medtrans.runs import checkpoint
@@ -140,9 +140,7 @@ def _trained_and_scored(segmenter: Segmenter, folder: RunFolder) -> dict[Images,
 
 
 def _scored(data: DataModule, scorer: Scorer, translator: Translator, member: Member) -> CaseScores:
-    prepared = data.cache.prepared(member)
-    reference = scorer.reference(member, prepared)
-    scores = scorer.scores(translator.predict(prepared), prepared, reference, member)
+    scores = translate_and_score(data, scorer, translator, member).scores
     return replace(scores, case=scores.case.rpartition(" (")[0])
 
 
