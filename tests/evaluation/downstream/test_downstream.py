@@ -17,11 +17,10 @@ from medtrans.builtin.methods.segmentation import SegmentationMethod
 from medtrans.config.loading import load_config
 from medtrans.data.datamodule import load_cohort
 from medtrans.errors import ConfigError, DataError
-from medtrans.evaluation.downstream.experiment import plan_downstream
+from medtrans.evaluation.downstream.experiment import arm_summary, plan_downstream, ratio_of_means
 from medtrans.evaluation.downstream.roles import assign_roles
 from medtrans.evaluation.downstream.segmenter import segmenter_experiment
-from medtrans.evaluation.downstream.utility import arm_summary, ratio_of_means
-from medtrans.evaluation.label_maps import score_label_maps
+from medtrans.evaluation.folders import score_label_maps
 from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.pipeline import downstream
 from medtrans.volume import Volume, read, write
@@ -316,7 +315,7 @@ def test_label_maps_without_a_partner_or_without_labels_are_refused(label_folder
     write(Volume(np.random.default_rng(0).random((8, 8, 8)), np.eye(4)), predictions / "case2.nii.gz")
     with pytest.raises(DataError, match="no label map"):
         score_label_maps(predictions, targets)
-    with pytest.raises(ConfigError, match=r"--target .* no such folder"):
+    with pytest.raises(ConfigError, match=r"nothing: there is no such folder"):
         score_label_maps(predictions, targets / "nothing")
 
 
