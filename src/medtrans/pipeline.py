@@ -1,4 +1,4 @@
-"""Owns the story of a run, from a config to a report; the first file to read."""
+"""The story of a run, from a config to a report; the first file to read."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(
     with end_requests() as request, distributed_session(experiment.config.train) as (fabric, ranks):
         cohort, warnings = load_cohort(experiment)
         output = Path(experiment.config.output_dir)
-        worth = plan_downstream(experiment, cohort, output, plugins=plugins) if experiment.config.downstream else None
+        planned = plan_downstream(experiment, cohort, output, plugins=plugins) if experiment.config.downstream else None
         method = make_method(experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
         with run_session(experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks) as folder:
             data = DataModule(experiment, cohort, folder.cache)
@@ -73,8 +73,8 @@ def run(
             trained = load(folder.path, plugins=plugins)
             score_test_cases(data, scorer, trained, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
-                if worth is not None:
-                    run_downstream(worth, trained)
+                if planned is not None:
+                    run_downstream(planned, trained)
                 write_report(folder)
     return folder
 
@@ -146,12 +146,12 @@ def downstream(
     experiment = load_config([folder.config], overrides, plugins=plugins)
     translator = load(folder.path, plugins=plugins)
     cohort, _ = load_cohort(experiment)
-    assessment = plan_downstream(experiment, cohort, folder.path, plugins=plugins)
+    planned = plan_downstream(experiment, cohort, folder.path, plugins=plugins)
     RunFolder.claim(folder.path, resume=True, overwrite=False)
     try:
         if overwrite:
-            shutil.rmtree(assessment.folder, ignore_errors=True)
-        run_downstream(assessment, translator)
+            shutil.rmtree(planned.folder, ignore_errors=True)
+        run_downstream(planned, translator)
         if folder.summary.is_file():
             write_report(folder)
     finally:

@@ -123,11 +123,11 @@ class FaithfulnessChecks:
         def translate(changed: np.ndarray) -> np.ndarray:
             return self.translator.predict(replace(prepared, source=changed))
 
-        def mapped(changed: np.ndarray) -> np.ndarray:
+        def map_intensities(changed: np.ndarray) -> np.ndarray:
             return self.mapping.predict(replace(prepared, source=changed))
 
         rng = stream(self.translator.experiment.config.seed, "lesion test", member.number)
-        self.results.inserted += insertions(source, scaled, inside, translate, mapped, rng=rng)
+        self.results.inserted += insertions(source, scaled, inside, translate, map_intensities, rng=rng)
         lesions = self._lesions_of(member, prepared)
         if lesions is not None and lesions.any():
             self.results.removed += removals(source, scaled, target, lesions, inside, translate)

@@ -45,19 +45,27 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
     config = experiment.config
     dataset = cast("Dataset", experiment.build("dataset"))
     cohort, faults = list_cases(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
-    method, broken = _tried(experiment, cohort)
+    method, broken = None, None
+    try:
+        method = tiny_step(experiment, cohort)
+    except MedtransError as error:
+        broken = error
     networks = {} if method is None else method.networks()
     data = DataModule(experiment, cohort, Path(config.output_dir))
     make_scorer(data)
-    unlearnt = _unlearnt(data)
+    not_learnt: Sequence[str] = ()
+    try:
+        data.learn()
+    except DataError as error:
+        not_learnt = error.faults
     inspector = CaseInspector(
         data.preprocessing,
         config.reading.rules,
         paired=method is None or method.pairing == "paired",
-        prepares=not unlearnt,
+        prepares=not not_learnt,
     )
     found = [inspector.look(member) for member in progress_over(cohort.members, "reading cases")]
-    faults += [remark.text for each in found for remark in each.faults] or unlearnt
+    faults += [remark.text for each in found for remark in each.faults] or not_learnt
     faults += mark_twins(found)
     multiple = common_multiple(networks.values()) if networks else (1, 1, 1)
     warnings = [
@@ -104,23 +112,6 @@ def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
     if broken:
         raise SetupError(f"one training step on noise gave {', '.join(broken)} not finite")
     return method
-
-
-def _tried(experiment: Experiment, cohort: Cohort) -> tuple[Method | None, MedtransError | None]:
-    """The method after a step on noise, or why there is none."""
-    try:
-        return tiny_step(experiment, cohort), None
-    except MedtransError as error:
-        return None, error
-
-
-def _unlearnt(data: DataModule) -> Sequence[str]:
-    """Why the scalings cannot learn from the training cases; nothing where they can."""
-    try:
-        data.learn()
-    except DataError as error:
-        return error.faults
-    return ()
 
 
 def _case(found: CaseChecks) -> CaseReport:

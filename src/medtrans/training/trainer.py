@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -131,16 +132,16 @@ class Trainer:
         """
         self._state, self._guard, stall = state, NanGuard(self.method.networks()), DataStall()
         self._saved: int | None = state.step if state.step > 0 else None
-        with _hearing(self.callbacks, run, state):
+        with _started(self.callbacks, run, state):
             if self._saved is None:
                 # There is always something to resume from, and a fault in saving shows before time was spent.
                 self._write(improved=False)
-            for batch in stall.watched(batches):
+            for batch in stall.timed(batches):
                 torch.manual_seed(derived_seed(self.seed, "step", state.step, self.ranks.rank))
                 values = self.method.training_step(batch, state.step)
                 stall.stepped()
                 state.step += 1
-                self._guard.see(state.step, values, batch)
+                self._guard.update(state.step, values, batch)
                 for callback in self.callbacks:
                     callback.on_step(state.step, values)
                 if state.step % LOG_INTERVAL == 0 or state.step == self.steps:
@@ -217,25 +218,17 @@ class Trainer:
 
 
 @contextmanager
-def _hearing(callbacks: Sequence[Callback], run: RunInfo, state: TrainingState) -> Iterator[None]:
-    """Every callback that heard of the start hears of the end, whatever happens, to the others too."""
+def _started(callbacks: Sequence[Callback], run: RunInfo, state: TrainingState) -> Iterator[None]:
+    """Every callback that was told of the start is told of the end, whatever happens, to the others too."""
+
+    def ended(callback: Callback, _kind: object, error: BaseException | None, _trace: object) -> None:
+        callback.on_end(state.step, error)
+
     with ExitStack() as ends:
         for callback in callbacks:
-            ends.enter_context(_hears(callback, run, state))
+            callback.on_start(run)
+            ends.push(partial(ended, callback))
         yield
-
-
-@contextmanager
-def _hears(callback: Callback, run: RunInfo, state: TrainingState) -> Iterator[None]:
-    callback.on_start(run)
-    error: BaseException | None = None
-    try:
-        yield
-    except BaseException as raised:
-        error = raised
-        raise
-    finally:
-        callback.on_end(state.step, error)
 
 
 def train_method(
@@ -270,7 +263,7 @@ def train_method(
     config, ranks = data.experiment.config, ranks or Ranks()
     if not continued and config.train.initialise_from is not None:
         initialise_from(method, config.train.initialise_from)
-    for warning in _doubts(data, method) if ranks.leads else ():
+    for warning in _warnings(data, method) if ranks.leads else ():
         _log.warning("%s", warning)
     if config.train.compile is not None:
         check_compiler(fabric.device)
@@ -311,19 +304,19 @@ def train_method(
         keep_training_costs(folder.costs, method.networks(), clock, ranks.count)
 
 
-def _doubts(data: DataModule, method: Method) -> list[str]:
+def _warnings(data: DataModule, method: Method) -> list[str]:
     """What a reader should know before training begins, though it may be meant."""
     networks = method.networks()
     config = data.experiment.config
     sides = [CaseChecks(member, sides=data.cache.prepared(member).grid.shape) for member in data.cohort.of("train")]
-    doubts = patch_warnings(sides, config.patch.size, common_multiple(networks.values()), config.generator.name)
+    warnings = patch_warnings(sides, config.patch.size, common_multiple(networks.values()), config.generator.name)
     factories = [data.experiment.slots["losses", name].found.component.load() for name in config.losses]
     if config.discriminator is not None and not any(getattr(factory, "adversarial", False) for factory in factories):
-        doubts.append("discriminator: no loss trains it, so that it has no effect; set discriminator: null to be clear")
+        warnings.append("discriminator: no loss trains it, so it has no effect; set discriminator: null to be clear")
     if config.train.memory == "low":
         silent = {type(network).__name__: None for network in networks.values() if not names_blocks(network)}
-        doubts += [f"train.memory: low does nothing for {name}, which names no memory_blocks" for name in silent]
-    return doubts
+        warnings += [f"train.memory: low does nothing for {name}, which names no memory_blocks" for name in silent]
+    return warnings
 
 
 def _resumed(method: Method, folder: RunFolder, ranks: Ranks, precision: Stateful, metric: str | None) -> TrainingState:

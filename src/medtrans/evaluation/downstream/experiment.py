@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from medtrans.config.experiment import Experiment
 from medtrans.config.schema import DownstreamSettings
@@ -30,7 +28,7 @@ from medtrans.evaluation.downstream.segmenter import (
 )
 from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.evaluation.scoring import columns_of
-from medtrans.evaluation.statistics import describe
+from medtrans.evaluation.statistics import bootstrap_interval, describe
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Metric
 from medtrans.training.build import make_method
@@ -63,8 +61,6 @@ _TRAINED_ON: Mapping[str, Kind] = {
 }
 _TESTED_ON: Mapping[str, Images] = {"trtr": "real", "tstr": "real", "trts": "synthetic", "tsrtr": "real"}
 
-_RESAMPLES = 2000
-
 
 @dataclass(frozen=True)
 class DownstreamPlan:
@@ -72,7 +68,7 @@ class DownstreamPlan:
 
     Args:
         experiment: of the run.
-        settings: of the plan.
+        settings: of the assessment.
         image: the target that is assessed.
         arms: in the order of the table, the bound first.
         cohort: of the run.
@@ -285,19 +281,7 @@ def ratio_of_means(
     def of_sums(above: np.ndarray, below: np.ndarray, axis: int = -1) -> Any:
         return above.sum(axis=axis) / below.sum(axis=axis)
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a draw without a ratio gives NaN, and the interval is then None
-        interval = bootstrap(
-            (above, below),
-            of_sums,
-            paired=True,
-            vectorized=True,
-            n_resamples=_RESAMPLES,
-            method="percentile",
-            random_state=np.random.default_rng(seed),
-        ).confidence_interval
-    bounds = [float(interval.low), float(interval.high)]
-    return ratio, bounds if np.isfinite(bounds).all() else None
+    return ratio, bootstrap_interval((above, below), of_sums, seed=seed, method="percentile")
 
 
 def _ratio(rows: Sequence[CaseScores], bound: Sequence[CaseScores], name: str, seed: int) -> dict[str, Any]:
