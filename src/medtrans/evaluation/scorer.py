@@ -17,10 +17,10 @@ from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.errors import DataError
 from medtrans.evaluation.pictures import Montage, box_around
 from medtrans.evaluation.scores import CaseScores, Column, target_sha
-from medtrans.evaluation.scoring import columns_of, data_low_of, data_range_of, score, scored_in, scoring_space, unit_of
+from medtrans.evaluation.scoring import columns_of, data_range_of, score, scored_in, scoring_space, unit_of
 from medtrans.plugins.interfaces import DetailedMetric, Metric
 from medtrans.utils.messages import listed
-from medtrans.volume import NO_RULES, ReadingRules, Volume
+from medtrans.volume import NO_RULES, ReadingRules
 
 __all__ = ["Reference", "Scorer", "make_metrics"]
 
@@ -231,10 +231,8 @@ def make_metrics(experiment: Experiment, preprocessing: Preprocessing) -> dict[s
     scalings, protocol = preprocessing.scalings, experiment.config.protocol
 
     def metrics_of(target: str) -> dict[str, Metric]:
-        facts = {
-            "data_range": data_range_of(scalings, target, protocol=protocol),
-            "data_low": data_low_of(scalings, target, protocol=protocol),
-        }
+        low, width = data_range_of(scalings, target, protocol=protocol)
+        facts = {"data_range": width, "data_low": low}
         return {key: experiment.build("metrics", key, **facts) for key in experiment.under("metrics")}
 
     return {target: metrics_of(target) for target in experiment.config.target}
@@ -247,24 +245,21 @@ def _check_further_images(cohort: Cohort, modalities: Sequence[str]) -> None:
         DataError: no case that is scored has such an image, or a file is not there.
     """
     scored = [member for member in cohort.members if member.split != "train"]
-    faults = [
-        f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or leave the "
-        "metric out"
-        for modality in modalities
-        if scored and not any(modality in member.case.images for member in scored)
-    ]
+    faults = []
     for modality in modalities:
-        missing = [member.label for member in scored if _is_missing(member.case.images.get(modality))]
+        found = {member.label: member.case.images[modality] for member in scored if modality in member.case.images}
+        missing = [label for label, image in found.items() if isinstance(image, Path) and not image.is_file()]
+        if scored and not found:
+            faults.append(
+                f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or "
+                "leave the metric out"
+            )
         if missing:
             faults.append(
                 f"metrics: one looks at {modality}, whose file is not there for {listed(missing)}; restore it"
             )
     if faults:
         raise DataError(*faults)
-
-
-def _is_missing(image: Path | Callable[[], Volume] | None) -> bool:
-    return isinstance(image, Path) and not image.is_file()
 
 
 def _scaling_of(experiment: Experiment, modality: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -140,9 +141,7 @@ def summarise(
         name: {
             **describe([row.values[name] for row in rows], subjects, seed=seed, population=population),
             **_extremes(rows, name, column),
-            "unit": column.unit,
-            "higher_is_better": column.higher_is_better,
-            "definition": column.definition,
+            **asdict(column),
         }
         for name, column in columns.items()
     }

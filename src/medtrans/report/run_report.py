@@ -19,7 +19,7 @@ from medtrans.report.page import render
 from medtrans.report.viewer import ViewedCase
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
-from medtrans.training.costs import read_costs, told_costs
+from medtrans.training.costs import costs_text, read_costs
 from medtrans.utils.files import write_text
 
 __all__ = ["report_facts", "write_report"]
@@ -76,7 +76,7 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
     chosen = checkpoint.best(folder.checkpoints)
     used = chosen or checkpoint.newest(folder.checkpoints)
     discriminator = config["discriminator"]
-    costs = told_costs(read_costs(folder.costs))
+    costs = costs_text(read_costs(folder.costs))
     return {
         "Data": f"{_name(config['dataset'])}: "
         + ", ".join(f"{count} to {_DOING[split]}" for split, count in subjects.items())

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["names_blocks", "recompute_blocks"]
+__all__ = ["has_memory_blocks", "recompute_blocks"]
 
 
-def names_blocks(network: nn.Module) -> bool:
+def has_memory_blocks(network: nn.Module) -> bool:
     """Whether a network says which of its modules `recompute_blocks` may compute again."""
     return hasattr(network, "memory_blocks")
 

@@ -35,6 +35,7 @@ _PIECES = 16  # of the validation cases, at least, that are compared with each o
 _SIDE = 16  # voxels along each side of a piece
 _RISE, _RISE_STEPS = 10.0, 200
 _BOUND_STEPS = 500
+_KEPT = 0.95  # of the smoothed loss from one reading to the next
 _WINS, _LOSES, _NORM_RATIO = 0.99, 0.55, 100.0
 _NORMS = ("generator_gradient_norm", "discriminator_gradient_norm")
 
@@ -134,13 +135,15 @@ class GanMonitor(Callback):
         if self._accuracies is None:
             self._accuracies = [(name, rule) for name in values for rule in accuracy_rules(name)]
         read = _numbers(values, {"generator", *_NORMS, *(name for name, _ in self._accuracies)})
-        readings = [(rule, read[name]) for name, rule in self._accuracies if name in read]
+        readings: list[tuple[BoundRule, float]] = [
+            (rule, read[name]) for name, rule in self._accuracies if name in read
+        ]
         if all(name in read for name in _NORMS) and read[_NORMS[1]] > 0:
             readings += [(rule, read[_NORMS[0]] / read[_NORMS[1]]) for rule in self._norms]
+        if "generator" in read:
+            readings.append((self._loss, read["generator"]))
         for rule, value in readings:
             self._record(rule.kind, rule.update(value, step, self._interval), step)
-        if "generator" in read:
-            self._record("divergence", self._loss.update(read["generator"], step, self._interval), step)
 
     def add_case(
         self,
@@ -272,19 +275,21 @@ def _copy_text(cases: Sequence[ComparedCase]) -> str | None:
 
 @dataclass
 class BoundRule:
-    """A figure read at the log interval that stays beyond a bound for 500 steps.
+    """A figure read at the log interval that stays beyond a bound for a number of steps.
 
     Args:
         kind: of the fault.
         text: what to say, with `{value}` for the newest figure.
         above: bound that the figure is above.
         below: bound that it is below.
+        steps: for which it must be.
     """
 
     kind: str
     text: str
     above: float = math.inf
     below: float = -math.inf
+    steps: int = _BOUND_STEPS
     since: int | None = None
 
     def update(self, value: float, step: int, interval: int) -> str | None:
@@ -293,36 +298,32 @@ class BoundRule:
             self.since = None
             return None
         self.since = step - interval if self.since is None else self.since
-        return self.text.format(value=f"{value:.3g}") if step - self.since >= _BOUND_STEPS else None
+        return self.text.format(value=f"{value:.3g}") if step - self.since >= self.steps else None
 
 
-@dataclass
-class LossRule:
-    """The generator's loss, smoothed over about 200 steps, that stays far above its lowest for 200 steps.
+class LossRule(BoundRule):
+    """The generator's loss, smoothed over about 200 steps, that stays far above its lowest.
 
     A loss that may be 0 or negative has no such ratio and is not judged.
     """
 
-    smooth: float | None = None
-    lowest: float = math.inf
-    since: int | None = None
-    kept: float = field(default=0.95, repr=False)  # of the smoothed value from one reading to the next
+    def __init__(self) -> None:
+        super().__init__(
+            "divergence",
+            f"divergence: the generator's loss is {{value}} times its lowest (expected at most {_RISE:g}), and has been "
+            f"high for {_RISE_STEPS} steps. Lower the learning rate or set method.options.clip_norm; `best` keeps the "
+            "best weights",
+            above=_RISE,
+            steps=_RISE_STEPS,
+        )
+        self._smooth: float | None = None
+        self._lowest = math.inf
 
     def update(self, value: float, step: int, interval: int) -> str | None:
-        """What to say at this reading, or None."""
-        self.smooth = value if self.smooth is None else self.kept * self.smooth + (1 - self.kept) * value
-        self.lowest = min(self.lowest, self.smooth)
-        if self.lowest <= 0 or not self.smooth > _RISE * self.lowest:
-            self.since = None
-            return None
-        self.since = step - interval if self.since is None else self.since
-        if step - self.since < _RISE_STEPS:
-            return None
-        return (
-            f"divergence: the generator's loss is {self.smooth:.3g}, more than {_RISE:g} times its lowest "
-            f"({self.lowest:.3g}), and has been for {step - self.since} steps. Lower the learning rate or set "
-            "method.options.clip_norm; `best` keeps the best weights"
-        )
+        """As for any figure, of the smoothed loss divided by its lowest."""
+        self._smooth = value if self._smooth is None else _KEPT * self._smooth + (1 - _KEPT) * value
+        self._lowest = min(self._lowest, self._smooth)
+        return super().update(self._smooth / self._lowest if self._lowest > 0 else 0.0, step, interval)
 
 
 def accuracy_rules(name: str) -> tuple[BoundRule, ...]:

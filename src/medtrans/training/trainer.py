@@ -27,7 +27,7 @@ from medtrans.plugins.interfaces import Callback, Method, RunInfo, Scored
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
 from medtrans.runs.resume import config_hash, facts_of
-from medtrans.training.activation_checkpointing import names_blocks
+from medtrans.training.activation_checkpointing import has_memory_blocks
 from medtrans.training.build import check_compiler, initialise_from
 from medtrans.training.costs import StepClock, keep_training_costs
 from medtrans.training.data_stall import DataStall
@@ -314,7 +314,7 @@ def _warnings(data: DataModule, method: Method) -> list[str]:
     if config.discriminator is not None and not any(getattr(factory, "adversarial", False) for factory in factories):
         warnings.append("discriminator: no loss trains it, so it has no effect; set discriminator: null to be clear")
     if config.train.memory == "low":
-        silent = {type(network).__name__: None for network in networks.values() if not names_blocks(network)}
+        silent = {type(network).__name__: None for network in networks.values() if not has_memory_blocks(network)}
         warnings += [f"train.memory: low does nothing for {name}, which names no memory_blocks" for name in silent]
     return warnings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -236,21 +236,23 @@ def arm_summary(
         "higher_is_better". The interval of a ratio draws subjects, the same of both arms.
     """
     means = {arm: _averaged_over_seeds(by_seed) for arm, by_seed in scores.items()}
-    return {
-        arm: {
-            name: {
-                **describe([row.values[name] for row in rows], [row.subject for row in rows], seed=seed),
-                "by_seed": (by_seed := [float(np.mean([row.values[name] for row in one])) for one in scores[arm]]),
-                "median_of_seeds": median(by_seed),
-                **_ratio(rows, means["trtr"], name, seed),
-                "unit": column.unit,
-                "higher_is_better": column.higher_is_better,
-                "definition": column.definition,
-            }
-            for name, column in columns.items()
+    bound = {row.case: row.values for row in means["trtr"]}
+
+    def column_summary(arm: str, name: str, column: Column) -> dict[str, Any]:
+        rows = means[arm]
+        values, subjects = [row.values[name] for row in rows], [row.subject for row in rows]
+        by_seed = [float(np.mean([row.values[name] for row in one])) for one in scores[arm]]
+        ratio, interval = ratio_of_means(values, [bound[row.case][name] for row in rows], subjects, seed=seed)
+        return {
+            **describe(values, subjects, seed=seed),
+            "by_seed": by_seed,
+            "median_of_seeds": median(by_seed),
+            "ratio": ratio,
+            "ratio_ci95": interval,
+            **asdict(column),
         }
-        for arm, rows in means.items()
-    }
+
+    return {arm: {name: column_summary(arm, name, column) for name, column in columns.items()} for arm in means}
 
 
 def _averaged_over_seeds(by_seed: Sequence[Sequence[CaseScores]]) -> list[CaseScores]:
@@ -282,14 +284,3 @@ def ratio_of_means(
         return above.sum(axis=axis) / below.sum(axis=axis)
 
     return ratio, bootstrap_interval((above, below), of_sums, seed=seed, method="percentile")
-
-
-def _ratio(rows: Sequence[CaseScores], bound: Sequence[CaseScores], name: str, seed: int) -> dict[str, Any]:
-    theirs = {row.case: row.values[name] for row in bound}
-    ratio, interval = ratio_of_means(
-        [row.values[name] for row in rows],
-        [theirs[row.case] for row in rows],
-        [row.subject for row in rows],
-        seed=seed,
-    )
-    return {"ratio": ratio, "ratio_ci95": interval}
