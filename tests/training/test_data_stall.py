@@ -14,7 +14,7 @@ from medtrans.types import Batch
 BATCH = Batch(source=torch.zeros(1, 1, 2, 2, 2), target=torch.zeros(1, 1, 2, 2, 2), mask=None, cases=(1,))
 
 
-class Hand:
+class Hand(HostClock):
     """A clock that is moved by hand; its marks are reached `behind` marks later, as those of a busy GPU."""
 
     def __init__(self, behind: int = 0) -> None:

@@ -310,8 +310,8 @@ class LossRule(BoundRule):
     def __init__(self) -> None:
         super().__init__(
             "divergence",
-            f"divergence: the generator's loss is {{value}} times its lowest (expected at most {_RISE:g}), and has been "
-            f"high for {_RISE_STEPS} steps. Lower the learning rate or set method.options.clip_norm; `best` keeps the "
+            f"divergence: the generator's loss is {{value}} times its lowest and has been more than {_RISE:g} times it "
+            f"for {_RISE_STEPS} steps. Lower the learning rate or set method.options.clip_norm; `best` keeps the "
             "best weights",
             above=_RISE,
             steps=_RISE_STEPS,

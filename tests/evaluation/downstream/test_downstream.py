@@ -196,11 +196,16 @@ def test_the_papers_protocol_names_its_overlap(done: medtrans.RunFolder) -> None
     assert "4 of the 4 subjects" in assessment.warnings[0]
 
 
-def test_weights_whose_origin_is_gone_are_warned_of(copied: medtrans.RunFolder, tmp_path: Path) -> None:
-    config = yaml.safe_load(copied.config.read_text())
+def test_weights_whose_origin_is_gone_are_warned_of_and_a_config_that_asks_for_nothing_says_how_to(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(done.config.read_text())
     config["train"]["initialise_from"] = {"run": str(tmp_path / "gone"), "networks": ["generator"]}
     experiment = load_config([config])
-    assert "gone" in plan_downstream(experiment, load_cohort(experiment)[0], copied.path).warnings[0]
+    cohort = load_cohort(experiment)[0]
+    assert "gone" in plan_downstream(experiment, cohort, done.path).warnings[0]
+    with pytest.raises(ConfigError, match=r"downstream\.labels\.lesion="):
+        plan_downstream(load_config([config | {"downstream": None}]), cohort, done.path)
 
 
 def test_cases_without_labels_and_too_few_subjects_are_refused(done: medtrans.RunFolder) -> None:
@@ -232,13 +237,6 @@ def test_settings_that_cannot_be_are_refused_before_training(tmp_path: Path, ove
     with pytest.raises(ConfigError, match=message):
         medtrans.run(config, [override])
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_whose_config_asks_for_nothing_says_how_to(copied: medtrans.RunFolder) -> None:
-    config = yaml.safe_load(copied.config.read_text()) | {"downstream": None}
-    copied.config.write_text(yaml.safe_dump(config))
-    with pytest.raises(ConfigError, match=r"downstream\.labels\.lesion="):
-        downstream(copied.path)
 
 
 # The numbers
