@@ -84,10 +84,8 @@ def scores(values: list[float]) -> Any:
         ("source", torch.nan, f"step {BROKEN_AT}: the source is not finite, in patches of case_0007"),
         ("target", torch.inf, f"step {BROKEN_AT}: the target is not finite, in patches of case_0007"),
         ("loss", torch.nan, f"step {BROKEN_AT}: difference is not finite, on patches of case_0003, case_0007"),
-        ("loss", -torch.inf, f"step {BROKEN_AT}: difference is not finite, on patches of case_0003, case_0007"),
         ("gradient", torch.nan, f"step {BROKEN_AT}: generator_gradient_norm is not finite"),
         ("gradient", torch.inf, f"step {BROKEN_AT}: generator_gradient_norm is not finite"),
-        ("weight", -torch.inf, "weight tensors are not finite, first generator.bias"),
         ("weight", torch.nan, "weight tensors are not finite, first generator.bias"),
     ],
 )
