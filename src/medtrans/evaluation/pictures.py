@@ -99,7 +99,7 @@ class Montage:
             centre: the voxel the planes go through; by default the centroid of `mask`, or without one that of the
                 brighter part of the source.
             unit: of prediction and target.
-            value_range: see the class.
+            value_range: as above.
         """
         at = centre or _centre(source, mask)
         planes = [_planes(volume, at, spacing_mm) for volume in (source, prediction, target)]
