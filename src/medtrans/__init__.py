@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from medtrans.inference.translator import Translator
     from medtrans.pipeline import check as check
     from medtrans.pipeline import run as run
-    from medtrans.plugins.components import Component
-    from medtrans.plugins.hookspecs import PLUGIN_API, hookimpl
+    from medtrans.plugins.hookspecs import PLUGIN_API, Component, hookimpl
     from medtrans.plugins.interfaces import (
         Augmentation,
         Callback,
@@ -53,7 +52,7 @@ _HOMES = {
     "Callback": "plugins.interfaces",
     "Case": "plugins.interfaces",
     "CheckReport": "data.checks.report",
-    "Component": "plugins.components",
+    "Component": "plugins.hookspecs",
     "ConfigError": "errors",
     "CycleMethod": "builtin.methods.cycle",
     "DataError": "errors",

@@ -15,9 +15,8 @@ from medtrans.builtin.discriminators.patchgan import PatchGAN
 from medtrans.builtin.generators.mdaunet import MDAUNet
 from medtrans.builtin.losses.adversarial import LSGAN
 from medtrans.builtin.losses.voxel import L1
-from medtrans.plugins.interfaces import WeightedLoss
+from medtrans.plugins.interfaces import Ramp, WeightedLoss
 from medtrans.plugins.optimizers import SGD, Adam
-from medtrans.plugins.ramp import Ramp
 from medtrans.types import Batch, DiscriminatorOutput, Loss, LossInputs, Pyramid
 
 NETWORKS = ("generator", "generator_back", "discriminator", "discriminator_back")

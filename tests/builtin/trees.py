@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from medtrans.errors import DataError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.interfaces import Case, Dataset
 from medtrans.plugins.options import check_options
 

@@ -13,8 +13,8 @@ from torch import nn
 from medtrans import SetupError
 from medtrans.config.loading import load_config
 from medtrans.config.schema import TrainSettings
-from medtrans.distributed.cluster import Place, environment_of_rank, place
 from medtrans.distributed.devices import distributed_session
+from medtrans.distributed.launch import Place, environment_of_rank, place
 from medtrans.distributed.ranks import Ranks
 from medtrans.training.build import make_method
 from medtrans.types import Batch

@@ -231,7 +231,7 @@ _LATE_PACKED = {
     "is damaged (CRC check failed": flip(_GOOD_GZ, -6),
     "after 148 of 240 voxel bytes": squeeze(_GOOD[:500]),
     "is damaged (Not a gzip": _GOOD_GZ + b"rubbish",
-    "found 4,097 more bytes than the 240 declared": squeeze(nifti(tail=bytes(10**6))),
+    "more bytes than the 240 declared": squeeze(nifti(tail=bytes(10**6))),
 }
 
 BAD = [

@@ -24,8 +24,8 @@ import medtrans.builtin.losses.perceptual_25d
 import medtrans.pipeline  # noqa: F401 -- what a run imports, imported once
 from medtrans.config.loading import load_config
 from medtrans.data.datamodule import DataModule, load_cohort
-from medtrans.distributed.cluster import environment_of_rank
 from medtrans.distributed.devices import distributed_session
+from medtrans.distributed.launch import environment_of_rank
 from medtrans.distributed.signals import end_requests
 from medtrans.errors import MedtransError
 from medtrans.evaluation.scorer import Scorer

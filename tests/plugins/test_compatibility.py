@@ -13,8 +13,8 @@ import pytest
 from medtrans import Component
 from medtrans.cli import listing
 from medtrans.errors import SetupError
+from medtrans.plugins.discovery import PluginError
 from medtrans.plugins.hookspecs import PLUGIN_API
-from medtrans.plugins.isolation import PluginError
 from medtrans.plugins.options import build
 from medtrans.plugins.probe import probe
 from medtrans.plugins.registry import Registry, compatible

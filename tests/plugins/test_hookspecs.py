@@ -15,13 +15,11 @@ import typer
 
 from medtrans.cli.app import app
 from medtrans.plugins import hookspecs
-from medtrans.plugins.components import Component
 from medtrans.plugins.discovery import discover
-from medtrans.plugins.hookspecs import KINDS, PLUGIN_API
-from medtrans.plugins.optimizers import OPTIMIZERS
+from medtrans.plugins.hookspecs import KINDS, PLUGIN_API, Component
+from medtrans.plugins.optimizers import OPTIMIZERS, SCHEDULES
 from medtrans.plugins.options import FACT_MEANINGS, FACTS, options_of, summary_of
 from medtrans.plugins.registry import BUILTIN, Registry
-from medtrans.plugins.schedules import SCHEDULES
 from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.kits import KITS
 from medtrans.testing.scaling import SCALING_RULES

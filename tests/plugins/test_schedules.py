@@ -7,9 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medtrans.plugins.optimizers import OPTIMIZERS
-from medtrans.plugins.ramp import Ramp, value_at
-from medtrans.plugins.schedules import Constant, Cosine, Linear, MultiStep
+from medtrans.plugins.interfaces import Ramp, value_at
+from medtrans.plugins.optimizers import OPTIMIZERS, Constant, Cosine, Linear, MultiStep
 
 
 def factors(schedule: object, steps: list[int], *, of: int = 100, epoch: int = 10) -> list[float]:

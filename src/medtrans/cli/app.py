@@ -81,7 +81,7 @@ def main() -> None:
 
 def _rank() -> str:
     """Who speaks, where several processes work together."""
-    from medtrans.distributed.cluster import place
+    from medtrans.distributed.launch import place
 
     try:
         here = place()

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medtrans.utils.numbers import DASH, between, number
+from medtrans.utils.messages import DASH, between, number
 
 __all__ = ["downstream_table", "summary_table"]
 

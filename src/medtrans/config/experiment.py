@@ -14,10 +14,9 @@ from medtrans.config.schema import RunConfig
 from medtrans.config.validation import CheckedSlot
 from medtrans.errors import MedtransError
 from medtrans.plugins.discovery import Origin
-from medtrans.plugins.optimizers import OPTIMIZERS
+from medtrans.plugins.optimizers import OPTIMIZERS, SCHEDULES
 from medtrans.plugins.options import build
 from medtrans.plugins.registry import Registry
-from medtrans.plugins.schedules import SCHEDULES
 
 __all__ = ["Experiment"]
 

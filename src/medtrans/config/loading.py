@@ -14,7 +14,7 @@ from medtrans.config.protocols import PROTOCOLS
 from medtrans.config.schema import RunConfig
 from medtrans.config.validation import CheckedSlot, cross_faults, validated
 from medtrans.errors import ConfigError, SetupError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.interfaces import Augmentation, Preprocess
 from medtrans.plugins.options import check_options
 from medtrans.plugins.probe import probe_all

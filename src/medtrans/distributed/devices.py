@@ -14,8 +14,8 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import distributed as dist
 
 from medtrans.config.schema import TrainSettings
-from medtrans.distributed.cluster import place
 from medtrans.distributed.determinism import settle_threads
+from medtrans.distributed.launch import place
 from medtrans.distributed.ranks import Ranks, connected_ranks
 from medtrans.errors import SetupError
 

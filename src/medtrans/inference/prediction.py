@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medtrans._version import __version__
-from medtrans.distributed.cluster import place
+from medtrans.distributed.launch import place
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.inference.loading import load
 from medtrans.inference.streaming.translate import refusal, streams, translate_file

@@ -16,10 +16,18 @@ import pluggy
 
 from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins import hookspecs
-from medtrans.plugins.components import Component, LoadedComponent
-from medtrans.plugins.discovery import Origin, Source, announced, discover, normalised
-from medtrans.plugins.hookspecs import KINDS, PLUGIN_API
-from medtrans.plugins.isolation import PluginError, contained, place_of, place_of_name
+from medtrans.plugins.discovery import (
+    Origin,
+    PluginError,
+    Source,
+    announced,
+    contained,
+    discover,
+    normalised,
+    place_of,
+    place_of_name,
+)
+from medtrans.plugins.hookspecs import KINDS, PLUGIN_API, Component, LoadedComponent
 from medtrans.utils.messages import did_you_mean
 
 __all__ = ["BUILTIN", "Found", "Plugin", "Registry", "compatible", "component", "stated_interface"]

@@ -20,7 +20,7 @@ from medtrans.report.run_report import report_facts
 from medtrans.report.sections import downstream_part, faithfulness_part
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import write_text
-from medtrans.utils.numbers import between, signed
+from medtrans.utils.messages import between, signed
 
 __all__ = ["write_comparison"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from medtrans.errors import SetupError
 from medtrans.utils.files import write_text
-from medtrans.utils.numbers import DASH, MINUS, number, probability, signed, signed_between
+from medtrans.utils.messages import DASH, MINUS, number, probability, signed, signed_between
 
 __all__ = ["as_latex", "as_markdown", "write_tables"]
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from medtrans.report.charts import Chart, line_chart, strip_chart
 from medtrans.report.sections import downstream_part, faithfulness_part
 from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
-from medtrans.utils.numbers import between, number, places, short
+from medtrans.utils.messages import between, number, places, short
 
 __all__ = ["Headline", "headlines", "page_of", "render", "scores_table"]
 

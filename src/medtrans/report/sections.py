@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medtrans.utils.numbers import between, number, places
+from medtrans.utils.messages import between, number, places
 
 __all__ = ["downstream_part", "faithfulness_part"]
 

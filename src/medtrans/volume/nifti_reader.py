@@ -22,9 +22,8 @@ from medtrans.volume.affine import (
     qform_affine,
     spacing_mm,
 )
-from medtrans.volume.header import ImageHeader
-from medtrans.volume.rules import ReadingRules
-from medtrans.volume.stream import is_compressed, length_faults, opened, packed_faults, stored_voxels
+from medtrans.volume.header import ImageHeader, ReadingRules
+from medtrans.volume.stream import CHUNK, compression_faults, is_compressed, length_faults, open_nifti, stored_voxels
 
 __all__ = ["NiftiHeader", "layout_of", "placement_of", "voxels_of"]
 
@@ -171,7 +170,7 @@ def layout_of(path: Path, rules: ReadingRules) -> ImageHeader:
     Raises:
         DataError: all faults of the header, one each.
     """
-    with opened(path) as stream:
+    with open_nifti(path) as stream:
         return _layout(path, stream, rules)
 
 
@@ -181,9 +180,11 @@ def voxels_of(path: Path, rules: ReadingRules) -> tuple[ImageHeader, np.ndarray]
     Raises:
         DataError: all faults of the header, or what is wrong with the bytes.
     """
-    with opened(path) as stream:
+    with open_nifti(path) as stream:
         layout = _layout(path, stream, rules)
-        return layout, stored_voxels(path, stream, layout, "dim and datatype")
+        stream.seek(layout.offset)
+        chunks = iter(lambda: cast("Any", stream).read1(CHUNK), b"")
+        return layout, stored_voxels(path, chunks, layout, "dim and datatype")
 
 
 def _layout(path: Path, stream: BinaryIO, rules: ReadingRules) -> ImageHeader:
@@ -200,7 +201,7 @@ def _layout(path: Path, stream: BinaryIO, rules: ReadingRules) -> ImageHeader:
         layout = ImageHeader(shape, stored, offset, affine, code, slope, inter, notes)
         size = path.stat().st_size
         if is_compressed(path):
-            faults += packed_faults("dim and vox_offset", layout.end, size, "store it as .nii")
+            faults += compression_faults("dim and vox_offset", layout.end, size, "store it as .nii")
         else:
             faults += length_faults("dim and datatype", layout, size)
         if not faults:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from medtrans.utils.messages import listed
-from medtrans.utils.numbers import sides
+from medtrans.utils.messages import listed, sides
 
 if TYPE_CHECKING:
     from medtrans.data.checks.images import Remark

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medtrans._version import __version__
-from medtrans.utils.numbers import DASH, between, number, sides
+from medtrans.utils.messages import DASH, between, number, sides
 
 __all__ = ["model_card"]
 
