@@ -39,7 +39,7 @@ class EndRequest:
         asked = f"ended by {self.all[0].name}" if self.all else "ended, as another rank was asked to"
         return kind(f"{where}: {asked}; go on with: {how_to_resume}")
 
-    def hear(self, number: int, _: FrameType | None) -> None:
+    def handle(self, number: int, _: FrameType | None) -> None:
         """The handler: it takes a note and nothing else."""
         self.all.append(signal.Signals(number))
         if number == signal.SIGINT:
@@ -58,7 +58,7 @@ def end_requests() -> Iterator[EndRequest]:
         yield request
         return
     wanted = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    before = {number: signal.signal(number, request.hear) for number in wanted}
+    before = {number: signal.signal(number, request.handle) for number in wanted}
     try:
         yield request
     finally:

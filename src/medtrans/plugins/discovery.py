@@ -22,10 +22,9 @@ __all__ = [
     "GROUP",
     "Origin",
     "PluginError",
-    "Source",
-    "announced",
     "contained",
     "discover",
+    "is_machinery",
     "load_file",
     "normalised",
     "place_of",
@@ -72,35 +71,22 @@ class Origin:
         """What selects it also where another package has the same prefix."""
         return self.distribution or self.prefix
 
-
-@dataclass(frozen=True)
-class Source:
-    """An origin with the way to load it."""
-
-    origin: Origin
-    entry_point: EntryPoint | None
-
     def load(self) -> ModuleType:
         """The plugin's module, imported."""
-        if self.entry_point is None:
-            return load_file(Path(self.origin.location))
-        module: ModuleType = self.entry_point.load()
+        if self.distribution is None:
+            return load_file(Path(self.location))
+        module: ModuleType = EntryPoint(self.prefix, self.location, GROUP).load()
         return module
 
 
 def discover() -> tuple[Origin, ...]:
-    """The plugins that installed packages announce, none of them imported."""
-    return tuple(source.origin for source in announced())
-
-
-def announced() -> list[Source]:
-    """The plugins that installed packages announce, sorted."""
-    sources = [
-        Source(Origin(point.name, point.dist.name, point.dist.version, point.value), point)
+    """The plugins that installed packages announce, sorted, none of them imported."""
+    origins = [
+        Origin(point.name, point.dist.name, point.dist.version, point.value)
         for point in entry_points(group=GROUP)
         if point.dist is not None
     ]
-    return sorted(sources, key=lambda source: (source.origin.prefix, source.origin.distribution or ""))
+    return tuple(sorted(origins, key=lambda origin: (origin.prefix, origin.distribution or "")))
 
 
 def normalised(distribution: str | None) -> str:
@@ -162,15 +148,16 @@ def place_of_name(module: ModuleType, name: str) -> str:
     return f" ({file}:{number})"
 
 
+def is_machinery(filename: str) -> bool:
+    """Whether a frame of a trace lies in what imports a plugin, not in the plugin."""
+    machinery = ("<frozen", str(Path(__file__).parents[1]))
+    return filename.startswith(machinery) or "importlib" in filename or "pluggy" in filename
+
+
 def _cause(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{place}"
-
-
-def _is_ours(filename: str) -> bool:
-    machinery = ("<frozen importlib", str(Path(__file__).parents[1]))
-    return filename.startswith(machinery) or "importlib" in filename or "pluggy" in filename

@@ -16,17 +16,7 @@ import pluggy
 
 from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins import hookspecs
-from medtrans.plugins.discovery import (
-    Origin,
-    PluginError,
-    Source,
-    announced,
-    contained,
-    discover,
-    normalised,
-    place_of,
-    place_of_name,
-)
+from medtrans.plugins.discovery import Origin, PluginError, contained, discover, normalised, place_of, place_of_name
 from medtrans.plugins.hookspecs import KINDS, PLUGIN_API, Component, LoadedComponent
 from medtrans.utils.messages import did_you_mean
 
@@ -110,17 +100,17 @@ class Registry:
 
     files: Sequence[Path] = ()
     _plugins: dict[Origin, Plugin] = field(default_factory=dict, init=False)
-    _sources: list[Source] = field(default_factory=list, init=False)
+    _origins: list[Origin] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._manager = pluggy.PluginManager("medtrans")
         self._manager.add_hookspecs(hookspecs)
-        there = announced()
-        own = {source.origin.prefix for source in there if source.origin.own}
-        self._sources = [source for source in there if source.origin.own or source.origin.prefix not in own]
-        taken = {source.origin.prefix for source in self._sources}
+        found = discover()
+        own = {origin.prefix for origin in found if origin.own}
+        self._origins = [origin for origin in found if origin.own or origin.prefix not in own]
+        taken = {origin.prefix for origin in self._origins}
         for file in self.files:
-            self._sources.append(_file_source(file, taken))
+            self._origins.append(_file_origin(file, taken))
             taken.add(file.stem)
         if BUILTIN not in taken:
             raise SetupError(
@@ -135,10 +125,10 @@ class Registry:
             ConfigError: no plugin, or two, have the prefix.
             SetupError: it cannot be loaded; says why, where, and how to remove it.
         """
-        source = self._source(prefix)
-        if source.origin not in self._plugins:
-            self._plugins[source.origin] = self._load(source)
-        return self._plugins[source.origin]
+        origin = self._origin(prefix)
+        if origin not in self._plugins:
+            self._plugins[origin] = self._load(origin)
+        return self._plugins[origin]
 
     def find(self, kind: str, name: str) -> Found:
         """The component that a config's name means.
@@ -167,7 +157,7 @@ class Registry:
 
     def others(self) -> tuple[Origin, ...]:
         """The plugins that are announced beside the built-in one, loaded or not."""
-        return tuple(source.origin for source in self._sources if source.origin.prefix != BUILTIN)
+        return tuple(origin for origin in self._origins if origin.prefix != BUILTIN)
 
     def clashes(self, origin: Origin) -> tuple[Origin, ...]:
         """The other plugins of the same prefix."""
@@ -175,31 +165,29 @@ class Registry:
 
     def shadowed(self) -> tuple[Origin, ...]:
         """Plugins that took the prefix of one that comes with medtrans; they are never used."""
-        used = {source.origin for source in self._sources}
-        return tuple(origin for origin in discover() if origin not in used)
+        return tuple(origin for origin in discover() if origin not in self._origins)
 
-    def _source(self, prefix: str) -> Source:
-        matching = [source for source in self._sources if source.origin.prefix == prefix]
+    def _origin(self, prefix: str) -> Origin:
+        matching = [origin for origin in self._origins if origin.prefix == prefix]
         if not matching:
             wanted = normalised(prefix)
-            matching = [source for source in self._sources if normalised(source.origin.distribution) == wanted]
+            matching = [origin for origin in self._origins if normalised(origin.distribution) == wanted]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            prefixes = {source.origin.prefix for source in matching}
-            names = sorted(prefixes) if len(prefixes) > 1 else [str(one.origin.distribution) for one in matching]
+            prefixes = {origin.prefix for origin in matching}
+            names = sorted(prefixes) if len(prefixes) > 1 else [str(one.distribution) for one in matching]
             listed = ", ".join(f"{name}:..." for name in names)
             raise ConfigError(f"several plugins are called '{prefix}': write one of {listed} or uninstall one")
-        known = [source.origin.prefix for source in self._sources]
+        known = [origin.prefix for origin in self._origins]
         raise ConfigError(
             f"no plugin named '{prefix}' is installed{did_you_mean(prefix, known)} (installed: {', '.join(known)})"
         )
 
-    def _load(self, source: Source) -> Plugin:
-        origin = source.origin
+    def _load(self, origin: Origin) -> Plugin:
         try:
-            with _told(origin), contained() as remarks:
-                module = source.load()
+            with _warn_if_slow(origin), contained() as remarks:
+                module = origin.load()
                 plugin = self._register(origin, module)
         except PluginError as fault:
             self._unregister(origin)
@@ -233,7 +221,7 @@ class Registry:
     def _import_factory(self, origin: Origin, kind: str, component: Component) -> None:
         """Import what a component names, with the same care as its plugin."""
         try:
-            with _told(origin), contained():
+            with _warn_if_slow(origin), contained():
                 component.load()
         except PluginError as fault:
             raise SetupError(
@@ -243,8 +231,8 @@ class Registry:
 
 
 @contextmanager
-def _told(origin: Origin) -> Iterator[None]:
-    """Say what is waited for, since an import that hangs cannot be stopped from inside."""
+def _warn_if_slow(origin: Origin) -> Iterator[None]:
+    # An import that hangs cannot be stopped from inside: one can only say what is waited for.
     waiting = Timer(
         _PATIENCE_S, _log.warning, ("still importing %s; if it hangs, stop and remove it: %s", origin, origin.remedy)
     )
@@ -280,14 +268,14 @@ def _key(origin: Origin) -> str:
     return f"{origin.distribution or 'file'}:{origin.prefix}"
 
 
-def _file_source(file: Path, taken: Iterable[str]) -> Source:
+def _file_origin(file: Path, taken: Iterable[str]) -> Origin:
     if not file.is_file():
         raise ConfigError(f"--plugin {file}: no such file")
     if file.suffix != ".py" or not file.stem.isidentifier():
         raise ConfigError(f"--plugin {file}: expected a Python file whose name is an identifier, such as mine.py")
     if file.stem in taken:
         raise ConfigError(f"--plugin {file}: a plugin named '{file.stem}' is there already; rename the file")
-    return Source(Origin(file.stem, None, "file", str(file.resolve())), None)
+    return Origin(file.stem, None, "file", str(file.resolve()))
 
 
 def _components(kind: str, hook: str, function: Callable[[], object]) -> dict[tuple[str, str], Component]:

@@ -56,7 +56,7 @@ def run_session(
     """
     ranks = ranks or Ranks()
     if not ranks.leads:
-        with _quiet(), ranks.explained():
+        with _quiet(), ranks.explain_failures():
             ranks.wait()
             yield RunFolder(Path(experiment.config.output_dir))
             ranks.wait()
@@ -78,8 +78,8 @@ def run_session(
         for warning in warnings:
             _log.warning("%s", warning)
         folder.say("running")
-        ranks.tell_at_last(lambda error: _say_ended(folder, error, discretion))
-        with ranks.explained():
+        ranks.on_forced_exit(lambda error: _say_ended(folder, error, discretion))
+        with ranks.explain_failures():
             ranks.wait()
             yield folder
             ranks.wait()
