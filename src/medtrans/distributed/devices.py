@@ -19,9 +19,6 @@ from medtrans.distributed.launch import place
 from medtrans.distributed.ranks import Ranks, connected_ranks
 from medtrans.errors import SetupError
 
-__all__ = ["distributed_session", "single_device_fabric"]
-
-
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 
 

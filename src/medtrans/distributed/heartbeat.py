@@ -38,9 +38,6 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch ex
 
 from medtrans.errors import MedtransError, TrainingError, error_of
 
-__all__ = ["Heartbeat", "open_store"]
-
-
 _GRACE_S = 8.0  # for the main thread to end by itself, with its own message, before the process is ended
 _MISSED_BEATS = 4  # beats that a rank may miss when an exchange with it has just failed
 
@@ -185,14 +182,7 @@ class Heartbeat(threading.Thread):
 
 
 def open_store(host: str, port: int, timeout_s: float, *, is_host: bool = False) -> TCPStore:
-    """A store of short texts that all ranks see.
-
-    Args:
-        host: where it is kept.
-        port: there; 0 takes a free one.
-        timeout_s: how long an answer may take.
-        is_host: whether this process keeps it.
-    """
+    """A store of short texts that all ranks see, kept by the process that says `is_host`; port 0 takes a free one."""
     timeout = timedelta(seconds=timeout_s)
     return TCPStore(host, port, world_size=None, is_master=is_host, timeout=timeout, wait_for_workers=False)
 

@@ -20,9 +20,6 @@ from medtrans.errors import MedtransError, RunCancelledError, RunInterruptedErro
 if TYPE_CHECKING:
     from medtrans.config.experiment import Experiment
 
-__all__ = ["Place", "environment_of_rank", "launch_ranks", "needs_launch", "place"]
-
-
 _HANDS_ON = ("bash", "interactive")  # names of Slurm jobs in which somebody types commands
 
 

@@ -16,9 +16,6 @@ from torch import nn
 from medtrans.distributed.heartbeat import Heartbeat, open_store
 from medtrans.errors import MedtransError, SetupError
 
-__all__ = ["ConnectedRanks", "Ranks", "connected_ranks"]
-
-
 _Item = TypeVar("_Item")
 
 

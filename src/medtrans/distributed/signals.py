@@ -10,8 +10,6 @@ from types import FrameType
 
 from medtrans.errors import RunCancelledError, RunInterruptedError
 
-__all__ = ["EndRequest", "end_requests"]
-
 
 class EndRequest:
     """Whether the run was asked to end, and by what.

@@ -18,20 +18,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-__all__ = [
-    "GROUP",
-    "Origin",
-    "PluginError",
-    "contained",
-    "discover",
-    "is_machinery",
-    "load_file",
-    "normalised",
-    "place_of",
-    "place_of_name",
-]
-
-
 GROUP = "medtrans"
 _OWN_DISTRIBUTION = "medtrans"
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import pluggy
 
-__all__ = ["KINDS", "PLUGIN_API", "Component", "LoadedComponent", "hookimpl", "hookspec"]
-
 
 @dataclass(frozen=True)
 class Component:

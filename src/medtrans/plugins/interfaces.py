@@ -23,25 +23,6 @@ if TYPE_CHECKING:
     from medtrans.types import Batch
     from medtrans.volume import Volume
 
-__all__ = [
-    "Augmentation",
-    "Callback",
-    "Case",
-    "Dataset",
-    "DetailedMetric",
-    "Method",
-    "Metric",
-    "Parts",
-    "Preprocess",
-    "Ramp",
-    "RunInfo",
-    "Scored",
-    "Surroundings",
-    "WeightedLoss",
-    "value_at",
-]
-
-
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 
 

@@ -17,16 +17,25 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
     from torch.optim import Optimizer
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "SGD", "Adam", "AdamW", "Constant", "Cosine", "Linear", "MultiStep"]
-
-
 Rate = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
-class Adam:
+class _Optimizer:
+    """The optimiser of the same name in torch, with the fields as its options."""
+
+    def make(self, params: Iterable[Parameter], *, fused: bool = True) -> Optimizer:
+        """The optimiser over `params`; `fused` updates them in one pass rather than operation by operation."""
+        from torch import optim
+
+        optimizer: Optimizer = getattr(optim, type(self).__name__)(params, **asdict(self), fused=fused)
+        return optimizer
+
+
+@dataclass(frozen=True)
+class Adam(_Optimizer):
     """Adam (Kingma and Ba 2015).
 
     Args:
@@ -41,12 +50,6 @@ class Adam:
     eps: Rate = 1e-8
     weight_decay: Decay = 0.0
 
-    def make(self, params: Iterable[Parameter], *, fused: bool = True) -> Optimizer:
-        """The optimiser over `params`; `fused` updates them in one pass rather than operation by operation."""
-        from torch import optim
-
-        return optim.Adam(params, **asdict(self), fused=fused)
-
 
 @dataclass(frozen=True)
 class AdamW(Adam):
@@ -58,15 +61,9 @@ class AdamW(Adam):
 
     weight_decay: Decay = 0.01
 
-    def make(self, params: Iterable[Parameter], *, fused: bool = True) -> Optimizer:
-        """The optimiser over `params`; `fused` updates them in one pass rather than operation by operation."""
-        from torch import optim
-
-        return optim.AdamW(params, **asdict(self), fused=fused)
-
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(_Optimizer):
     """Stochastic gradient descent with momentum.
 
     Args:
@@ -80,12 +77,6 @@ class SGD:
     momentum: Momentum = 0.9
     nesterov: bool = False
     weight_decay: Decay = 0.0
-
-    def make(self, params: Iterable[Parameter], *, fused: bool = True) -> Optimizer:
-        """The optimiser over `params`; `fused` updates them in one pass rather than operation by operation."""
-        from torch import optim
-
-        return optim.SGD(params, **asdict(self), fused=fused)
 
 
 OPTIMIZERS: Mapping[str, type] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}

@@ -18,19 +18,6 @@ from medtrans.errors import MedtransError, SetupError
 from medtrans.plugins.hookspecs import Component
 from medtrans.utils.messages import wording
 
-__all__ = [
-    "FACTS",
-    "FACT_MEANINGS",
-    "Fault",
-    "Option",
-    "build",
-    "check_options",
-    "facts_of",
-    "options_of",
-    "summary_of",
-]
-
-
 FACTS: Mapping[str, tuple[str, ...]] = {
     "generator": ("in_channels", "out_channels", "patch_size", "initialise"),
     "discriminator": ("source_channels", "target_channels", "patch_size"),

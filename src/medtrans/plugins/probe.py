@@ -1,4 +1,10 @@
-"""A look at third-party plugins from outside: each is imported in a child process with a time limit."""
+"""A look at third-party plugins from outside: each is imported in a child process with a time limit.
+
+`probe` starts `python -m medtrans.plugins.probe` and waits; the child imports the plugin and answers on stdout in one
+line of JSON after a mark, since the plugin may print there too. A child that answers nothing has ended or hangs, and
+leaves word of where: `os._exit` is replaced by a function that answers first, and faulthandler writes all threads'
+traces to stderr shortly before the parent's patience ends.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +28,6 @@ from medtrans.errors import MedtransError
 from medtrans.plugins.discovery import Origin, is_machinery
 from medtrans.plugins.hookspecs import KINDS
 from medtrans.plugins.registry import Plugin, Registry
-
-__all__ = ["LIMIT_S", "Probe", "main", "offered_by", "probe", "probe_all", "run_in_child"]
-
 
 LIMIT_S = 20.0
 """Seconds a plugin has to be imported, where a caller does not say."""
@@ -75,18 +78,16 @@ def probe_all(origins: Sequence[Origin], limit_s: float | None = None) -> list[P
 def run_in_child(verb: str, argument: str, files: Sequence[Path], limit_s: float | None = None) -> tuple[str, str]:
     """Let a child process answer; returns the answer, and what went wrong with the child itself."""
     limit_s = LIMIT_S if limit_s is None else limit_s
-    command = [
-        sys.executable,
-        "-m",
-        "medtrans.plugins.probe",
-        str(time.time() + limit_s),
-        verb,
-        argument,
-        *map(str, files),
-    ]
+    command = [sys.executable, "-m", "medtrans.plugins.probe", str(time.time() + limit_s), verb, argument]
+    command += map(str, files)
     try:
         child = subprocess.run(  # noqa: S603 -- our own module, with names that are only looked up
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s, check=False
+            [*command, *map(str, files)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
         )
     except subprocess.TimeoutExpired as expired:
         return "", f"its import did not end within {limit_s:g} s{_place_in(_text(expired.stderr))}"

@@ -20,9 +20,6 @@ from medtrans.plugins.discovery import Origin, PluginError, contained, discover,
 from medtrans.plugins.hookspecs import KINDS, PLUGIN_API, Component, LoadedComponent
 from medtrans.utils.messages import did_you_mean
 
-__all__ = ["BUILTIN", "Found", "Plugin", "Registry", "compatible", "component", "stated_interface"]
-
-
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -32,11 +29,7 @@ def stated_interface(module: ModuleType) -> str:
 
 
 def compatible(stated: str) -> str:
-    """Nothing for this interface or an older minor one; a note for a newer minor one.
-
-    Raises:
-        PluginError: another major version, or no version at all.
-    """
+    """Nothing for this interface or an older minor one; a note for a newer minor one; else a PluginError."""
     found, own = _VERSION.fullmatch(stated), _VERSION.fullmatch(PLUGIN_API)
     if found is None or own is None:
         raise PluginError(f'PLUGIN_API is "{stated}", expected "major.minor" such as "{PLUGIN_API}"')
@@ -190,8 +183,11 @@ class Registry:
                 module = origin.load()
                 plugin = self._register(origin, module)
         except PluginError as fault:
-            self._unregister(origin)
-            raise _unusable(origin, fault) from fault
+            if self._manager.has_plugin(_key(origin)):
+                self._manager.unregister(name=_key(origin))
+            raise SetupError(
+                f"{origin} could not be loaded: {fault}. Mend it, or remove it: {origin.remedy}"
+            ) from fault
         plugin = replace(plugin, note="; ".join(filter(None, (plugin.note, *remarks))))
         if plugin.note:
             _log.warning("%s: %s", origin, plugin.note)
@@ -203,8 +199,9 @@ class Registry:
             note = compatible(interface)
         except PluginError as fault:
             raise PluginError(f"{fault}{place_of_name(module, 'PLUGIN_API')}") from fault
-        for name, function in _hooks_of(module):
-            _check_hook(name, function)
+        for name, function in vars(module).items():
+            if callable(function) and hasattr(function, "medtrans_impl"):  # pluggy's mark of a hook
+                _check_hook(name, function)
         self._manager.register(module, name=_key(origin))
         self._manager.check_pending()
         found: dict[tuple[str, str], Component] = {}
@@ -213,10 +210,6 @@ class Registry:
                 if implementation.plugin_name == _key(origin):
                     found |= _components(kind, hook, implementation.function)
         return Plugin(origin, found, interface, note)
-
-    def _unregister(self, origin: Origin) -> None:
-        if self._manager.has_plugin(_key(origin)):
-            self._manager.unregister(name=_key(origin))
 
     def _import_factory(self, origin: Origin, kind: str, component: Component) -> None:
         """Import what a component names, with the same care as its plugin."""
@@ -243,17 +236,6 @@ def _warn_if_slow(origin: Origin) -> Iterator[None]:
         yield
     finally:
         waiting.cancel()
-
-
-def _unusable(origin: Origin, fault: PluginError) -> SetupError:
-    return SetupError(f"{origin} could not be loaded: {fault}. Mend it, or remove it: {origin.remedy}")
-
-
-def _hooks_of(module: ModuleType) -> list[tuple[str, Callable[..., object]]]:
-    """The functions that are marked as hooks."""
-    return [
-        (name, value) for name, value in vars(module).items() if callable(value) and hasattr(value, "medtrans_impl")
-    ]
 
 
 def _check_hook(name: str, function: Callable[..., object]) -> None:

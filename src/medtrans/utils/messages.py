@@ -7,24 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = [
-    "DASH",
-    "MINUS",
-    "between",
-    "capped",
-    "did_you_mean",
-    "listed",
-    "number",
-    "places",
-    "probability",
-    "short",
-    "sides",
-    "signed",
-    "signed_between",
-    "wording",
-]
-
-
 _SPELT_OUT = 20  # faults of one kind; the others are counted
 
 _EXPECTED = {
@@ -63,12 +45,7 @@ def capped(faults: list[str]) -> list[str]:
 
 
 def wording(error: Mapping[str, Any], known: Sequence[str] = ()) -> str:
-    """One pydantic error as a clause that follows "field: ".
-
-    Args:
-        error: an item of `ValidationError.errors()`.
-        known: the names that stand beside an unknown one, to suggest from and to list.
-    """
+    """An item of pydantic's `ValidationError.errors()` as a clause after "field: "; `known` are the names there."""
     kind, found, context = error["type"], error.get("input"), error.get("ctx", {})
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         listing = f" (known here: {', '.join(known)})" if known else ""

@@ -1,7 +1,7 @@
 """The geometry of affines: spacing, corners, directions, and what makes an affine place no volume.
 
-A voxel `(i, j, k)` is counted along the array's axes; its world position, `affine @ (i, j, k, 1)`, is in mm to the right,
-to the front and upwards (RAS+). So column 0 of the affine is the step from one i to the next: its length is the
+A voxel `(i, j, k)` is counted along the array's axes; its world position, `affine @ (i, j, k, 1)`, is in mm to the
+right, to the front and upwards (RAS+). So column 0 of the affine is the step from one i to the next: its length is the
 spacing along i, its direction is where i grows to. Column 3 is the position of the centre of voxel (0, 0, 0).
 """
 
@@ -13,20 +13,6 @@ from typing import Any, cast
 import numpy as np
 from nibabel.orientations import aff2axcodes
 from nibabel.quaternions import quat2mat
-
-__all__ = [
-    "LARGEST_MM",
-    "SMALLEST_MM",
-    "TOLERANCE_VOXELS",
-    "XFORM_CODES",
-    "affine_fault",
-    "corners_mm",
-    "distance_mm",
-    "orientation",
-    "qform_affine",
-    "spacing_mm",
-]
-
 
 TOLERANCE_VOXELS = 0.1
 """How far, in voxels at the volume's corners, two statements of one position may lie apart."""

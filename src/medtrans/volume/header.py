@@ -10,9 +10,6 @@ import numpy as np
 
 from medtrans.errors import ConfigError
 
-__all__ = ["NO_RULES", "ImageHeader", "ReadingRules"]
-
-
 _LARGEST = float(np.finfo(np.float32).max)
 
 

@@ -12,8 +12,6 @@ from medtrans.volume.nifti_writer import check_reads_back, new_nifti, open_for_w
 from medtrans.volume.stream import IMAGE_ENDINGS, ITK_ENDINGS, check_ending, physical_values, reading_errors
 from medtrans.volume.volume import Grid, Header, Volume
 
-__all__ = ["files_of", "read", "read_header", "write"]
-
 
 def read(path: Path | str, rules: ReadingRules = NO_RULES) -> Volume:
     """Read a `.nii`, `.nii.gz`, `.mha`, `.mhd` or `.nrrd` file whose position, size and values are beyond doubt.

@@ -18,15 +18,10 @@ from medtrans.errors import DataError
 from medtrans.volume.affine import affine_fault
 from medtrans.volume.header import ImageHeader, ReadingRules
 
-__all__ = ["LARGEST_HEADER", "ItkHeader", "metaimage_header", "nrrd_header"]
-
-
 LARGEST_HEADER = 2**18
 """Bytes in which a header must end; what writers put into comments and keys of their own fits many times."""
 
-RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""World positions right, anterior, superior from those left, posterior, superior."""
-
+_RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # left becomes right, posterior anterior
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _WHOLE = re.compile(r"\d{1,12}")
 
@@ -36,7 +31,7 @@ class ItkHeader:
     """What a sound text header says.
 
     Args:
-        layout: shape, type and place; the offset counts in `data`.
+        layout: shape, type and place; the offset counts in `data_file`.
         data_file: the file with the voxels: the header's own, or one beside it.
         compression: of the voxels, all to the end of the file.
         size_fields: which fields say how many bytes the voxels take.
@@ -58,9 +53,7 @@ class Fields:
     """
 
     def __init__(self, path: Path, values: Mapping[str, str], begin: int) -> None:
-        self.path = path
-        self.values = values
-        self.begin = begin
+        self.path, self.values, self.begin = path, values, begin
         self.faults: list[str] = []
 
     def fault(self, name: str, expected: str, advice: str = "Export the scan again") -> None:
@@ -132,11 +125,7 @@ class Fields:
         compression: Literal["zlib", "gzip"] | None,
         size_fields: str,
     ) -> ItkHeader:
-        """All that was found together.
-
-        Raises:
-            DataError: the faults.
-        """
+        """All that was found together, or a DataError of all faults."""
         if self.faults or shape is None or stored is None or data is None:
             raise DataError(*(f"{self.path}: {fault}" for fault in self.faults))
         affine, notes = placement
@@ -153,7 +142,6 @@ _METAIMAGE_TYPES = {
         "long_long": "i8", "ulong_long": "u8", "float": "f4", "double": "f8",
     }.items()
 }  # fmt: skip
-_FLAGS = {"true": True, "false": False}
 _METAIMAGE_LINE = re.compile(r"\s*([^\s=:][^=:]*?)\s*[=:]\s*(.*?)\s*")
 _DATA_FILE = "ElementDataFile"  # the voxels follow it
 _NO_META = "It is no MetaImage file, or a damaged one: convert or copy it again."
@@ -163,13 +151,10 @@ _SPACING = ("ElementSpacing", "ElementSize")
 
 
 def metaimage_header(path: Path, block: bytes, rules: ReadingRules) -> ItkHeader:
-    """What the header in a file's first bytes says.
+    """What the MetaImage header in a file's first bytes says, or a DataError of all its faults.
 
     Fields that place and describe the voxels are checked; `AnatomicalOrientation`, which says roughly again what
     `TransformMatrix` says, `CenterOfRotation`, comments and fields of a writer's own are not looked at.
-
-    Raises:
-        DataError: all faults of the header, one each.
     """
     fields = _metaimage_fields(path, block)
     shape = fields.shape("DimSize", "NDims")
@@ -206,9 +191,8 @@ def _metaimage_fields(path: Path, block: bytes) -> Fields:
     )
 
 
-def _flag(fields: Fields, name: str) -> bool | None:
-    truth: bool | None = fields.one_of(name, _FLAGS, "True or False", "Export the scan again")
-    return truth
+def _flag(fields: Fields, name: str) -> Any:
+    return fields.one_of(name, {"true": True, "false": False}, "True or False", "Export the scan again")
 
 
 def _metaimage_dtype(fields: Fields) -> np.dtype[Any] | None:
@@ -269,7 +253,7 @@ def _metaimage_placement(fields: Fields, rules: ReadingRules) -> tuple[np.ndarra
         return np.eye(4), ()
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = axes * lengths, origin
-    return fields.affine(f"{matrix}, {spacing}, {offset}", RAS_OF_LPS @ affine), tuple(notes)
+    return fields.affine(f"{matrix}, {spacing}, {offset}", _RAS_OF_LPS @ affine), tuple(notes)
 
 
 def _stated(fields: Fields, names: Sequence[str]) -> str:
@@ -316,13 +300,10 @@ _VECTOR = re.compile(r"\(([^()]*)\)")
 
 
 def nrrd_header(path: Path, block: bytes, rules: ReadingRules) -> ItkHeader:
-    """What the header in a file's first bytes says.
+    """What the NRRD header in a file's first bytes says, or a DataError of all its faults.
 
     Fields that place and describe the voxels are checked; comments, keys of a writer's own, and what describes the
     content are not looked at.
-
-    Raises:
-        DataError: all faults of the header, one each.
     """
     fields = _nrrd_fields(path, block)
     shape = fields.shape("sizes", "dimension")
@@ -422,7 +403,7 @@ def _nrrd_placement(fields: Fields, rules: ReadingRules) -> tuple[np.ndarray, tu
         if spacing is None:
             return affine, ()
         affine[:3, :3] = np.diag(np.abs(spacing))
-    return fields.affine("space directions, space origin", _SPACES.get(space, RAS_OF_LPS) @ affine), notes
+    return fields.affine("space directions, space origin", _SPACES.get(space, _RAS_OF_LPS) @ affine), notes
 
 
 def _vectors(fields: Fields, name: str, count: int) -> np.ndarray | None:

@@ -14,15 +14,9 @@ from medtrans.volume.header import ImageHeader, ReadingRules
 from medtrans.volume.itk_headers import LARGEST_HEADER, ItkHeader, metaimage_header, nrrd_header
 from medtrans.volume.stream import CHUNK, check_present, compression_faults, length_faults, stored_voxels
 
-__all__ = ["data_file", "layout_of", "voxels_of"]
-
 
 def layout_of(path: Path, rules: ReadingRules) -> ImageHeader:
-    """What the header says, once every field that matters has been checked.
-
-    Raises:
-        DataError: all faults of the header, one each.
-    """
+    """What the header says, or a DataError of all faults of the fields that matter."""
     return _read_header(path, rules).layout
 
 
@@ -32,13 +26,7 @@ def data_file(path: Path, rules: ReadingRules) -> Path:
 
 
 def voxels_of(path: Path, rules: ReadingRules) -> tuple[ImageHeader, np.ndarray]:
-    """What the header says, and the voxels as stored, `(i, j, k)` in the file's own type and order.
-
-    Raises:
-        DataError: all faults of the header, or what is wrong with the bytes: there are fewer than declared, more than
-            zeros follow them, or their compression is damaged.
-        MemoryError: the voxels do not fit into memory.
-    """
+    """What the header says, and the voxels as stored, `(i, j, k)`; or a DataError of all faults of header or bytes."""
     header = _read_header(path, rules)
     layout, where = header.layout, _place(path, header)
     with header.data_file.open("rb") as file:

@@ -25,9 +25,6 @@ from medtrans.volume.affine import (
 from medtrans.volume.header import ImageHeader, ReadingRules
 from medtrans.volume.stream import CHUNK, compression_faults, is_compressed, length_faults, open_nifti, stored_voxels
 
-__all__ = ["NiftiHeader", "layout_of", "placement_of", "voxels_of"]
-
-
 NiftiHeader: TypeAlias = Nifti1Header | Nifti2Header
 _Placed: TypeAlias = tuple[np.ndarray, int, tuple[str, ...]]
 """An affine, the code of the space it leads to, and the reading rules that were needed."""
@@ -160,21 +157,13 @@ _DAMAGED = "The header is damaged; export the scan again."
 
 
 def layout_of(path: Path, rules: ReadingRules) -> ImageHeader:
-    """What the header of a `.nii` or `.nii.gz` file says, once every field that matters has been checked.
-
-    Raises:
-        DataError: all faults of the header, one each.
-    """
+    """What the header of a `.nii` or `.nii.gz` file says, or a DataError of all faults of the fields that matter."""
     with open_nifti(path) as stream:
         return _layout(path, stream, rules)
 
 
 def voxels_of(path: Path, rules: ReadingRules) -> tuple[ImageHeader, np.ndarray]:
-    """What the header says, and the voxels as stored, `(i, j, k)`.
-
-    Raises:
-        DataError: all faults of the header, or what is wrong with the bytes.
-    """
+    """What the header says, and the voxels as stored, `(i, j, k)`; or a DataError of all faults of header or bytes."""
     with open_nifti(path) as stream:
         layout = _layout(path, stream, rules)
         stream.seek(layout.offset)

@@ -18,9 +18,6 @@ from medtrans.utils.files import complete_file
 from medtrans.volume.affine import TOLERANCE_VOXELS, distance_mm, qform_affine, spacing_mm
 from medtrans.volume.stream import NIFTI_ENDINGS, check_ending, check_unambiguous, finite_fault, is_compressed
 
-__all__ = ["check_reads_back", "header_bytes", "new_nifti", "open_for_writing"]
-
-
 try:
     from isal import igzip  # the same streams in a tenth of the time; an extra of medtrans
 
@@ -33,11 +30,7 @@ HEADER_BYTES = 352
 
 
 def storage_array(path: Path, data: np.ndarray) -> np.ndarray:
-    """The array little-endian, in the type it is stored in.
-
-    Raises:
-        DataError: it cannot be stored and read again.
-    """
+    """The array little-endian, in the type it is stored in, or a DataError where it could not be read again."""
     if min(data.shape) < 2 or max(data.shape) > 32767:
         raise DataError(f"{path}: found a volume of {data.shape} voxels, expected 2 to 32,767 a side.")
     kind, size = data.dtype.kind, data.dtype.itemsize
@@ -61,11 +54,7 @@ def storage_array(path: Path, data: np.ndarray) -> np.ndarray:
 
 
 def header_bytes(path: Path, values: np.ndarray, affine: np.ndarray, space_code: int, description: str) -> bytes:
-    """The header of a file with these values.
-
-    Raises:
-        DataError: a header cannot hold the description or the position.
-    """
+    """The header of a file with these values, or a DataError where it cannot hold the description or the position."""
     if len(description) > 79 or not description.isascii():
         raise DataError(f"{path}: description: found {description!r}, expected at most 79 ASCII characters.")
     header = cast("Any", Nifti1Header)(endianness="<")
@@ -139,11 +128,7 @@ def _why_unwritable(folder: Path, error: OSError, size: int) -> str:
 
 
 def check_reads_back(path: Path, is_same: Callable[[], bool]) -> None:
-    """Have what was written for `path` read and compared.
-
-    Raises:
-        SetupError: it cannot be read, or differs.
-    """
+    """Have what was written for `path` read and compared; a SetupError where it cannot be read, or differs."""
     try:
         same = is_same()
     except DataError as error:

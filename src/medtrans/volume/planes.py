@@ -27,8 +27,6 @@ from medtrans.volume.stream import (
 )
 from medtrans.volume.volume import Grid
 
-__all__ = ["PlaneReader", "PlaneWriter", "written_planes"]
-
 
 @dataclass(frozen=True)
 class PlaneReader:
@@ -44,11 +42,7 @@ class PlaneReader:
 
     @cached_property
     def layout(self) -> ImageHeader:
-        """What the header says.
-
-        Raises:
-            DataError: all its faults.
-        """
+        """What the header says, or a DataError of all its faults."""
         with reading_errors(self.path):
             return nifti_reader.layout_of(self.path, self.rules)
 
@@ -105,11 +99,7 @@ class PlaneWriter:
         self._left = shape[2]
 
     def write(self, planes: np.ndarray) -> None:
-        """Append planes `(n, j, i)`.
-
-        Raises:
-            DataError: they have another size, are more than there are to be, or are not finite.
-        """
+        """Append planes `(n, j, i)`; a DataError where they have another size, are too many, or are not finite."""
         i, j, _ = self._shape
         if planes.shape[1:] != (j, i) or len(planes) > self._left:
             raise DataError(f"{self._path}: found planes {planes.shape}, expected up to {self._left} of {(j, i)}.")
@@ -122,11 +112,7 @@ class PlaneWriter:
             self._state.update(values.data)
 
     def digest(self) -> bytes:
-        """A hash of all voxels.
-
-        Raises:
-            DataError: planes are lacking.
-        """
+        """A hash of all voxels; a DataError where planes are lacking."""
         if self._left:
             raise DataError(f"{self._path}: {self._left} of {self._shape[2]} planes were not given.")
         return self._state.digest()

@@ -15,30 +15,6 @@ import numpy as np
 from medtrans.errors import DataError, SetupError
 from medtrans.volume.header import ImageHeader, ReadingRules
 
-__all__ = [
-    "CHUNK",
-    "IMAGE_ENDINGS",
-    "ITK_ENDINGS",
-    "NIFTI_ENDINGS",
-    "PADDING",
-    "check_ending",
-    "check_present",
-    "check_unambiguous",
-    "compression_faults",
-    "finite_fault",
-    "is_compressed",
-    "is_image_file",
-    "length_faults",
-    "open_nifti",
-    "physical_values",
-    "reading_errors",
-    "stem_of",
-    "stored_voxels",
-    "surplus_fault",
-    "truncation_fault",
-]
-
-
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 ITK_ENDINGS = (".mha", ".mhd", ".nrrd")
 IMAGE_ENDINGS = (*NIFTI_ENDINGS, *ITK_ENDINGS)
@@ -71,11 +47,7 @@ def is_compressed(path: Path) -> bool:
 
 
 def check_ending(path: Path, endings: Sequence[str]) -> None:
-    """Refuse a name with none of the endings.
-
-    Raises:
-        DataError: naming those that would do.
-    """
+    """Refuse a name with none of the endings, by a DataError that lists them."""
     if not path.name.lower().endswith(tuple(endings)):
         *others, last = endings
         raise DataError(
@@ -84,11 +56,7 @@ def check_ending(path: Path, endings: Sequence[str]) -> None:
 
 
 def check_unambiguous(path: Path) -> None:
-    """Refuse a name that stands for two files.
-
-    Raises:
-        DataError: the same name with the other ending, `.nii` or `.nii.gz`, lies beside it.
-    """
+    """Refuse a name beside which the same one lies with the other ending, `.nii` or `.nii.gz`, by a DataError."""
     sibling = path.with_name(path.name[:-3] if is_compressed(path) else path.name + ".gz")
     if sibling.exists():
         raise DataError(
@@ -98,11 +66,7 @@ def check_unambiguous(path: Path) -> None:
 
 
 def check_present(path: Path) -> None:
-    """Refuse what is no file, or an empty one.
-
-    Raises:
-        DataError: with similar names in its folder.
-    """
+    """Refuse what is no file, or an empty one, by a DataError with similar names in its folder."""
     if path.is_file():
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty (0 bytes). Copy it again.")
@@ -119,12 +83,7 @@ def check_present(path: Path) -> None:
 
 @contextmanager
 def reading_errors(path: Path) -> Iterator[None]:
-    """Say of which file it is that the block finds it cut off, damaged, closed or too large for memory.
-
-    Raises:
-        DataError: it is cut off, damaged or cannot be read.
-        SetupError: the block needs more memory than there is.
-    """
+    """Name the file that the block finds cut off, damaged or closed (DataError), or too large (SetupError)."""
     try:
         yield
     except EOFError as error:
@@ -214,8 +173,8 @@ def stored_voxels(where: object, chunks: Iterable[bytes], layout: ImageHeader, f
         where: what a message begins with.
         chunks: the bytes from the first voxel to the end of the file, decompressed. All are taken, also when the
             voxels are complete: only the end of a compressed stream has its checksum.
-        layout: the header.
-        fields: of the header that say how many bytes there are.
+        layout: what the header says.
+        fields: of the header, which say how many bytes there are.
 
     Raises:
         DataError: there are fewer or more bytes than declared.
