@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable
 
 import pytest
 
 from medtrans import Component
-from medtrans.cli import listing
 from medtrans.errors import SetupError
 from medtrans.plugins.discovery import PluginError
 from medtrans.plugins.hookspecs import PLUGIN_API
 from medtrans.plugins.options import build
-from medtrans.plugins.probe import probe
 from medtrans.plugins.registry import Registry, compatible
 from tests.conftest import Install
 
@@ -78,18 +75,6 @@ def test_what_is_no_version_is_refused(stated: str) -> None:
 def test_a_plugin_that_states_nothing_is_taken_as_of_now(install: Install) -> None:
     install("mine", OFFER)
     assert Registry().plugin("mine").interface == PLUGIN_API
-
-
-def test_the_list_shows_interface_and_note(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    major, minor = PLUGIN_API.split(".")
-    install("newer", f'PLUGIN_API = "{major}.{int(minor) + 1}"\n{OFFER}')
-    monkeypatch.setattr(
-        listing, "probe_all", lambda origins, limit_s: [probe(one) for one in origins if one.prefix == "newer"]
-    )
-    listed = {one["origin"]["prefix"]: one for one in json.loads(listing.plugins(as_json=True)[0])}
-    assert listed["builtin"]["interface"] == PLUGIN_API
-    assert listed["newer"]["components"] == {"generator": ["own"]}
-    assert "is not there; update medtrans" in listed["newer"]["note"]
 
 
 def test_a_new_fact_reaches_nobody_who_does_not_name_it(install: Install) -> None:

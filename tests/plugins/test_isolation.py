@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from medtrans.cli.listing import plugins, shown
 from medtrans.config.loading import load_config
 from medtrans.errors import SetupError
 from medtrans.plugins.discovery import Origin, discover
+from medtrans.plugins.hookspecs import PLUGIN_API
 from medtrans.plugins.probe import Probe, probe, probe_all
 from medtrans.plugins.registry import Registry
+from tests.conftest import Install
 
 HERE = Path(__file__).parent / "fixtures"
 LIMIT_S = 10.0
@@ -40,35 +41,19 @@ REMARK = "it prints 'hello from a plugin' while being imported"
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """All plugins of `tests/plugins`, as if pip had installed them, beside two packages with one prefix."""
-    site = tmp_path / "site"
-    site.mkdir()
-    for path in HERE.glob("*.py"):
-        (site / f"plugin_{path.stem}.py").write_bytes(path.read_bytes())
+def installed(install: Install) -> Path:
+    """All plugins of `fixtures`, as if pip had installed them, beside two packages with one prefix."""
+    code = {path.stem: path.read_text() for path in HERE.glob("*.py")}
     for name in sorted([*BROKEN, "prints", "name_clash", "sound"]):
-        _distribution(site, f"bad-{name.replace('_', '-')}", name, name)
-    _distribution(site, "other-clash", "name_clash", "name_clash")
-    _distribution(site, "squatter", "builtin", "sound")
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    modules = set(sys.modules)
-    yield site
-    for name in set(sys.modules) - modules:
-        if name.startswith("plugin_"):
-            del sys.modules[name]
-
-
-def _distribution(site: Path, name: str, entry_point: str, module: str) -> None:
-    info = site / f"{name.replace('-', '_')}-1.2.3.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2.3\n")
-    (info / "entry_points.txt").write_text(f"[medtrans]\n{entry_point} = plugin_{module}\n")
+        install(name, code[name], distribution=f"bad-{name.replace('_', '-')}", module=f"plugin_{name}")
+    install("name_clash", code["name_clash"], distribution="other-clash", module="plugin_name_clash")
+    site = install("builtin", code["sound"], distribution="squatter", module="plugin_sound").parent
+    (site / "plugin_network.py").write_text(code["network"])
+    return site
 
 
 def test_each_is_listed_with_version_cause_place_and_remedy(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = ("bad-", "other-clash")
-    probes = probe_all([one for one in Registry().others() if str(one.distribution).startswith(ours)], LIMIT_S)
+    probes = probe_all([one for one in Registry().others() if one.distribution != "medtrans"], LIMIT_S)
     monkeypatch.setattr("medtrans.cli.listing.probe_all", lambda origins, limit_s: probes)
     listed = {one["origin"]["distribution"]: one for one in json.loads(plugins(as_json=True)[0])}
     text, broken = plugins(as_json=False)
@@ -88,7 +73,7 @@ def test_each_is_listed_with_version_cause_place_and_remedy(installed: Path, mon
         assert "has the same prefix; write" in listed[name]["problem"]
     assert "takes the prefix of a plugin that comes with medtrans" in listed["squatter"]["problem"]
     assert listed["bad-sound"]["components"] == {"generator": ["mdaunet", "lazy"]}
-    assert listed["medtrans"]["problem"] == ""
+    assert (listed["medtrans"]["problem"], listed["medtrans"]["interface"]) == ("", PLUGIN_API)
     assert broken == len(BROKEN) + 3  # and two that clash, and one that squats
 
 
@@ -102,13 +87,8 @@ def test_strict_fails_where_one_is_broken(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_help_versions_and_a_config_that_names_none_work(installed: Path, tiny: dict[str, Any]) -> None:
     for words in (["--help"], ["--version"], ["plugins", "--help"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "medtrans", *words],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            cwd=installed.parent,
-        )
+        command = [sys.executable, "-m", "medtrans", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=installed.parent, check=False)
         assert done.returncode == 0, done.stderr
     assert load_config([tiny]).saved()["versions"].keys() == {"medtrans"}
     assert not [name for name in sys.modules if name.startswith("plugin_")]

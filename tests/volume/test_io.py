@@ -41,7 +41,6 @@ ENDINGS = ["scan.nii", "scan.nii.gz"]
 
 
 def placed(case: Bad | Odd, folder: Path) -> Path:
-    """The case's files on disk."""
     path = folder / case.name
     if case.content is not None:
         path.write_bytes(case.content)

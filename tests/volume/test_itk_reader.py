@@ -19,6 +19,8 @@ from tests.helpers.nifti_corpus import AFFINE, VOXELS
 from tests.volume.test_io import PERMUTATIONS, affine_of, rotation
 
 ENDINGS = ["mha", "mhd", "nrrd"]
+AT_ORIGIN = WORLD * [1, 1, 1, 0] + np.diag([0, 0, 0, 1])
+UNPLACED = {"space": None, "space_directions": None, "space_origin": None}
 RAW = VOXELS.astype("<i2").tobytes(order="F")
 
 
@@ -96,26 +98,10 @@ def test_a_name_that_is_no_text_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "world", "note"),
     [
-        (
-            "scan.mha",
-            metaimage(Offset=None),
-            WORLD - np.array([[0, 0, 0, x] for x in WORLD[:, 3] * (1, 1, 1, 0)]),
-            "the header has no Offset: placed without",
-        ),
+        ("scan.mha", metaimage(Offset=None), AT_ORIGIN, "the header has no Offset: placed without"),
         ("scan.mha", metaimage(TransformMatrix=None, Offset="1 2 3"), (2, 2.5, 1.5, 1, 2, 3), "no TransformMatrix"),
         ("scan.nrrd", nrrd(space="scanner-xyz"), WORLD, "axes taken as left, posterior, superior"),
-        (
-            "scan.nrrd",
-            nrrd(space=None).replace(b"sizes", b"space dimension: 3\nsizes"),
-            WORLD,
-            "the header names no anatomical space",
-        ),
-        (
-            "scan.nrrd",
-            nrrd(space=None, space_directions=None, space_origin=None, spacings="2 2.5 1.5"),
-            (2, 2.5, 1.5, 0, 0, 0),
-            "the header names no anatomical space",
-        ),
+        ("scan.nrrd", nrrd(**UNPLACED, spacings="2 2.5 1.5"), (2, 2.5, 1.5, 0, 0, 0), "names no anatomical space"),
     ],
 )
 def test_a_file_without_a_space_is_read_where_the_user_accepts_that(
@@ -140,11 +126,10 @@ def test_a_file_without_a_space_is_read_where_the_user_accepts_that(
 
 def test_a_spacing_is_needed_all_the_same(tmp_path: Path) -> None:
     rules = ReadingRules(accept_unknown_space=True)
-    unplaced = {"space": None, "space_directions": None, "space_origin": None}
     for name, content, says in (
         ("scan.mha", metaimage(ElementSpacing=None), "ElementSpacing: found none"),
-        ("scan.nrrd", nrrd(**unplaced), "spacings: found none, expected 3 finite numbers"),
-        ("scan.nrrd", nrrd(**unplaced, spacings="1 1 1", axis_mins="1 2 3"), "axis mins: found '1 2 3'"),
+        ("scan.nrrd", nrrd(**UNPLACED), "spacings: found none, expected 3 finite numbers"),
+        ("scan.nrrd", nrrd(**UNPLACED, spacings="1 1 1", axis_mins="1 2 3"), "axis mins: found '1 2 3'"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=says):
