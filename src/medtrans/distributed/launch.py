@@ -107,7 +107,7 @@ def launch_ranks(experiment: Experiment, *, resume: bool, overwrite: bool, plugi
         command += [part for file in plugins for part in ("--plugin", str(file))]
         ranks = _start(command, int(experiment.config.train.devices))
         try:
-            failed = _see_out(ranks, request)
+            failed = _wait_for_end(ranks, request)
         finally:
             for process in ranks:
                 process.kill()
@@ -133,12 +133,12 @@ def _start(command: Sequence[str], count: int) -> list[subprocess.Popen[bytes]]:
     ]
 
 
-def _see_out(ranks: Sequence[subprocess.Popen[bytes]], request: EndRequest) -> int | None:
+def _wait_for_end(ranks: Sequence[subprocess.Popen[bytes]], request: EndRequest) -> int | None:
     """Wait for all ranks; returns the first that failed."""
-    told, failed, until = 0, None, float("inf")
+    forwarded, failed, until = 0, None, float("inf")
     while any(process.poll() is None for process in ranks) and time.monotonic() < until:
-        for number in request.all[told:]:
-            told += 1
+        for number in request.all[forwarded:]:
+            forwarded += 1
             for process in ranks:
                 process.send_signal(number)
         if failed is None:
