@@ -10,8 +10,8 @@ from typing import Any
 from medtrans.config.experiment import Experiment
 from medtrans.config.loading import load_config
 from medtrans.errors import MedtransError
-from medtrans.plugins.components import Component
 from medtrans.plugins.discovery import discover
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.options import options_of
 from medtrans.plugins.registry import Registry
 

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from medtrans.inference.translator import Translator
     from medtrans.pipeline import check as check
     from medtrans.pipeline import run as run
-    from medtrans.plugins.components import Component
-    from medtrans.plugins.hookspecs import PLUGIN_API, hookimpl
+    from medtrans.plugins.hookspecs import PLUGIN_API, Component, hookimpl
     from medtrans.plugins.interfaces import (
         Augmentation,
         Callback,
@@ -71,8 +70,7 @@ if not TYPE_CHECKING:
         "inference.loading": "load",
         "inference.translator": "Translator",
         "pipeline": "check run",
-        "plugins.components": "Component",
-        "plugins.hookspecs": "PLUGIN_API hookimpl",
+        "plugins.hookspecs": "Component PLUGIN_API hookimpl",
         "plugins.interfaces": "Augmentation Callback Case Dataset DetailedMetric Method Metric Parts Preprocess "
         "RunInfo Scored Surroundings",
         "plugins.registry": "component",

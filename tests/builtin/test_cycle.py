@@ -14,9 +14,8 @@ from medtrans.builtin.discriminators import MultiResUNet, PatchGAN
 from medtrans.builtin.generators.mdaunet import MDAUNet
 from medtrans.builtin.losses.adversarial import LSGAN
 from medtrans.builtin.losses.voxel import L1
-from medtrans.plugins.interfaces import WeightedLoss
+from medtrans.plugins.interfaces import Ramp, WeightedLoss
 from medtrans.plugins.optimizers import SGD, Adam
-from medtrans.plugins.ramp import Ramp
 from medtrans.types import Batch, DiscriminatorOutput, Loss, LossInputs, Pyramid
 from tests.builtin.methods import parameters_of, parts_of, same
 

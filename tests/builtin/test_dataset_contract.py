@@ -11,7 +11,7 @@ from medtrans.builtin.datasets.paired_folders import PairedFolders
 from medtrans.config.schema import FractionsSplit
 from medtrans.data.cohort import build_cohort
 from medtrans.errors import DataError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.interfaces import Dataset
 from medtrans.plugins.options import check_options
 from tests.builtin.trees import LAYOUTS, Layout, fault_of, touch

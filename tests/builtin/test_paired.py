@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts
 from medtrans.builtin.losses.adversarial import Relativistic
 from medtrans.builtin.losses.voxel import L1
-from medtrans.plugins.interfaces import WeightedLoss
+from medtrans.plugins.interfaces import Ramp, WeightedLoss
 from medtrans.plugins.optimizers import SGD, Adam
-from medtrans.plugins.ramp import Ramp
 from medtrans.runs import checkpoint
 from medtrans.training.state import TrainingState, resume
 from medtrans.types import Batch, DiscriminatorOutput, LossInputs, Pyramid

@@ -13,7 +13,7 @@ from medtrans.config.experiment import Experiment
 from medtrans.config.layers import shipped_configs
 from medtrans.config.loading import load_config
 from medtrans.errors import ConfigError, SetupError
-from medtrans.plugins.ramp import Ramp
+from medtrans.plugins.interfaces import Ramp
 from tests.conftest import GENERATOR_PLUGIN, Install
 
 pytestmark = pytest.mark.usefixtures("install")  # so that no plugin is there but those a test installs

@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +69,12 @@ def test_the_second_ctrl_c_leaves_at_once() -> None:
 
 
 def test_a_run_in_another_thread_listens_to_none() -> None:
-    found: list[bool] = []
-
-    def listen() -> None:
+    def listen() -> bool:
         with end_requests() as request:
-            found.append(request.made)
+            return request.made
 
-    thread = threading.Thread(target=listen)
-    thread.start()
-    thread.join()
-    assert found == [False]
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(listen).result() is False
 
 
 def test_an_interrupted_run_exits_75_without_a_traceback_and_its_status_says_so(tmp_path: Path) -> None:

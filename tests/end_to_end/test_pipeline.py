@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor
 
 import medtrans
-from medtrans.distributed.cluster import environment_of_rank
+from medtrans.distributed.launch import environment_of_rank
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.inference.prediction import predict
 from medtrans.runs import checkpoint

@@ -1,7 +1,7 @@
 """Mutated files and what reading them may do; run as a program, since a reader may take the process with it.
 
-`python -m tests.fuzzing KIND FIRST LAST FOLDER` prints the number of each case before it is read, and a line of JSON
-for each fault. One number of a kind is always the same case, so that a find is made again by its number alone.
+`python -m tests.helpers.fuzzing KIND FIRST LAST FOLDER` prints the number of each case before it is read, and a line of
+JSON for each fault. One number of a kind is always the same case, so that a find is made again by its number alone.
 """
 
 from __future__ import annotations
@@ -60,20 +60,13 @@ preprocess:
   crop: foreground
   intensity: {t1: {name: percentile}, t2: {name: percentile}}
 patch: {size: [16, 16, 16], per_volume: 2, foreground: 0.1}
-generator:
-  name: mdaunet
-  options: {preset: fast, width: 4, growth: [4, 4]}
+generator: {name: mdaunet, options: {preset: fast, width: 4, growth: [4, 4]}}
 discriminator: {name: multires_unet, options: {width: 2, convs: 1}}
 losses:
   l1: {weight: 1.0}
   relativistic: {weight: {start: 0, end: 1.0e-4, steps: 100}}
 metrics: {psnr: {}, ssim: {}}
-train:
-  steps: 4
-  batch: 2
-  optimizer: {generator: {name: adam, options: {lr: 1.0e-4}}, discriminator: {name: sgd}}
-  schedule: {name: constant}
-  best: psnr
+train: {steps: 4, batch: 2, best: psnr, schedule: {name: constant}, optimizer: {generator: {name: adam}}}
 inference: {overlap: 0.25, blend: gaussian}
 """
 

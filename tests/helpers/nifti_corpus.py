@@ -159,12 +159,10 @@ _WRONG: list[tuple[dict[str, Any], *tuple[str, ...]]] = [
     ({"version": 2, "magic": b"n+2\0\n\x1a\n\0"}, "magic: found b'n+2\\x00\\n"),  # line ends converted
     # shape
     ({"dim": _dim(0, 4, 5, 6)}, "dim[0]: found 0 axes, expected 3"),
-    ({"dim": _dim(9, 4, 5, 6)}, "dim[0]: found 9 axes"),
     ({"dim": _dim(3, 4, 0, 6)}, "dim[2]: found 0, expected at least 1"),
     ({"dim": _dim(3, -4, 5, -6)}, "dim[1]: found -4", "dim[3]: found -6"),
     ({"dim": _dim(4, 4, 5, 6, 0)}, "dim[4]: found 0"),
     ({"voxels": np.zeros((4, 5, 6, 3), "i2")}, "dim: found 3 volumes (4-D), expected one"),
-    ({"voxels": np.zeros((4, 5, 6, 1, 3), "f4")}, "dim: found 3 volumes (5-D), expected one"),
     ({"voxels": np.zeros((4, 5), "i2")}, "dim: found 4 × 5 × 1, expected at least 2"),
     # declared and found bytes
     ({"datatype": 64, "bitpix": 64}, "the file ends after 240 of 960 voxel bytes"),
@@ -172,23 +170,19 @@ _WRONG: list[tuple[dict[str, Any], *tuple[str, ...]]] = [
     ({"dim": _dim(3, 30000, 30000, 30000)}, "after 240 of 54,000,000,000,000 voxel bytes"),
     ({"bitpix": 32}, "bitpix: found 32, expected 16 as for datatype 4 (int16)"),
     ({"vox_offset": 0}, "vox_offset: found 0, expected a whole number from 352 on"),
-    ({"vox_offset": -352}, "vox_offset: found -352"),
     ({"vox_offset": NAN}, "vox_offset: found nan"),
-    ({"vox_offset": INF}, "vox_offset: found inf"),
     ({"vox_offset": 352.5}, "vox_offset: found 352.5"),
     ({"vox_offset": 1e9}, "the file ends after 0 of 240 voxel bytes"),
     ({"version": 2, "vox_offset": 352}, "vox_offset: found 352, expected a whole"),
     # types
     ({"datatype": 9999}, "datatype: found 9999, expected integers"),
     ({"datatype": 1, "bitpix": 1}, "datatype: found 1 (1 bit a voxel)"),
-    ({"datatype": 32, "bitpix": 64}, "datatype: found 32 (complex64)"),
     ({"datatype": 128, "bitpix": 24}, "datatype: found 128 (RGB)"),
     # position
     ({"sform_code": 0}, "sform_code and qform_code: found 0 in both"),
     ({"sform_code": 7}, "sform_code: found 7, expected 0 to 5"),
     ({"qform_code": -1}, "qform_code: found -1, expected 0 to 5"),
     ({"srow": _srow(e12=NAN)}, "srow_x, srow_y, srow_z: found NaN or infinity"),
-    ({"srow": _srow(e03=INF)}, "srow_x, srow_y, srow_z: found NaN or infinity"),
     ({"srow": [0] * 12}, "srow_x, srow_y, srow_z: found a singular matrix"),
     ({"srow": _srow(e01=0, e11=-2, e21=0)}, "found a singular matrix"),  # two axes alike
     ({"srow": _srow(e03=1e30)}, "found 1e+30, expected at most 1,000,000 mm"),
@@ -198,7 +192,6 @@ _WRONG: list[tuple[dict[str, Any], *tuple[str, ...]]] = [
     ),
     ({**BOTH_FORMS, "qoffset": (10.3, 20, 30)}, "found two positions up to 0.3 mm apart (RAS by sform, RAS by qform)"),
     ({**_QFORM, "pixdim": _dim(1, 2, 0, 2)}, "pixdim: found spacing"),
-    ({**_QFORM, "pixdim": _dim(1, -2, 2, 2)}, "pixdim: found spacing"),
     ({**_QFORM, "pixdim": (1, NAN, *[1] * 6)}, "pixdim: found spacing [nan"),
     ({**_QFORM, "pixdim": _dim(3, 1, 1, 1)}, "pixdim[0]: found 3,"),
     ({**_QFORM, "quatern": (1, 1, 0)}, "quatern_b, c, d: found [1.0, 1.0"),
@@ -223,7 +216,6 @@ _LATE = {  # what only the voxels show
     "1 of 120 voxels are infinite, expected": nifti(_altered(-INF)),
     "1 of 120 voxels lie beyond float32": nifti(_altered(1e300, dtype="f8")),
     "120 of 120 voxels lie beyond float32": nifti(scl_slope=3e38),
-    "1 of 120 voxels are NaN": nifti(_altered(NAN), scl_slope=2),
 }
 _LATE_PACKED = {
     "of 240 voxel bytes": _GOOD_GZ[: -len(_GOOD_GZ) // 3],
@@ -231,13 +223,12 @@ _LATE_PACKED = {
     "is damaged (CRC check failed": flip(_GOOD_GZ, -6),
     "after 148 of 240 voxel bytes": squeeze(_GOOD[:500]),
     "is damaged (Not a gzip": _GOOD_GZ + b"rubbish",
-    "found 4,097 more bytes than the 240 declared": squeeze(nifti(tail=bytes(10**6))),
+    "more bytes than the 240 declared": squeeze(nifti(tail=bytes(10**6))),
 }
 
 BAD = [
     # the name and the file
     Bad("missing", None, ("no such file. Similar names there: scan1.nii.",), beside=(("scan1.nii", _GOOD),)),
-    Bad("missing, nothing like it", None, ("no such file. Correct the path.",), beside=(("other.txt", b""),)),
     Bad("missing folder", None, ("no such file, since there is no folder",), name="gone/scan.nii"),
     Bad("another format", _GOOD, ("'.mgz', expected .nii.gz, .nii, .mha, .mhd or .nrrd; convert",), name="scan.mgz"),
     Bad("two under one name", _GOOD, ("scan.nii.gz lies beside it",), beside=((_PACKED, _GOOD_GZ),)),
@@ -284,11 +275,9 @@ ODD = [
     Odd("bitpix not set", nifti(bitpix=0), VOXELS, AFFINE),
     Odd("slope 0 means unscaled", nifti(scl_slope=0, scl_inter=5), VOXELS, AFFINE),
     Odd("slope NaN means unscaled", nifti(scl_slope=NAN, scl_inter=5), VOXELS, AFFINE),
-    Odd("slope 0, intercept infinite", nifti(scl_slope=0, scl_inter=INF), VOXELS, AFFINE),
     Odd("scaled", nifti(scl_slope=0.5, scl_inter=-1024), _FLOAT * np.float32(0.5) - 1024, AFFINE),
     Odd("shifted only", nifti(VOXELS.astype("u2"), scl_inter=-1), VOXELS.astype("u2") - np.float32(1), AFFINE),
     Odd("negative slope", nifti(scl_slope=-2), _FLOAT * -2, AFFINE),
-    Odd("scaled float64", nifti(VOXELS.astype("f8"), scl_slope=2), _FLOAT * 2, AFFINE),
     *(
         Odd(f"{code}, {order}", nifti(one, order=order), one.astype("f4") if code[0] == "f" else one, AFFINE)
         for code, one in ((code, VOXELS.astype(code)) for code in _DATATYPES)
@@ -298,23 +287,18 @@ ODD = [
     Odd("float32's largest", nifti(_altered(3.4028234e38)), _altered(3.4028234e38), AFFINE),
     Odd("int64 wider than float32", nifti(_LONG), _LONG, AFFINE),
     Odd("no unit", nifti(xyzt_units=0), VOXELS, AFFINE),
-    Odd("mm and milliseconds", nifti(xyzt_units=2 | 16), VOXELS, AFFINE),
     Odd("sform against pixdim", nifti(pixdim=(0, -9, 0, NAN, 0, 0, 0, 0)), VOXELS, AFFINE),
     Odd("MNI", nifti(sform_code=4), VOXELS, AFFINE, 4),
-    Odd("another template", nifti(sform_code=5), VOXELS, AFFINE, 5),
     Odd("sheared", nifti(srow=_srow(e00=0.75)), VOXELS, AFFINE + np.array([[0.75, 0, 0, 0], *[[0] * 4] * 3])),
     Odd("qform alone", nifti(sform_code=0, qform_code=2, **_Z_TURN), VOXELS, _Z_TURNED, 2),
-    Odd(
-        "left-handed qform",
-        nifti(sform_code=0, qform_code=1, pixdim=(-1, 2, 2.5, 1.5, 0, 0, 0, 0), **_Z_TURN),
-        VOXELS,
-        _MIRRORED,
-    ),
-    Odd(
-        "pixdim[0] of 0 counts as 1",
-        nifti(sform_code=0, qform_code=1, pixdim=(0, 2, 2.5, 1.5, 0, 0, 0, 0), **_Z_TURN),
-        VOXELS,
-        _Z_TURNED,
+    *(
+        Odd(
+            f"qform with pixdim[0] of {sign}",  # -1 turns k round, 0 counts as 1
+            nifti(**_QFORM, pixdim=(sign, 2, 2.5, 1.5, 0, 0, 0, 0), **_Z_TURN),
+            VOXELS,
+            affine,
+        )
+        for sign, affine in ((-1, _MIRRORED), (0, _Z_TURNED))
     ),
     Odd(
         "quaternion a little long",

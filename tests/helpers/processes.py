@@ -24,8 +24,8 @@ import medtrans.builtin.losses.perceptual_25d
 import medtrans.pipeline  # noqa: F401 -- what a run imports, imported once
 from medtrans.config.loading import load_config
 from medtrans.data.datamodule import DataModule, load_cohort
-from medtrans.distributed.cluster import environment_of_rank
 from medtrans.distributed.devices import distributed_session
+from medtrans.distributed.launch import environment_of_rank
 from medtrans.distributed.signals import end_requests
 from medtrans.errors import MedtransError
 from medtrans.evaluation.scorer import Scorer
@@ -236,24 +236,17 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 def _digest(value: Any) -> str:
-    digest = hashlib.sha256()
-    _feed(digest, value)
-    return digest.hexdigest()
+    return hashlib.sha256(repr(_exact(value)).encode()).hexdigest()
 
 
-def _feed(digest: Any, value: Any) -> None:
+def _exact(value: Any) -> Any:
+    """The same value as numbers and texts whose `repr` differs where a bit does."""
     if isinstance(value, torch.Tensor):
-        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(
-            value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b""
+        return (
+            str(value.dtype),
+            tuple(value.shape),
+            value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes(),
         )
-    elif isinstance(value, Mapping):
-        for key in sorted(value, key=repr):
-            digest.update(repr(key).encode())
-            _feed(digest, value[key])
-    elif isinstance(value, list | tuple):
-        digest.update(f"{len(value)}".encode())
-        for one in value:
-            _feed(digest, one)
-    else:
-        digest.update(repr(value).encode())
+    if isinstance(value, Mapping):
+        return [(repr(key), _exact(value[key])) for key in sorted(value, key=repr)]
+    return [_exact(one) for one in value] if isinstance(value, list | tuple) else repr(value)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import json
-import logging
 from collections.abc import Callable
 
 import pytest
 
 from medtrans import Component
-from medtrans.cli import listing
 from medtrans.errors import SetupError
+from medtrans.plugins.discovery import PluginError
 from medtrans.plugins.hookspecs import PLUGIN_API
-from medtrans.plugins.isolation import PluginError
 from medtrans.plugins.options import build
-from medtrans.plugins.probe import probe
 from medtrans.plugins.registry import Registry, compatible
 from tests.conftest import Install
 
@@ -44,26 +39,19 @@ def of_2_3(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Registry]:
     return made
 
 
-@pytest.mark.parametrize("stated", ["2.3", "2.2", "2.0"])
-def test_the_same_and_an_older_minor_are_loaded_without_a_word(
-    install: Install, of_2_3: Callable[[], Registry], stated: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("stated", "note"),
+    [("2.3", ""), ("2.2", ""), ("2.0", ""), ("2.4", "written for plugin interface 2.4, this medtrans has 2.3")],
+)
+def test_the_same_and_an_older_minor_are_loaded_without_a_word_and_a_newer_one_with_a_note(
+    install: Install, of_2_3: Callable[[], Registry], stated: str, note: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     install("mine", f'PLUGIN_API = "{stated}"\n{OFFER}')
     plugin = of_2_3().plugin("mine")
-    assert (plugin.interface, plugin.note) == (stated, "")
+    assert plugin.interface == stated
+    assert note in plugin.note
     assert list(plugin.components) == [("generator", "own")]  # the hooks it does not know are not missed
-    assert not [record for record in caplog.records if "plugin 'mine'" in record.getMessage()]
-
-
-def test_a_newer_minor_is_loaded_with_a_note(
-    install: Install, of_2_3: Callable[[], Registry], caplog: pytest.LogCaptureFixture
-) -> None:
-    install("mine", f'PLUGIN_API = "2.4"\n{OFFER}')
-    with caplog.at_level(logging.WARNING, "medtrans"):
-        plugin = of_2_3().plugin("mine")
-    assert ("generator", "own") in plugin.components
-    assert "written for plugin interface 2.4, this medtrans has 2.3" in plugin.note
-    assert "plugin 'mine' from medtrans-mine 1.2.3" in caplog.text
+    assert bool(plugin.note) == bool(note) == ("plugin 'mine' from medtrans-mine 1.2.3" in caplog.text)
 
 
 @pytest.mark.parametrize(
@@ -89,18 +77,6 @@ def test_a_plugin_that_states_nothing_is_taken_as_of_now(install: Install) -> No
     assert Registry().plugin("mine").interface == PLUGIN_API
 
 
-def test_the_list_shows_interface_and_note(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    major, minor = PLUGIN_API.split(".")
-    install("newer", f'PLUGIN_API = "{major}.{int(minor) + 1}"\n{OFFER}')
-    monkeypatch.setattr(
-        listing, "probe_all", lambda origins, limit_s: [probe(one) for one in origins if one.prefix == "newer"]
-    )
-    listed = {one["origin"]["prefix"]: one for one in json.loads(listing.plugins(as_json=True)[0])}
-    assert listed["builtin"]["interface"] == PLUGIN_API
-    assert listed["newer"]["components"] == {"generator": ["own"]}
-    assert "is not there; update medtrans" in listed["newer"]["note"]
-
-
 def test_a_new_fact_reaches_nobody_who_does_not_name_it(install: Install) -> None:
     install("mine", OFFER)
     component = Registry().find("generator", "mine:own").component
@@ -112,5 +88,3 @@ def test_fields_that_a_component_gained_are_optional_and_come_last() -> None:
     parameters = list(inspect.signature(Component).parameters.values())
     assert [one.name for one in parameters] == ["name", "factory", "fixed", "trial"]
     assert all(one.default is not inspect.Parameter.empty for one in parameters[2:])
-    assert Component("l1", dict) == Component("l1", dict, trial={})
-    assert {field.name for field in dataclasses.fields(Component)} == {"name", "factory", "fixed", "trial"}

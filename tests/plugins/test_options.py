@@ -9,9 +9,9 @@ import pytest
 from pydantic import Field
 
 from medtrans.errors import SetupError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
+from medtrans.plugins.interfaces import Ramp
 from medtrans.plugins.options import build, check_options, options_of, summary_of
-from medtrans.plugins.ramp import Ramp
 
 
 class Base:

@@ -138,11 +138,11 @@ def test_two_subjects_in_memory_are_not_taken_for_one_another_by_the_cache(tmp_p
         for seed, name in enumerate("abc")
     ]
     members = [Member(number, case, "train") for number, case in enumerate(cases, 1)]
-    prepared = [np.array(Cache(tmp_path, preprocessing, {}).prepared(member).source) for member in members]
-    assert not np.array_equal(prepared[0], prepared[1])
-    again = [Cache(tmp_path, preprocessing, {}).prepared(member).source for member in members]
-    for one, other in zip(prepared, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+    first, again = (
+        [np.array(Cache(tmp_path, preprocessing, {}).prepared(one).source) for one in members] for _ in "ab"
+    )
+    assert not np.array_equal(first[0], first[1])
+    np.testing.assert_array_equal(first, again)
     assert len(list(tmp_path.iterdir())) == 3
 
 

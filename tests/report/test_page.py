@@ -17,7 +17,7 @@ from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.evaluation.statistics import summary_of
 from medtrans.report.charts import line_chart, strip_chart
 from medtrans.report.page import headlines, render
-from medtrans.utils import numbers
+from medtrans.utils import messages
 
 COLUMNS = {
     "psnr": Column("dB", True, "10 log10(R^2 / MSE)"),
@@ -194,12 +194,12 @@ def test_each_target_gets_a_verdict() -> None:
 
 def test_numbers_have_four_digits_a_true_minus_and_a_dash_for_nothing() -> None:
     values = [None, math.nan, -math.inf, 28.3, -0.12345, 0.00012, 1234567.0]
-    assert list(map(numbers.number, values)) == ["–", "–", "−∞", "28.30", "−0.1235", "1.20e−04", "1234567"]
-    assert list(map(numbers.signed, values)) == ["–", "–", "−∞", "+28.3", "−0.123", "+0.00012", "+1234567"]
-    assert (numbers.between((1.0, 2.0)), numbers.between(None)) == ("1.000 to 2.000", "")
-    assert numbers.signed_between((-1.0, 2.0)) == "−1.00 to +2.00"
-    assert list(map(numbers.probability, (None, 0.0001, 0.5))) == ["–", "< 0.001", "0.500"]
-    assert list(map(numbers.sides, (None, (1024, 3), (0.48828, 2.0)))) == ["?", "1024×3", "0.488×2"]
+    assert list(map(messages.number, values)) == ["–", "–", "−∞", "28.30", "−0.1235", "1.20e−04", "1234567"]
+    assert list(map(messages.signed, values)) == ["–", "–", "−∞", "+28.3", "−0.123", "+0.00012", "+1234567"]
+    assert (messages.between((1.0, 2.0)), messages.between(None)) == ("1.000 to 2.000", "")
+    assert messages.signed_between((-1.0, 2.0)) == "−1.00 to +2.00"
+    assert list(map(messages.probability, (None, 0.0001, 0.5))) == ["–", "< 0.001", "0.500"]
+    assert list(map(messages.sides, (None, (1024, 3), (0.48828, 2.0)))) == ["?", "1024×3", "0.488×2"]
 
 
 def test_a_curve_rises_to_the_right_and_of_many_points_some_hundreds_are_drawn() -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 import nibabel
@@ -26,6 +27,8 @@ from medtrans._version import __version__
 from medtrans.errors import DataError, SetupError
 from medtrans.volume import Grid, Volume, nifti_reader, nifti_writer, read, read_header, write
 from medtrans.volume import io as volume_io
+from tests.helpers import itk_corpus
+from tests.helpers.itk_corpus import metaimage, nrrd
 from tests.helpers.nifti_corpus import AFFINE, BAD, ODD, VOXELS, Bad, Odd, flip, nifti, squeeze
 
 try:
@@ -38,7 +41,6 @@ ENDINGS = ["scan.nii", "scan.nii.gz"]
 
 
 def placed(case: Bad | Odd, folder: Path) -> Path:
-    """The case's files on disk."""
     path = folder / case.name
     if case.content is not None:
         path.write_bytes(case.content)
@@ -47,17 +49,13 @@ def placed(case: Bad | Odd, folder: Path) -> Path:
     return path
 
 
-def label(case: Bad | Odd) -> str:
-    """What pytest calls the case."""
-    return case.label
-
-
 # Reading
 
 
-def check_refused(case: Bad, folder: Path) -> None:
-    """Every fault is named, and by the header alone where it does not lie in the voxels."""
-    path = placed(case, folder)
+@pytest.mark.parametrize("case", [*BAD, *itk_corpus.BAD], ids=attrgetter("label"))
+def test_a_bad_file_is_refused_with_every_fault_named(case: Bad, tmp_path: Path) -> None:
+    """By the header alone where the fault does not lie in the voxels."""
+    path = placed(case, tmp_path)
     with pytest.raises(DataError) as refusal:
         read(path)
     faults = refusal.value.faults
@@ -75,9 +73,9 @@ def check_refused(case: Bad, folder: Path) -> None:
         assert refusal_of_header.value.faults == faults
 
 
-def check_odd(case: Odd, folder: Path) -> None:
-    """Volume and header are what the corpus says."""
-    path = placed(case, folder)
+@pytest.mark.parametrize("case", [*ODD, *itk_corpus.ODD], ids=attrgetter("label"))
+def test_an_odd_but_legal_file_gives_the_documented_volume(case: Odd, tmp_path: Path) -> None:
+    path = placed(case, tmp_path)
     volume, header = read(path), read_header(path)
     assert volume.data.dtype == header.dtype == case.data.dtype
     assert volume.data.dtype.isnative
@@ -90,30 +88,27 @@ def check_odd(case: Odd, folder: Path) -> None:
     assert header.grid.distance_mm(volume.grid) == 0
 
 
-@pytest.mark.parametrize("case", BAD, ids=label)
-def test_a_bad_file_is_refused_with_every_fault_named(case: Bad, tmp_path: Path) -> None:
-    check_refused(case, tmp_path)
+WHOLE = [
+    ("scan.nii", nifti()), ("scan.nii", nifti(version=2)), ("scan.nii.gz", squeeze(nifti())),
+    ("scan.mha", metaimage()), ("scan.mha", metaimage(packed=True)),
+    ("scan.nrrd", nrrd()), ("scan.nrrd", nrrd(packed=True)),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", ODD, ids=label)
-def test_an_odd_but_legal_file_gives_the_documented_volume(case: Odd, tmp_path: Path) -> None:
-    check_odd(case, tmp_path)
-
-
-@pytest.mark.parametrize("name", ENDINGS)
-@pytest.mark.parametrize("version", [1, 2])
-def test_a_file_cut_anywhere_is_refused(name: str, version: int, tmp_path: Path) -> None:
-    path, whole = tmp_path / name, nifti(version=version)
-    whole = squeeze(whole) if name.endswith("gz") else whole
+@pytest.mark.parametrize(("name", "whole"), WHOLE)
+def test_a_file_cut_anywhere_is_refused(name: str, whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
     for length in range(0, len(whole), 11):
         path.write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"(ends after|is empty|stops before|can hold|found plain data)"):
+        with pytest.raises(DataError):
             read(path)
 
 
-def test_a_changed_bit_of_a_gzip_stream_is_refused_or_changes_nothing(tmp_path: Path) -> None:
-    path, whole, refused = tmp_path / "scan.nii.gz", squeeze(nifti()), 0
-    for position in range(len(whole)):
+@pytest.mark.parametrize(("name", "whole"), [WHOLE[2], WHOLE[4], WHOLE[6]])
+def test_a_changed_bit_of_a_gzip_stream_is_refused_or_changes_nothing(name: str, whole: bytes, tmp_path: Path) -> None:
+    path, refused = tmp_path / name, 0
+    first = max((whole.index(end) + len(end) for end in (b"LOCAL\n", b"\n\n") if end in whole[:600]), default=0)
+    for position in range(first, len(whole)):
         path.write_bytes(flip(whole, position, bit=position % 8))
         try:
             volume = read(path)
@@ -121,7 +116,7 @@ def test_a_changed_bit_of_a_gzip_stream_is_refused_or_changes_nothing(tmp_path: 
             refused += 1
         else:  # a time or a system in gzip's own header
             np.testing.assert_array_equal(volume.data, VOXELS)
-    assert refused >= len(whole) - 10
+    assert refused >= len(whole) - first - 10
 
 
 def test_a_compressed_file_may_not_declare_more_than_16_gib(tmp_path: Path) -> None:
@@ -255,17 +250,12 @@ def test_the_type_on_disk(name: str, tmp_path: Path) -> None:
     wider = {"bool": "uint8", "int64": "int32", "uint64": "int32", "float16": "float32", "float64": "float32"}
     for given_type in (*wider, "int8", "uint8", "int16", ">i2", "uint16", "int32", "uint32", "float32", ">f4"):
         stored_type = np.dtype(wider.get(given_type, given_type)).newbyteorder("=")
-        data = (np.abs(VOXELS) % 100).astype(given_type)
-        write(Volume(data, AFFINE), tmp_path / name)
-        back = read(tmp_path / name)
-        assert back.data.dtype == nibabel.load(tmp_path / name).get_data_dtype() == stored_type
-        np.testing.assert_array_equal(back.data, data)
-
-
-def test_the_order_of_the_array_in_memory_does_not_matter(tmp_path: Path) -> None:
-    for data in (np.asfortranarray(VOXELS), np.repeat(VOXELS, 2, axis=1)[:, ::2], VOXELS[::-1][::-1]):
-        write(Volume(data, AFFINE), tmp_path / "scan.nii")
-        np.testing.assert_array_equal(read(tmp_path / "scan.nii").data, VOXELS)
+        plain = (np.abs(VOXELS) % 100).astype(given_type)
+        for data in (plain, np.asfortranarray(plain), np.repeat(plain, 2, axis=1)[:, ::2]):  # in any order in memory
+            write(Volume(data, AFFINE), tmp_path / name)
+            back = read(tmp_path / name)
+            assert back.data.dtype == nibabel.load(tmp_path / name).get_data_dtype() == stored_type
+            np.testing.assert_array_equal(back.data, data)
 
 
 @pytest.mark.parametrize("name", ENDINGS)
@@ -316,22 +306,6 @@ def test_the_description_is_the_only_text(description: str, tmp_path: Path) -> N
     header = (tmp_path / "scan.nii").read_bytes()[:348]
     assert header[148:228].rstrip(b"\0").decode() == (description or f"medtrans {__version__}")
     assert not any(header[4:39] + header[228:252] + header[328:344])
-
-
-def test_the_numbers_of_a_written_file_are_finished_before_its_name_appears(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names_seen = []
-
-    def watched(path: Path) -> Volume:
-        names_seen.append(sorted(entry.name for entry in tmp_path.iterdir()))
-        return read(path)
-
-    monkeypatch.setattr(volume_io, "read", watched)
-    write(SOUND, tmp_path / "scan.nii.gz")
-    assert len(names_seen) == 1
-    assert "scan.nii.gz" not in names_seen[0]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 
 FAR_AWAY = affine_of(np.eye(3) * 0.1, (999_999.97, 0, 0))  # float32 makes 1,000,000 of it
@@ -421,6 +395,7 @@ def test_a_file_that_reads_back_otherwise_is_not_kept(
     back: Volume | DataError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def read_back(_: Path) -> Volume:
+        assert (tmp_path / "scan.nii").read_bytes() == before  # the new file has not taken the name yet
         if isinstance(back, DataError):
             raise back
         return back

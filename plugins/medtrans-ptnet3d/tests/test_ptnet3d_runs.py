@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 import medtrans
-from medtrans.plugins.schedules import SCHEDULES
+from medtrans.plugins.optimizers import SCHEDULES
 from medtrans.types import DiscriminatorOutput, LossInputs
 from medtrans_ptnet3d.feature_matching import FeatureMatching
 

@@ -6,14 +6,12 @@ import inspect
 
 import docstring_parser
 
-from medtrans.plugins.components import Component
 from medtrans.plugins.describe import component_yaml
 from medtrans.plugins.discovery import discover
-from medtrans.plugins.hookspecs import KINDS
-from medtrans.plugins.optimizers import OPTIMIZERS
+from medtrans.plugins.hookspecs import KINDS, Component
+from medtrans.plugins.optimizers import OPTIMIZERS, SCHEDULES
 from medtrans.plugins.options import options_of, summary_of
 from medtrans.plugins.registry import BUILTIN, Registry
-from medtrans.plugins.schedules import SCHEDULES
 
 from .markdown import option_row, table
 

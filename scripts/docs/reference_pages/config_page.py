@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from medtrans.config.schema import LossSlot, PerRole, RunConfig, Slot
-from medtrans.plugins.components import Component
 from medtrans.plugins.describe import type_text
+from medtrans.plugins.hookspecs import Component
+from medtrans.plugins.interfaces import Ramp
 from medtrans.plugins.options import options_of
-from medtrans.plugins.ramp import Ramp
 
 from .markdown import code, flow, option_row, plain, table
 

@@ -67,7 +67,7 @@ def main() -> None:
 
 def _rank() -> str:
     """Whose message it is, where several processes work together."""
-    from medtrans.distributed.cluster import place
+    from medtrans.distributed.launch import place
 
     try:
         here = place()

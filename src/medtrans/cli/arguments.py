@@ -51,7 +51,7 @@ def require_folder(json_file: Path) -> None:
 
 def leads() -> bool:
     """Whether this process is the one that shows results."""
-    from medtrans.distributed.cluster import place
+    from medtrans.distributed.launch import place
 
     return place().rank == 0
 

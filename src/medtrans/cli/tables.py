@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medtrans.utils.numbers import DASH, MINUS, between, number, probability, signed, signed_between
+from medtrans.utils.messages import DASH, MINUS, between, number, probability, signed, signed_between
 
 __all__ = ["as_latex", "as_markdown", "downstream_table", "summary_table"]
 

@@ -16,10 +16,9 @@ from medtrans.config.layers import TreePath, dotted
 from medtrans.config.schema import RunConfig
 from medtrans.errors import MedtransError
 from medtrans.plugins.discovery import Origin
-from medtrans.plugins.optimizers import OPTIMIZERS
+from medtrans.plugins.optimizers import OPTIMIZERS, SCHEDULES
 from medtrans.plugins.options import build
 from medtrans.plugins.registry import Found, Registry
-from medtrans.plugins.schedules import SCHEDULES
 
 __all__ = ["CheckedSlot", "Experiment", "differences", "lasting"]
 

@@ -17,7 +17,7 @@ from medtrans.config.layers import SLOT_MAPPINGS, Tree, TreePath, dotted, merge_
 from medtrans.config.protocols import PROTOCOLS
 from medtrans.config.schema import RunConfig
 from medtrans.errors import ConfigError, SetupError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.interfaces import Augmentation, Preprocess
 from medtrans.plugins.options import check_options
 from medtrans.plugins.probe import probe_all

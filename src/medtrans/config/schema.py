@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from medtrans.config.protocols import Protocol
-from medtrans.plugins.ramp import Ramp
+from medtrans.plugins.interfaces import Ramp
 from medtrans.volume import ReadingRules
 
 __all__ = [

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING
 from medtrans.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from medtrans.distributed.devices import distributed_session as distributed_session
-    from medtrans.distributed.devices import single_device_fabric as single_device_fabric
-    from medtrans.distributed.launch import launch_ranks as launch_ranks
-    from medtrans.distributed.launch import needs_launch as needs_launch
-    from medtrans.distributed.ranks import Ranks as Ranks
-    from medtrans.distributed.signals import EndRequest as EndRequest
-    from medtrans.distributed.signals import end_requests as end_requests
+    from medtrans.distributed.devices import distributed_session, single_device_fabric
+    from medtrans.distributed.launch import launch_ranks, needs_launch
+    from medtrans.distributed.ranks import Ranks
+    from medtrans.distributed.signals import EndRequest, end_requests
 
 __all__ = [
     "EndRequest",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["choose_repeatable_kernels", "settle_threads"]
-
 
 def choose_repeatable_kernels() -> None:
     """Ask Intel MKL, which torch multiplies matrices with, for kernels whose sums do not depend on scheduling.

@@ -14,13 +14,10 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import distributed as dist
 
 from medtrans.config.schema import TrainSettings
-from medtrans.distributed.cluster import place
 from medtrans.distributed.determinism import settle_threads
+from medtrans.distributed.launch import place
 from medtrans.distributed.ranks import Ranks, connected_ranks
 from medtrans.errors import SetupError
-
-__all__ = ["distributed_session", "single_device_fabric"]
-
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 

@@ -1,4 +1,4 @@
-"""Starting the ranks of `train.devices` on this machine, and seeing all of them to their end."""
+"""Who started this process, alone or as one of several ranks, and the start of ranks on this machine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,77 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medtrans.config.experiment import Experiment
-from medtrans.distributed.cluster import environment_of_rank, place
 from medtrans.distributed.signals import EndRequest, end_requests
-from medtrans.errors import MedtransError, RunCancelledError, RunInterruptedError, TrainingError, error_of
+from medtrans.errors import MedtransError, RunCancelledError, RunInterruptedError, SetupError, TrainingError, error_of
 
-__all__ = ["launch_ranks", "needs_launch"]
+if TYPE_CHECKING:
+    from medtrans.config.experiment import Experiment
+
+_HANDS_ON = ("bash", "interactive")  # names of Slurm jobs in which somebody types commands
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands among the ranks of a run.
+
+    Args:
+        rank: of this process, from 0.
+        count: ranks in all.
+        local_count: ranks on this machine.
+        machines: that take part.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_count: int = 1
+    machines: int = 1
+
+
+def place() -> Place:
+    """This process's place: as torchrun's variables say, else Slurm's, else alone.
+
+    Raises:
+        SetupError: the variables do not fit together.
+    """
+    given = os.environ
+    try:
+        if "LOCAL_RANK" in given and "WORLD_SIZE" in given:
+            return _place(given, "RANK", "WORLD_SIZE", int(given.get("LOCAL_WORLD_SIZE", given["WORLD_SIZE"])))
+        if int(given.get("SLURM_NTASKS", "1")) > 1 and given.get("SLURM_JOB_NAME") not in _HANDS_ON:
+            # Several numbers here mean different counts on different machines, which `_place` refuses.
+            return _place(given, "SLURM_PROCID", "SLURM_NTASKS", int(given["SLURM_NTASKS_PER_NODE"]))
+    except (KeyError, ValueError) as error:
+        raise SetupError(
+            f"the launcher's variables do not say which rank this is ({error}); start with torchrun, or with srun and "
+            "--ntasks-per-node"
+        ) from error
+    return Place()
+
+
+def environment_of_rank(rank: int, count: int, port: int) -> dict[str, str]:
+    """The variables by which a process on this machine knows its place; the same that torchrun sets."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def _place(given: Mapping[str, str], rank: str, count: str, local_count: int) -> Place:
+    found = Place(int(given[rank]), int(given[count]), local_count, int(given[count]) // max(local_count, 1))
+    if not 0 <= found.rank < found.count or found.machines * found.local_count != found.count:
+        raise ValueError(f"rank {found.rank} of {found.count}, {local_count} on this machine")
+    return found
 
 
 _GRACE_S = 15.0  # for the others to name the cause and end, once one rank has failed
@@ -45,7 +107,7 @@ def launch_ranks(experiment: Experiment, *, resume: bool, overwrite: bool, plugi
         command += [part for file in plugins for part in ("--plugin", str(file))]
         ranks = _start(command, int(experiment.config.train.devices))
         try:
-            failed = _see_out(ranks, request)
+            failed = _wait_for_end(ranks, request)
         finally:
             for process in ranks:
                 process.kill()
@@ -71,12 +133,12 @@ def _start(command: Sequence[str], count: int) -> list[subprocess.Popen[bytes]]:
     ]
 
 
-def _see_out(ranks: Sequence[subprocess.Popen[bytes]], request: EndRequest) -> int | None:
+def _wait_for_end(ranks: Sequence[subprocess.Popen[bytes]], request: EndRequest) -> int | None:
     """Wait for all ranks; returns the first that failed."""
-    told, failed, until = 0, None, float("inf")
+    forwarded, failed, until = 0, None, float("inf")
     while any(process.poll() is None for process in ranks) and time.monotonic() < until:
-        for number in request.all[told:]:
-            told += 1
+        for number in request.all[forwarded:]:
+            forwarded += 1
             for process in ranks:
                 process.send_signal(number)
         if failed is None:

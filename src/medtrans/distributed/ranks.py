@@ -16,9 +16,6 @@ from torch import nn
 from medtrans.distributed.heartbeat import Heartbeat, open_store
 from medtrans.errors import MedtransError, SetupError
 
-__all__ = ["ConnectedRanks", "Ranks", "connected_ranks"]
-
-
 _Item = TypeVar("_Item")
 
 
@@ -61,11 +58,11 @@ class Ranks:
         """Give all ranks rank 0's buffers, such as running statistics, so that they translate alike."""
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def explain_failures(self) -> Iterator[None]:
         """A failed exchange with another rank is told as what befell that rank."""
         yield
 
-    def tell_at_last(self, words: Callable[[MedtransError], None]) -> None:
+    def on_forced_exit(self, action: Callable[[MedtransError], None]) -> None:
         """What to do if this process must be ended by force."""
 
 
@@ -73,7 +70,8 @@ class ConnectedRanks(Ranks):
     """This process among several.
 
     Exchanges of the training step end in an error after the process group's timeout. Waiting for a rank that has much
-    to do does not: `wait` and what is built on it go through a store, and end when a rank dies or falls silent.
+    to do does not: `wait` and what is built on it go through a store, and end when a rank dies or falls silent. So an
+    exchange outside the step (`gather`, `first`) begins with `wait`: all ranks are there before its timeout runs.
 
     Args:
         rank: of this process.
@@ -89,14 +87,12 @@ class ConnectedRanks(Ranks):
         self._waits = 0
 
     def gather(self, results: Sequence[_Item]) -> list[_Item]:
-        """Everybody's results for `mine`, on every rank, in the order of all items."""
         self.wait()
         parts: list[Any] = [None] * self.count
         dist.all_gather_object(parts, list(results), group=self._group)
         return [parts[index % self.count][index // self.count] for index in range(sum(map(len, parts)))]
 
     def first(self, work: Callable[[], _Item]) -> _Item:
-        """What rank 0 makes of the work, on every rank; the others wait as long as it takes."""
         made: list[Any] = [work() if self.leads else None]
         self.wait()
         dist.broadcast_object_list(made, src=0, group=self._group)
@@ -104,7 +100,7 @@ class ConnectedRanks(Ranks):
         return found
 
     def wait(self) -> None:
-        """Until all ranks are here, however long one takes, as long as each lives."""
+        # Each `wait` has a counter of its own, the same on all ranks since all come to the same ones in the same order.
         self._waits += 1
         key, pause = f"wait/{self._waits}", 0.001
         here = self._store.add(key, 1)
@@ -115,20 +111,17 @@ class ConnectedRanks(Ranks):
             here = self._store.add(key, 0)
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
         flags = torch.tensor([int(flag)])
         dist.all_reduce(flags, dist.ReduceOp.MAX, group=self._group)
         return bool(flags)
 
     def share_buffers(self, networks: Mapping[str, nn.Module]) -> None:
-        """Give all ranks rank 0's buffers, such as running statistics, so that they translate alike."""
         for network in networks.values():
             for buffer in network.buffers():
                 dist.broadcast(buffer, src=0)
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
-        """A failed exchange with another rank is told as what befell that rank."""
+    def explain_failures(self) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
@@ -138,14 +131,13 @@ class ConnectedRanks(Ranks):
                     f"all that it gives, or take these parts out ({str(error).splitlines()[0][:200]})"
                 ) from error
             # An exchange fails by a bare RuntimeError; so does much else.
-            cause = self._heart.verdict()
+            cause = self._heart.diagnose()
             if cause is None:
                 raise
             raise cause from error
 
-    def tell_at_last(self, words: Callable[[MedtransError], None]) -> None:
-        """What to do if this process must be ended by force."""
-        self._heart.last_words = words
+    def on_forced_exit(self, action: Callable[[MedtransError], None]) -> None:
+        self._heart.on_forced_exit = action
 
 
 @contextmanager
@@ -161,7 +153,7 @@ def connected_ranks(rank: int, count: int, timeout_s: float) -> Iterator[Connect
         MedtransError: another rank failed, died or fell silent.
     """
     host = os.environ["MASTER_ADDR"]
-    kept = open_store(host, 0, timeout_s, keeps=True) if rank == 0 else None
+    kept = open_store(host, 0, timeout_s, is_host=True) if rank == 0 else None
     place: list[Any] = [kept.port if kept is not None else None]
     dist.broadcast_object_list(place, src=0)
     store = kept or open_store(host, int(place[0]), timeout_s)
@@ -170,15 +162,15 @@ def connected_ranks(rank: int, count: int, timeout_s: float) -> Iterator[Connect
     group = (
         None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
     )
-    dist.barrier()
+    dist.barrier()  # every rank has written its name and its first beat before anybody looks for them
     heart.start()
     try:
         ranks = ConnectedRanks(rank, count, store, heart, group)
-        with ranks.explained():
+        with ranks.explain_failures():
             yield ranks
-            ranks.wait()
+            ranks.wait()  # a rank that is through would seem dead to one that still computes
     except BaseException as error:
-        heart.announce(error)
+        heart.report(error)
         raise
     heart.end()
     dist.destroy_process_group()

@@ -10,8 +10,6 @@ from types import FrameType
 
 from medtrans.errors import RunCancelledError, RunInterruptedError
 
-__all__ = ["EndRequest", "end_requests"]
-
 
 class EndRequest:
     """Whether the run was asked to end, and by what.
@@ -39,7 +37,7 @@ class EndRequest:
         asked = f"ended by {self.all[0].name}" if self.all else "ended, as another rank was asked to"
         return kind(f"{where}: {asked}; go on with: {how_to_resume}")
 
-    def hear(self, number: int, _: FrameType | None) -> None:
+    def handle(self, number: int, _: FrameType | None) -> None:
         """The handler: it takes a note and nothing else."""
         self.all.append(signal.Signals(number))
         if number == signal.SIGINT:
@@ -58,7 +56,7 @@ def end_requests() -> Iterator[EndRequest]:
         yield request
         return
     wanted = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    before = {number: signal.signal(number, request.hear) for number in wanted}
+    before = {number: signal.signal(number, request.handle) for number in wanted}
     try:
         yield request
     finally:

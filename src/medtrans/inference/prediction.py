@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from medtrans.distributed.cluster import place
+from medtrans.distributed.launch import place
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.inference.loading import load
 from medtrans.inference.streaming import refusal, translate_file

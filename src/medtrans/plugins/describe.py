@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import textwrap
 import types
 from collections.abc import Mapping
@@ -12,12 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.interfaces import Augmentation
-from medtrans.plugins.options import FACTS, Option, options_of, summary_of
-
-__all__ = ["component_yaml", "type_text"]
-
+from medtrans.plugins.options import Option, facts_of, options_of, summary_of
 
 _PLACE = {
     "generator": ("generator", False),
@@ -36,9 +32,8 @@ def component_yaml(kind: str, name: str, component: Component) -> str:
     place, keyed = ("augment", True) if _augments(component) else _PLACE[kind]
     *parents, last = place.split(".")
     lines = [f"# {line}" for line in textwrap.wrap(summary_of(component), 110)]
-    told = [fact for fact in FACTS[kind] if fact in _parameter_names(component)]
-    if told:
-        lines.append(f"# told by medtrans: {', '.join(told)}")
+    if facts := facts_of(component, kind):
+        lines.append(f"# told by medtrans: {', '.join(facts)}")
     depth = 0
     for parent in [*parents, last, *([name] if keyed else [])]:
         lines.append(f"{'  ' * depth}{parent if ':' not in parent else repr(parent)}:")
@@ -115,8 +110,3 @@ def _bounds(constraint: Any) -> list[str]:
     for inner in getattr(constraint, "metadata", ()):
         found += _bounds(inner)
     return found
-
-
-def _parameter_names(component: Component) -> set[str]:
-    factory = component.load()
-    return set(inspect.signature(factory).parameters)

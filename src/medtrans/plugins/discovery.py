@@ -1,17 +1,22 @@
-"""What installed packages announce in the entry-point group: plugins by name, none of them imported."""
+"""Plugins found in installed packages' entry points, and the fence around their import.
+
+What a plugin raises becomes one error, with its cause and line, and stops no other.
+"""
 
 from __future__ import annotations
 
+import inspect
+import io
 import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-
-from medtrans.plugins.isolation import load_file
-
-__all__ = ["GROUP", "Origin", "Source", "announced", "discover", "normalised"]
-
 
 GROUP = "medtrans"
 _OWN_DISTRIBUTION = "medtrans"
@@ -52,37 +57,93 @@ class Origin:
         """What selects it also where another package has the same prefix."""
         return self.distribution or self.prefix
 
-
-@dataclass(frozen=True)
-class Source:
-    """An origin with the way to load it."""
-
-    origin: Origin
-    entry_point: EntryPoint | None
-
     def load(self) -> ModuleType:
         """The plugin's module, imported."""
-        if self.entry_point is None:
-            return load_file(Path(self.origin.location))
-        module: ModuleType = self.entry_point.load()
+        if self.distribution is None:
+            return load_file(Path(self.location))
+        module: ModuleType = EntryPoint(self.prefix, self.location, GROUP).load()
         return module
 
 
 def discover() -> tuple[Origin, ...]:
-    """The plugins that installed packages announce, none of them imported."""
-    return tuple(source.origin for source in announced())
-
-
-def announced() -> list[Source]:
-    """The plugins that installed packages announce, sorted."""
-    sources = [
-        Source(Origin(point.name, point.dist.name, point.dist.version, point.value), point)
+    """The plugins that installed packages announce, sorted, none of them imported."""
+    origins = [
+        Origin(point.name, point.dist.name, point.dist.version, point.value)
         for point in entry_points(group=GROUP)
         if point.dist is not None
     ]
-    return sorted(sources, key=lambda source: (source.origin.prefix, source.origin.distribution or ""))
+    return tuple(sorted(origins, key=lambda origin: (origin.prefix, origin.distribution or "")))
 
 
 def normalised(distribution: str | None) -> str:
     """A package's name as registries compare it."""
     return re.sub(r"[-_.]+", "-", distribution or "").lower()
+
+
+class PluginError(Exception):
+    """Why a plugin cannot be used, with the place in its own code where that is known."""
+
+
+@contextmanager
+def contained() -> Iterator[list[str]]:
+    """Run a plugin's import and hooks; whatever it raises, `SystemExit` too, becomes a `PluginError`.
+
+    A plugin that hangs or ends the process cannot be stopped from inside: `probe` looks from outside.
+
+    Yields:
+        remarks on what it printed, which does not reach stdout; filled when the block ends.
+    """
+    printed = io.StringIO()
+    remarks: list[str] = []
+    try:
+        with redirect_stdout(printed):  # stdout is for answers that programs read
+            yield remarks
+    except (PluginError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(_cause(error)) from error
+    finally:
+        remarks += [f"it prints {line!r} while being imported" for line in printed.getvalue().split("\n")[:1] if line]
+
+
+def load_file(file: Path) -> ModuleType:
+    """Import one file as a module of its own name space, anew each time."""
+    name = f"medtrans_file_{file.stem}"
+    spec = spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{file} is not a Python module")
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # as dataclasses and pickles of its classes need it
+    spec.loader.exec_module(module)
+    return module
+
+
+def place_of(function: Callable[..., object]) -> str:
+    """` (file:line)` of a function, or nothing where it has none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+
+
+def place_of_name(module: ModuleType, name: str) -> str:
+    """` (file:line)` of the line that sets a name in a module."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return ""
+    lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    number = next((number for number, line in enumerate(lines, 1) if line.startswith(name)), 1)
+    return f" ({file}:{number})"
+
+
+def is_machinery(filename: str) -> bool:
+    """Whether a frame of a trace lies in what imports a plugin, not in the plugin."""
+    machinery = ("<frozen", str(Path(__file__).parents[1]))
+    return filename.startswith(machinery) or "importlib" in filename or "pluggy" in filename
+
+
+def _cause(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not is_machinery(frame.filename)]
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{place}"

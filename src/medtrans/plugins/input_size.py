@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["common_multiple", "multiple_of", "padded_sides"]
-
 
 def multiple_of(network: nn.Module) -> tuple[int, int, int]:
     """What the sides of a network's input must divide by."""

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, cast
 
 from medtrans.errors import DataError
-from medtrans.plugins.ramp import value_at
 from medtrans.plugins.torchio_adapter import images_of, text_of
 
 if TYPE_CHECKING:
@@ -21,26 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-    from medtrans.plugins.ramp import Ramp
     from medtrans.types import Batch
     from medtrans.volume import Volume
-
-__all__ = [
-    "Augmentation",
-    "Callback",
-    "Case",
-    "Dataset",
-    "DetailedMetric",
-    "Method",
-    "Metric",
-    "Parts",
-    "Preprocess",
-    "RunInfo",
-    "Scored",
-    "Surroundings",
-    "WeightedLoss",
-]
-
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 
@@ -240,6 +221,37 @@ class Callback:
 
     def on_end(self, step: int, error: BaseException | None) -> None:
         """Called once when training ends, with the error that ended it early."""
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A number that goes from `start` to `end` in a straight line.
+
+    Args:
+        start: value up to step `delay`.
+        end: value from step `delay + steps` on.
+        steps: length of the ramp, in steps.
+        delay: steps before the ramp begins.
+        every: the value changes only at multiples of this many steps; `epoch` means `train.epoch_steps`.
+    """
+
+    start: float
+    end: float
+    steps: int
+    delay: int = 0
+    every: int | Literal["epoch"] = 1
+
+    def at(self, step: int, epoch_steps: int = 1) -> float:
+        """The value at `step`; the first step is 0."""
+        every = epoch_steps if self.every == "epoch" else self.every
+        elapsed = step // every * every - self.delay
+        share = min(max(elapsed / self.steps, 0.0), 1.0)
+        return self.start + (self.end - self.start) * share
+
+
+def value_at(number: float | Ramp, step: int, epoch_steps: int = 1) -> float:
+    """The value of a constant or a ramp at `step`."""
+    return number.at(step, epoch_steps) if isinstance(number, Ramp) else number
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from medtrans.errors import MedtransError, SetupError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.utils.messages import wording
-
-__all__ = [
-    "FACTS",
-    "FACT_MEANINGS",
-    "Fault",
-    "Option",
-    "build",
-    "check_options",
-    "facts_of",
-    "options_of",
-    "summary_of",
-]
-
 
 FACTS: Mapping[str, tuple[str, ...]] = {
     "generator": ("in_channels", "out_channels", "patch_size", "initialise"),

@@ -1,4 +1,10 @@
-"""A look at third-party plugins from outside: each is imported in a child process with a time limit."""
+"""A look at third-party plugins from outside: each is imported in a child process with a time limit.
+
+`probe` starts `python -m medtrans.plugins.probe` and waits; the child imports the plugin and answers on stdout in one
+line of JSON after a mark, since the plugin may print there too. A child that answers nothing has ended or hangs, and
+leaves word of where: `os._exit` is replaced by a function that answers first, and faulthandler writes all threads'
+traces to stderr shortly before the parent's patience ends.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +25,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from medtrans.errors import MedtransError
-from medtrans.plugins.discovery import Origin
+from medtrans.plugins.discovery import Origin, is_machinery
 from medtrans.plugins.hookspecs import KINDS
 from medtrans.plugins.registry import Plugin, Registry
-
-__all__ = ["LIMIT_S", "Probe", "main", "offered_by", "probe", "probe_all", "run_in_child"]
-
 
 LIMIT_S = 20.0
 """Seconds a plugin has to be imported, where a caller does not say."""
@@ -75,18 +78,16 @@ def probe_all(origins: Sequence[Origin], limit_s: float | None = None) -> list[P
 def run_in_child(verb: str, argument: str, files: Sequence[Path], limit_s: float | None = None) -> tuple[str, str]:
     """Let a child process answer; returns the answer, and what went wrong with the child itself."""
     limit_s = LIMIT_S if limit_s is None else limit_s
-    command = [
-        sys.executable,
-        "-m",
-        "medtrans.plugins.probe",
-        str(time.time() + limit_s),
-        verb,
-        argument,
-        *map(str, files),
-    ]
+    command = [sys.executable, "-m", "medtrans.plugins.probe", str(time.time() + limit_s), verb, argument]
+    command += map(str, files)
     try:
         child = subprocess.run(  # noqa: S603 -- our own module, with names that are only looked up
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit_s, check=False
+            [*command, *map(str, files)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
         )
     except subprocess.TimeoutExpired as expired:
         return "", f"its import did not end within {limit_s:g} s{_place_in(_text(expired.stderr))}"
@@ -114,9 +115,8 @@ def _place_in(trace: str) -> str:
     """` (file:line)` of the innermost frame of a trace by faulthandler that is no machinery."""
     main_thread = trace.rpartition("Thread 0x")[2]  # the last of the trace; others only wait
     for frame in _FRAME.finditer(main_thread):
-        file = frame["file"]
-        if not file.startswith(("<frozen", str(Path(__file__).parents[1]))) and "importlib" not in file:
-            return f" ({file}:{frame['line']})"
+        if not is_machinery(frame["file"]):
+            return f" ({frame['file']}:{frame['line']})"
     return ""
 
 
@@ -135,12 +135,12 @@ def main(arguments: Sequence[str]) -> None:
     """Answer one question: the time it must be answered by, a verb, what it is about, single-file plugins."""
     deadline, verb, argument, *files = arguments
     faulthandler.dump_traceback_later(max(float(deadline) - time.time() - _EARLIER_S, 0.1), exit=False)
-    _watch_the_exit()
-    _say({"offers": _offers, "yaml": _yaml}[verb](argument, [Path(file) for file in files]))
+    _report_exit()
+    _answer({"offers": _offers, "yaml": _yaml}[verb](argument, [Path(file) for file in files]))
     faulthandler.cancel_dump_traceback_later()
 
 
-def _say(answer: str) -> None:
+def _answer(answer: str) -> None:
     # The real stdout: while a plugin is imported, sys.stdout is caught.
     if sys.__stdout__ is not None:
         sys.__stdout__.write(f"\n{_MARKER}{json.dumps(answer)}\n")
@@ -165,17 +165,17 @@ def _yaml(argument: str, files: Sequence[Path]) -> str:
         return f"# {error}"
 
 
-def _watch_the_exit() -> None:
+def _report_exit() -> None:
     """Let `os._exit`, which leaves no other trace, say where it was called."""
     leave = os._exit
 
-    def told(status: int) -> NoReturn:
+    def report(status: int) -> NoReturn:
         frames = [frame for frame in traceback.extract_stack()[:-1] if not frame.filename.startswith("<frozen")]
         place = f"{frames[-1].filename}:{frames[-1].lineno}"
-        _say(json.dumps({"problem": f"it ended the process while being imported, by os._exit({status}) ({place})"}))
+        _answer(json.dumps({"problem": f"it ended the process while being imported, by os._exit({status}) ({place})"}))
         leave(status)
 
-    os._exit = told
+    os._exit = report
 
 
 if __name__ == "__main__":

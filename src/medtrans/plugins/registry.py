@@ -16,14 +16,9 @@ import pluggy
 
 from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins import hookspecs
-from medtrans.plugins.components import Component, LoadedComponent
-from medtrans.plugins.discovery import Origin, Source, announced, discover, normalised
-from medtrans.plugins.hookspecs import KINDS, PLUGIN_API
-from medtrans.plugins.isolation import PluginError, contained, place_of, place_of_name
+from medtrans.plugins.discovery import Origin, PluginError, contained, discover, normalised, place_of, place_of_name
+from medtrans.plugins.hookspecs import KINDS, PLUGIN_API, Component, LoadedComponent
 from medtrans.utils.messages import did_you_mean
-
-__all__ = ["BUILTIN", "Found", "Plugin", "Registry", "compatible", "component", "stated_interface"]
-
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
@@ -34,11 +29,7 @@ def stated_interface(module: ModuleType) -> str:
 
 
 def compatible(stated: str) -> str:
-    """Nothing for this interface or an older minor one; a note for a newer minor one.
-
-    Raises:
-        PluginError: another major version, or no version at all.
-    """
+    """Nothing for this interface or an older minor one; a note for a newer minor one; else a PluginError."""
     found, own = _VERSION.fullmatch(stated), _VERSION.fullmatch(PLUGIN_API)
     if found is None or own is None:
         raise PluginError(f'PLUGIN_API is "{stated}", expected "major.minor" such as "{PLUGIN_API}"')
@@ -102,17 +93,17 @@ class Registry:
 
     files: Sequence[Path] = ()
     _plugins: dict[Origin, Plugin] = field(default_factory=dict, init=False)
-    _sources: list[Source] = field(default_factory=list, init=False)
+    _origins: list[Origin] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._manager = pluggy.PluginManager("medtrans")
         self._manager.add_hookspecs(hookspecs)
-        there = announced()
-        own = {source.origin.prefix for source in there if source.origin.own}
-        self._sources = [source for source in there if source.origin.own or source.origin.prefix not in own]
-        taken = {source.origin.prefix for source in self._sources}
+        found = discover()
+        own = {origin.prefix for origin in found if origin.own}
+        self._origins = [origin for origin in found if origin.own or origin.prefix not in own]
+        taken = {origin.prefix for origin in self._origins}
         for file in self.files:
-            self._sources.append(_file_source(file, taken))
+            self._origins.append(_file_origin(file, taken))
             taken.add(file.stem)
         if BUILTIN not in taken:
             raise SetupError(
@@ -127,10 +118,10 @@ class Registry:
             ConfigError: no plugin, or two, have the prefix.
             SetupError: it cannot be loaded; says why, where, and how to remove it.
         """
-        source = self._source(prefix)
-        if source.origin not in self._plugins:
-            self._plugins[source.origin] = self._load(source)
-        return self._plugins[source.origin]
+        origin = self._origin(prefix)
+        if origin not in self._plugins:
+            self._plugins[origin] = self._load(origin)
+        return self._plugins[origin]
 
     def find(self, kind: str, name: str) -> Found:
         """The component that a config's name means.
@@ -159,7 +150,7 @@ class Registry:
 
     def others(self) -> tuple[Origin, ...]:
         """The plugins that are announced beside the built-in one, loaded or not."""
-        return tuple(source.origin for source in self._sources if source.origin.prefix != BUILTIN)
+        return tuple(origin for origin in self._origins if origin.prefix != BUILTIN)
 
     def clashes(self, origin: Origin) -> tuple[Origin, ...]:
         """The other plugins of the same prefix."""
@@ -167,35 +158,36 @@ class Registry:
 
     def shadowed(self) -> tuple[Origin, ...]:
         """Plugins that took the prefix of one that comes with medtrans; they are never used."""
-        used = {source.origin for source in self._sources}
-        return tuple(origin for origin in discover() if origin not in used)
+        return tuple(origin for origin in discover() if origin not in self._origins)
 
-    def _source(self, prefix: str) -> Source:
-        matching = [source for source in self._sources if source.origin.prefix == prefix]
+    def _origin(self, prefix: str) -> Origin:
+        matching = [origin for origin in self._origins if origin.prefix == prefix]
         if not matching:
             wanted = normalised(prefix)
-            matching = [source for source in self._sources if normalised(source.origin.distribution) == wanted]
+            matching = [origin for origin in self._origins if normalised(origin.distribution) == wanted]
         if len(matching) == 1:
             return matching[0]
         if matching:
-            prefixes = {source.origin.prefix for source in matching}
-            names = sorted(prefixes) if len(prefixes) > 1 else [str(one.origin.distribution) for one in matching]
+            prefixes = {origin.prefix for origin in matching}
+            names = sorted(prefixes) if len(prefixes) > 1 else [str(one.distribution) for one in matching]
             listed = ", ".join(f"{name}:..." for name in names)
             raise ConfigError(f"several plugins are called '{prefix}': write one of {listed} or uninstall one")
-        known = [source.origin.prefix for source in self._sources]
+        known = [origin.prefix for origin in self._origins]
         raise ConfigError(
             f"no plugin named '{prefix}' is installed{did_you_mean(prefix, known)} (installed: {', '.join(known)})"
         )
 
-    def _load(self, source: Source) -> Plugin:
-        origin = source.origin
+    def _load(self, origin: Origin) -> Plugin:
         try:
-            with _told(origin), contained() as remarks:
-                module = source.load()
+            with _warn_if_slow(origin), contained() as remarks:
+                module = origin.load()
                 plugin = self._register(origin, module)
         except PluginError as fault:
-            self._unregister(origin)
-            raise _unusable(origin, fault) from fault
+            if self._manager.has_plugin(_key(origin)):
+                self._manager.unregister(name=_key(origin))
+            raise SetupError(
+                f"{origin} could not be loaded: {fault}. Mend it, or remove it: {origin.remedy}"
+            ) from fault
         plugin = replace(plugin, note="; ".join(filter(None, (plugin.note, *remarks))))
         if plugin.note:
             _log.warning("%s: %s", origin, plugin.note)
@@ -207,8 +199,9 @@ class Registry:
             note = compatible(interface)
         except PluginError as fault:
             raise PluginError(f"{fault}{place_of_name(module, 'PLUGIN_API')}") from fault
-        for name, function in _hooks_of(module):
-            _check_hook(name, function)
+        for name, function in vars(module).items():
+            if callable(function) and hasattr(function, "medtrans_impl"):  # pluggy's mark of a hook
+                _check_hook(name, function)
         self._manager.register(module, name=_key(origin))
         self._manager.check_pending()
         found: dict[tuple[str, str], Component] = {}
@@ -218,14 +211,10 @@ class Registry:
                     found |= _components(kind, hook, implementation.function)
         return Plugin(origin, found, interface, note)
 
-    def _unregister(self, origin: Origin) -> None:
-        if self._manager.has_plugin(_key(origin)):
-            self._manager.unregister(name=_key(origin))
-
     def _import_factory(self, origin: Origin, kind: str, component: Component) -> None:
         """Import what a component names, with the same care as its plugin."""
         try:
-            with _told(origin), contained():
+            with _warn_if_slow(origin), contained():
                 component.load()
         except PluginError as fault:
             raise SetupError(
@@ -235,8 +224,8 @@ class Registry:
 
 
 @contextmanager
-def _told(origin: Origin) -> Iterator[None]:
-    """Say what is waited for, since an import that hangs cannot be stopped from inside."""
+def _warn_if_slow(origin: Origin) -> Iterator[None]:
+    # An import that hangs cannot be stopped from inside: one can only say what is waited for.
     waiting = Timer(
         _PATIENCE_S, _log.warning, ("still importing %s; if it hangs, stop and remove it: %s", origin, origin.remedy)
     )
@@ -247,17 +236,6 @@ def _told(origin: Origin) -> Iterator[None]:
         yield
     finally:
         waiting.cancel()
-
-
-def _unusable(origin: Origin, fault: PluginError) -> SetupError:
-    return SetupError(f"{origin} could not be loaded: {fault}. Mend it, or remove it: {origin.remedy}")
-
-
-def _hooks_of(module: ModuleType) -> list[tuple[str, Callable[..., object]]]:
-    """The functions that are marked as hooks."""
-    return [
-        (name, value) for name, value in vars(module).items() if callable(value) and hasattr(value, "medtrans_impl")
-    ]
 
 
 def _check_hook(name: str, function: Callable[..., object]) -> None:
@@ -272,14 +250,14 @@ def _key(origin: Origin) -> str:
     return f"{origin.distribution or 'file'}:{origin.prefix}"
 
 
-def _file_source(file: Path, taken: Iterable[str]) -> Source:
+def _file_origin(file: Path, taken: Iterable[str]) -> Origin:
     if not file.is_file():
         raise ConfigError(f"--plugin {file}: no such file")
     if file.suffix != ".py" or not file.stem.isidentifier():
         raise ConfigError(f"--plugin {file}: expected a Python file whose name is an identifier, such as mine.py")
     if file.stem in taken:
         raise ConfigError(f"--plugin {file}: a plugin named '{file.stem}' is there already; rename the file")
-    return Source(Origin(file.stem, None, "file", str(file.resolve())), None)
+    return Origin(file.stem, None, "file", str(file.resolve()))
 
 
 def _components(kind: str, hook: str, function: Callable[[], object]) -> dict[tuple[str, str], Component]:

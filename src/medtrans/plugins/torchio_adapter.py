@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from medtrans.volume import Volume
 
-__all__ = ["images_of", "text_of"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SubjectImage:

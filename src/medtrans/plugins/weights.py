@@ -15,9 +15,6 @@ from torch import Tensor, nn
 
 from medtrans.errors import SetupError
 
-__all__ = ["read_tensors", "read_weights"]
-
-
 _UNREADABLE = (
     OSError,
     EOFError,
@@ -77,7 +74,11 @@ def read_tensors(file: Path) -> Mapping[str, Any]:
         SetupError: it cannot be read as that.
     """
     try:
-        found = load_file(file) if file.suffix == ".safetensors" else _unpickled(file)
+        found = (
+            load_file(file)
+            if file.suffix == ".safetensors"
+            else torch.load(file, map_location="cpu", weights_only=True)
+        )
     except _UNREADABLE as error:
         raise SetupError(f"{file}: cannot be read as network weights: {error}") from error
     if isinstance(found, Mapping):
@@ -85,7 +86,3 @@ def read_tensors(file: Path) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise SetupError(f"{file}: holds a {type(found).__name__}, expected a mapping of names to tensors")
     return found
-
-
-def _unpickled(file: Path) -> object:
-    return torch.load(file, map_location="cpu", weights_only=True)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from medtrans.utils.numbers import MINUS, number
+from medtrans.utils.messages import MINUS, number
 
 __all__ = ["Chart", "line_chart", "strip_chart"]
 

@@ -19,7 +19,7 @@ from medtrans.report.page import downstream_part, faithfulness_part, page_of, sc
 from medtrans.report.run_report import report_facts
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import write_text
-from medtrans.utils.numbers import between, signed
+from medtrans.utils.messages import between, signed
 
 __all__ = ["write_comparison"]
 

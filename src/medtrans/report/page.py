@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medtrans.report.charts import Chart, line_chart, strip_chart
 from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
-from medtrans.utils.numbers import between, number, places, short
+from medtrans.utils.messages import between, number, places, short
 
 __all__ = ["Headline", "downstream_part", "faithfulness_part", "headlines", "page_of", "render", "scores_table"]
 

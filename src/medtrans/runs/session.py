@@ -54,7 +54,7 @@ def run_session(
     """
     ranks = ranks or Ranks()
     if not ranks.leads:
-        with _errors_only(), ranks.explained():
+        with _errors_only(), ranks.explain_failures():
             ranks.wait()
             yield RunFolder(Path(experiment.config.output_dir))
             ranks.wait()
@@ -75,8 +75,8 @@ def run_session(
                 _log.warning("%s", warning)
             folder.set_status("running")
             # A rank that loses the others ends its process without unwinding: the status is set in its last moment.
-            ranks.tell_at_last(lambda error: _set_ended(folder, error, anonymizer))
-            with ranks.explained():
+            ranks.on_forced_exit(lambda error: _set_ended(folder, error, anonymizer))
+            with ranks.explain_failures():
                 ranks.wait()
                 yield folder
                 ranks.wait()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medtrans.errors import ConfigError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.options import options_of
 from medtrans.plugins.registry import Registry
 from medtrans.testing.kits import verdicts

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from medtrans.errors import ConfigError
-from medtrans.plugins.components import Component
+from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.options import build, check_options, options_of, summary_of
 from medtrans.plugins.registry import Registry
 from medtrans.testing.rules import Broken, Rule, Verdict, enforce, judge

@@ -14,8 +14,6 @@ from typing import Any
 
 from medtrans.errors import SetupError
 
-__all__ = ["check_disk_space", "complete_file", "synchronise", "unwritable", "write_json", "write_text"]
-
 
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
@@ -64,16 +62,7 @@ def _umask() -> int:
 
 
 def check_disk_space(folder: Path, needed: int, *, what: str = "a checkpoint needs") -> None:
-    """Ask for room before anything is written.
-
-    Args:
-        folder: where it is needed; it, or its nearest parent that is there.
-        needed: bytes.
-        what: needs them, for the message.
-
-    Raises:
-        SetupError: there are fewer bytes.
-    """
+    """Refuse by a SetupError to write where fewer bytes are free than `needed`; `what` needs them, for the message."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < needed:

@@ -6,16 +6,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lazy_names"]
-
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package (PEP 562).
-
-    Args:
-        package: its `__name__`.
-        homes: by name, the module under the package that defines it.
-    """
+    """`__getattr__` and `__dir__` (PEP 562) of a package; `homes` has by name the module under it that defines it."""
 
     def get(name: str) -> Any:
         if name not in homes:

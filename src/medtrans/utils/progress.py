@@ -8,9 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-__all__ = ["progress_over"]
-
-
 _Item = TypeVar("_Item")
 _LINE_EVERY_S = 15.0
 _log = logging.getLogger("medtrans")
@@ -21,28 +18,19 @@ def progress_over(items: Sequence[_Item], doing: str) -> Iterator[_Item]:
     if not sys.stderr.isatty():
         yield from _with_lines(items, doing)
         return
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    done = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
+    times = (progress.TimeElapsedColumn(), progress.TextColumn("left"), progress.TimeRemainingColumn())
+    with progress.Progress(*done, *times, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, description=doing)
 
 
 def _with_lines(items: Sequence[_Item], doing: str) -> Iterator[_Item]:
-    said = time.monotonic()
+    shown = time.monotonic()
     for number, item in enumerate(items):
-        if time.monotonic() - said > _LINE_EVERY_S:
+        if time.monotonic() - shown > _LINE_EVERY_S:
             _log.info("%s: %d of %d", doing, number, len(items))
-            said = time.monotonic()
+            shown = time.monotonic()
         yield item

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-__all__ = ["derived_seed"]
-
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
     """A number in [0, 2^63) that depends on the seed and the purpose alone, the same on every machine."""

@@ -1,4 +1,9 @@
-"""The geometry of affines: spacing, corners, directions, and what makes an affine place no volume."""
+"""The geometry of affines: spacing, corners, directions, and what makes an affine place no volume.
+
+A voxel `(i, j, k)` is counted along the array's axes; its world position, `affine @ (i, j, k, 1)`, is in mm to the
+right, to the front and upwards (RAS+). So column 0 of the affine is the step from one i to the next: its length is the
+spacing along i, its direction is where i grows to. Column 3 is the position of the centre of voxel (0, 0, 0).
+"""
 
 from __future__ import annotations
 
@@ -8,20 +13,6 @@ from typing import Any, cast
 import numpy as np
 from nibabel.orientations import aff2axcodes
 from nibabel.quaternions import quat2mat
-
-__all__ = [
-    "LARGEST_MM",
-    "SMALLEST_MM",
-    "TOLERANCE_VOXELS",
-    "XFORM_CODES",
-    "affine_fault",
-    "corners_mm",
-    "distance_mm",
-    "orientation",
-    "qform_affine",
-    "spacing_mm",
-]
-
 
 TOLERANCE_VOXELS = 0.1
 """How far, in voxels at the volume's corners, two statements of one position may lie apart."""
@@ -68,16 +59,16 @@ def affine_fault(affine: np.ndarray) -> str | None:
 
 
 def qform_affine(header: Any) -> np.ndarray:
-    """The `(4, 4)` affine that pixdim, quaternion and qoffset of a NIfTI header stand for.
-
-    A pixdim[0] of 0 counts as 1, as NIfTI says, and a quaternion a little too long is shortened.
-    """
+    """The `(4, 4)` affine that pixdim, quaternion and qoffset of a NIfTI header stand for."""
+    # The header stores b, c, d of a unit quaternion a + bi + cj + dk with a >= 0. Rounded to float32 their squares may
+    # sum up to a little more than 1: a is then 0, and nibabel makes a unit quaternion of them.
     vector = np.array([header["quatern_b"], header["quatern_c"], header["quatern_d"]], np.float64)
     rest = math.sqrt(max(0.0, 1.0 - float(vector @ vector)))
+    # A rotation keeps left and right apart, a mirrored image needs one axis more turned round: pixdim[0] ("qfac") of -1
+    # reverses k. NIfTI has 0 count as 1.
     handed = -1 if float(header["pixdim"][0]) < 0 else 1
     affine = np.eye(4)
-    affine[:3, :3] = (
-        cast("Any", quat2mat)((rest, *vector)) * np.array(header["pixdim"][1:4], np.float64) * (1, 1, handed)
-    )
+    spacing = np.array(header["pixdim"][1:4], np.float64)
+    affine[:3, :3] = cast("Any", quat2mat)((rest, *vector)) * spacing * (1, 1, handed)
     affine[:3, 3] = header["qoffset_x"], header["qoffset_y"], header["qoffset_z"]
     return affine

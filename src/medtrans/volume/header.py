@@ -1,14 +1,56 @@
-"""What a sound header says of an image, whatever its format."""
+"""What a sound header says of an image, and the rules by which a doubtful one is read all the same."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["ImageHeader"]
+from medtrans.errors import ConfigError
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class ReadingRules:
+    """How an image is read whose header or voxels leave a doubt; without a rule it is refused.
+
+    A rule changes nothing for an image that needs none. Where one was needed, `Volume.notes` says so.
+
+    Args:
+        trust: the NIfTI form that places a volume whose sform and qform disagree, or of which one cannot be used.
+        accept_unknown_space: whether a file that names no space is read all the same, in scanner space. NIfTI with
+            both codes 0 is placed by NIfTI's method 1: pixdim gives the spacing, i grows to the right, j to the front,
+            k upwards, and the first voxel lies at 0. In MetaImage a missing `Offset` counts as 0 and a missing
+            `TransformMatrix` as identity; the axes of an NRRD file in an unnamed space count as left, posterior,
+            superior.
+        fill_not_finite: the physical value that takes the place of NaN and infinite voxels; finite, in float32.
+
+    Raises:
+        ConfigError: a rule is none of these.
+    """
+
+    trust: Literal["sform", "qform"] | None = None
+    accept_unknown_space: bool = False
+    fill_not_finite: float | None = None
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.trust not in (None, "sform", "qform"):
+            faults.append(f"reading.trust: found {self.trust!r}, expected sform, qform or nothing.")
+        if not isinstance(self.accept_unknown_space, bool):
+            faults.append(f"reading.accept_unknown_space: found {self.accept_unknown_space!r}, expected true or false.")
+        fill = self.fill_not_finite
+        if fill is not None and not (math.isfinite(fill) and abs(fill) <= _LARGEST):
+            faults.append(f"reading.fill_not_finite: found {fill}, expected a finite number within float32.")
+        if faults:
+            raise ConfigError(*faults)
+
+
+NO_RULES = ReadingRules()
+"""Whatever leaves a doubt is refused."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medtrans._version import __version__
-from medtrans.errors import DataError, SetupError
-from medtrans.utils.files import complete_file
 from medtrans.volume import itk_reader, nifti_reader
-from medtrans.volume.nifti_writer import HEADER_BYTES, header_bytes, storable, write_file
-from medtrans.volume.rules import NO_RULES, ReadingRules
-from medtrans.volume.stream import (
-    IMAGE_ENDINGS,
-    ITK_ENDINGS,
-    NIFTI_ENDINGS,
-    check_alone,
-    check_ending,
-    damage_named,
-    physical,
-)
+from medtrans.volume.header import NO_RULES, ReadingRules
+from medtrans.volume.nifti_writer import check_reads_back, new_nifti, open_for_writing
+from medtrans.volume.stream import IMAGE_ENDINGS, ITK_ENDINGS, check_ending, physical_values, reading_errors
 from medtrans.volume.volume import Grid, Header, Volume
-
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["files_of", "read", "read_header", "unwritable_image", "write"]
 
 
 def read(path: Path | str, rules: ReadingRules = NO_RULES) -> Volume:
@@ -48,9 +30,9 @@ def read(path: Path | str, rules: ReadingRules = NO_RULES) -> Volume:
         SetupError: the voxels do not fit into memory.
     """
     path = Path(path)
-    with damage_named(path):
+    with reading_errors(path):
         layout, stored = itk_reader.voxels_of(path, rules) if _is_itk(path) else nifti_reader.voxels_of(path, rules)
-        values, filled = physical(path, stored, layout, rules)
+        values, filled = physical_values(path, stored, layout, rules)
     return Volume(values, layout.affine, layout.space_code, layout.notes + filled)
 
 
@@ -61,7 +43,7 @@ def read_header(path: Path | str, rules: ReadingRules = NO_RULES) -> Header:
         DataError: all faults found.
     """
     path = Path(path)
-    with damage_named(path):
+    with reading_errors(path):
         header = itk_reader.layout_of(path, rules) if _is_itk(path) else nifti_reader.layout_of(path, rules)
     return Header(path, Grid(header.shape, header.affine), header.space_code, header.dtype, header.notes)
 
@@ -74,7 +56,7 @@ def files_of(path: Path | str, rules: ReadingRules = NO_RULES) -> tuple[Path, ..
     """
     path = Path(path)
     if path.name.lower().endswith(ITK_ENDINGS):
-        with damage_named(path):
+        with reading_errors(path):
             return tuple(dict.fromkeys((path, itk_reader.data_file(path, rules))))
     return (path,)
 
@@ -96,16 +78,12 @@ def write(volume: Volume, path: Path | str, *, description: str = "") -> None:
         SetupError: the disk is full, the folder is missing or not writable, or what was written differs.
     """
     path = Path(path)
-    check_ending(path, NIFTI_ENDINGS)
-    values = storable(path, volume.data)
-    header = header_bytes(path, values, volume.affine, volume.space_code, description or f"medtrans {__version__}")
-    try:
-        check_alone(path)
-        with complete_file(path) as temporary:
-            write_file(temporary, header, values)
-            _compare(path, temporary, values, volume)
-    except OSError as error:
-        raise SetupError(unwritable_image(path, error, values.nbytes + HEADER_BYTES)) from error
+    with new_nifti(path, volume.data, volume.affine, volume.space_code, description) as (temporary, header, values):
+        with open_for_writing(temporary) as stream:
+            stream.write(header)
+            for k in range(values.shape[2]):
+                stream.write(values[:, :, k].tobytes(order="F"))
+        check_reads_back(path, lambda: _is_same(read(temporary), values, volume))
 
 
 def _is_itk(path: Path) -> bool:
@@ -113,23 +91,7 @@ def _is_itk(path: Path) -> bool:
     return path.name.lower().endswith(ITK_ENDINGS)
 
 
-def _compare(path: Path, written: Path, values: np.ndarray, volume: Volume) -> None:
-    try:
-        back = read(written)
-    except DataError as error:
-        raise SetupError(f"{path}: what was written cannot be read back: {error} Check the disk.") from error
+def _is_same(back: Volume, values: np.ndarray, volume: Volume) -> bool:
     same = back.data.dtype == values.dtype.newbyteorder("=") and np.array_equal(back.data, values)
     placed = np.array_equal(back.affine, volume.affine.astype(np.float32)) and back.space_code == volume.space_code
-    if not (same and placed):
-        raise SetupError(f"{path}: what was written reads back differently; the file was not kept. Check the disk.")
-
-
-def unwritable_image(path: Path, error: OSError, size: int) -> str:
-    """Why an image of up to `size` bytes could not be written."""
-    if not path.parent.is_dir():
-        return f"{path}: cannot be written, since there is no folder {path.parent}. Make it, or correct the path."
-    free = shutil.disk_usage(path.parent).free
-    return (
-        f"{path}: cannot be written ({error.strerror or error}): up to {size:,} bytes are needed, {free:,} are free in "
-        f"{path.parent}. Free space, or choose a folder you may write to."
-    )
+    return same and placed

@@ -1,4 +1,4 @@
-"""Guarded reading of NIfTI: the unsound is refused by file and field; the affine is sform's, qform's or a rule's."""
+"""NIfTI files as they are read: every field that matters is checked, and the affine is sform's, qform's or a rule's."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ from medtrans.volume.affine import (
     qform_affine,
     spacing_mm,
 )
-from medtrans.volume.header import ImageHeader
-from medtrans.volume.rules import ReadingRules
-from medtrans.volume.stream import is_compressed, length_faults, opened, packed_faults, stored_voxels
-
-__all__ = ["NiftiHeader", "layout_of", "placement_of", "voxels_of"]
-
+from medtrans.volume.header import ImageHeader, ReadingRules
+from medtrans.volume.stream import CHUNK, compression_faults, is_compressed, length_faults, open_nifti, stored_voxels
 
 NiftiHeader: TypeAlias = Nifti1Header | Nifti2Header
 _Placed: TypeAlias = tuple[np.ndarray, int, tuple[str, ...]]
+"""An affine, the code of the space it leads to, and the reading rules that were needed."""
+
 _NOWHERE: _Placed = (np.eye(4), 0, ())  # the faults found keep this from being used
+
+
+# A NIfTI header may place its volume twice. The sform is any affine, by its rows srow_x, srow_y, srow_z; the qform is
+# a rotation (a quaternion), a spacing (pixdim) and an offset. Each has a code that names the space it leads to, 0 where
+# it says nothing. Scanners write one or both, tools often mend only one of them, and programs differ in which they
+# prefer: two that disagree are a doubt that only the user can settle.
 
 
 def placement_of(
@@ -46,29 +50,26 @@ def placement_of(
         shape: None where it is not known.
         rules: of the user.
         faults: what is wrong is added to them; the result is then of no use.
-
-    Returns:
-        The affine, its code, and the rules that were needed.
     """
-    codes = {form: int(header[f"{form}_code"]) for form in ("sform", "qform")}
-    affines: dict[str, np.ndarray] = {}
+    forms: dict[str, _Placed] = {}
     unusable: dict[str, str] = {}
-    for form, code in codes.items():
+    for form, affine_of in (("sform", _sform), ("qform", _qform)):
+        code = int(header[f"{form}_code"])
         if code in XFORM_CODES:
-            affine, fault = _sform(header) if form == "sform" else _qform(header)
+            affine, fault = affine_of(header)
             if fault is None:
-                affines[form] = affine
+                forms[form] = (affine, code, ())
             else:
                 unusable[form] = fault
         elif code:
             faults.append(f"{form}_code: found {code}, expected 0 to {XFORM_CODES[-1]}. Export the scan again.")
-    if not any(codes.values()):
+    if int(header["sform_code"]) == int(header["qform_code"]) == 0:
         return _unplaced(header, rules, faults)
     if unusable:
-        return _without(unusable, affines, codes, rules, faults)
-    if shape is not None and len(affines) == 2:
-        return _of_two(shape, affines, codes, rules, faults)
-    return next(((affine, codes[form], ()) for form, affine in affines.items()), _NOWHERE)
+        return _without(unusable, forms, rules, faults)
+    if shape is not None and len(forms) == 2:
+        return _of_two(shape, forms, rules, faults)
+    return next(iter(forms.values()), _NOWHERE)
 
 
 def _unplaced(header: NiftiHeader, rules: ReadingRules, faults: list[str]) -> _Placed:
@@ -87,45 +88,35 @@ def _unplaced(header: NiftiHeader, rules: ReadingRules, faults: list[str]) -> _P
     return np.diag([*spacing, 1.0]), 1, (note,)
 
 
-def _without(
-    unusable: dict[str, str],
-    affines: dict[str, np.ndarray],
-    codes: dict[str, int],
-    rules: ReadingRules,
-    faults: list[str],
-) -> _Placed:
+def _without(unusable: dict[str, str], forms: dict[str, _Placed], rules: ReadingRules, faults: list[str]) -> _Placed:
     """The only form that can be used, if the user trusts it."""
-    if rules.trust in affines:
+    if rules.trust in forms:
         (other,) = unusable
-        note = f"the {other} cannot be used ({unusable[other]}): placed by the {rules.trust} (reading.trust)"
-        return affines[rules.trust], codes[rules.trust], (note,)
-    advice = "".join(f", or set reading.trust: {sound} if that places the scan rightly" for sound in affines)
+        return _trusted(forms, rules.trust, f"the {other} cannot be used ({unusable[other]})")
+    advice = "".join(f", or set reading.trust: {sound} if that places the scan rightly" for sound in forms)
     faults += [f"{fault}. Export the scan again{advice}." for fault in unusable.values()]
     return _NOWHERE
 
 
-def _of_two(
-    shape: tuple[int, int, int],
-    affines: dict[str, np.ndarray],
-    codes: dict[str, int],
-    rules: ReadingRules,
-    faults: list[str],
-) -> _Placed:
-    sform, qform = affines["sform"], affines["qform"]
+def _of_two(shape: tuple[int, int, int], forms: dict[str, _Placed], rules: ReadingRules, faults: list[str]) -> _Placed:
+    sform, qform = forms["sform"][0], forms["qform"][0]
     apart, limit = distance_mm(shape, sform, qform), TOLERANCE_VOXELS * min(spacing_mm(sform))
     if apart <= limit:
-        return sform, codes["sform"], ()
-    positions = (
-        f"two positions up to {apart:.4g} mm apart ({orientation(sform)} by sform, {orientation(qform)} by qform)"
+        return forms["sform"]  # it need not be a rotation and has no quaternion's rounding: the more exact of the two
+    directions = f"{orientation(sform)} by sform, {orientation(qform)} by qform"
+    positions = f"two positions up to {apart:.4g} mm apart ({directions})"
+    if rules.trust is not None:
+        return _trusted(forms, rules.trust, f"sform and qform give {positions}")
+    faults.append(
+        f"sform and qform: found {positions}, expected at most {limit:.2g} mm. Look at the scan in a viewer, then "
+        "set reading.trust to sform or qform, or the code of the wrong one to 0."
     )
-    if rules.trust is None:
-        faults.append(
-            f"sform and qform: found {positions}, expected at most {limit:.2g} mm. Look at the scan in a viewer, then "
-            "set reading.trust to sform or qform, or the code of the wrong one to 0."
-        )
-        return _NOWHERE
-    note = f"sform and qform give {positions}: placed by the {rules.trust} (reading.trust)"
-    return affines[rules.trust], codes[rules.trust], (note,)
+    return _NOWHERE
+
+
+def _trusted(forms: dict[str, _Placed], form: str, doubt: str) -> _Placed:
+    affine, code, _ = forms[form]
+    return affine, code, (f"{doubt}: placed by the {form} (reading.trust)",)
 
 
 def _sform(header: NiftiHeader) -> tuple[np.ndarray, str | None]:
@@ -166,24 +157,18 @@ _DAMAGED = "The header is damaged; export the scan again."
 
 
 def layout_of(path: Path, rules: ReadingRules) -> ImageHeader:
-    """What the header of a `.nii` or `.nii.gz` file says, once every field that matters has been checked.
-
-    Raises:
-        DataError: all faults of the header, one each.
-    """
-    with opened(path) as stream:
+    """What the header of a `.nii` or `.nii.gz` file says, or a DataError of all faults of the fields that matter."""
+    with open_nifti(path) as stream:
         return _layout(path, stream, rules)
 
 
 def voxels_of(path: Path, rules: ReadingRules) -> tuple[ImageHeader, np.ndarray]:
-    """What the header says, and the voxels as stored, `(i, j, k)`.
-
-    Raises:
-        DataError: all faults of the header, or what is wrong with the bytes.
-    """
-    with opened(path) as stream:
+    """What the header says, and the voxels as stored, `(i, j, k)`; or a DataError of all faults of header or bytes."""
+    with open_nifti(path) as stream:
         layout = _layout(path, stream, rules)
-        return layout, stored_voxels(path, stream, layout, "dim and datatype")
+        stream.seek(layout.offset)
+        chunks = iter(lambda: cast("Any", stream).read1(CHUNK), b"")
+        return layout, stored_voxels(path, chunks, layout, "dim and datatype")
 
 
 def _layout(path: Path, stream: BinaryIO, rules: ReadingRules) -> ImageHeader:
@@ -200,7 +185,7 @@ def _layout(path: Path, stream: BinaryIO, rules: ReadingRules) -> ImageHeader:
         layout = ImageHeader(shape, stored, offset, affine, code, slope, inter, notes)
         size = path.stat().st_size
         if is_compressed(path):
-            faults += packed_faults("dim and vox_offset", layout.end, size, "store it as .nii")
+            faults += compression_faults("dim and vox_offset", layout.end, size, "store it as .nii")
         else:
             faults += length_faults("dim and datatype", layout, size)
         if not faults:

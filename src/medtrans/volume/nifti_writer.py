@@ -1,9 +1,10 @@
-"""Writing of NIfTI: a header built from nothing, and the voxels."""
+"""NIfTI files as they are written: a header built from nothing, the voxels, and no name before all is on disk."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -11,12 +12,11 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 
-from medtrans.errors import DataError
+from medtrans._version import __version__
+from medtrans.errors import DataError, SetupError
+from medtrans.utils.files import complete_file
 from medtrans.volume.affine import TOLERANCE_VOXELS, distance_mm, qform_affine, spacing_mm
-from medtrans.volume.stream import finite_fault, is_compressed
-
-__all__ = ["HEADER_BYTES", "header_bytes", "opened_sink", "storable", "write_file"]
-
+from medtrans.volume.stream import NIFTI_ENDINGS, check_ending, check_unambiguous, finite_fault, is_compressed
 
 try:
     from isal import igzip  # the same streams in a tenth of the time; an extra of medtrans
@@ -29,12 +29,8 @@ HEADER_BYTES = 352
 """Header and the four zeros after it, which say that no extension follows."""
 
 
-def storable(path: Path, data: np.ndarray) -> np.ndarray:
-    """The array little-endian, in the type it is stored in.
-
-    Raises:
-        DataError: it cannot be stored and read again.
-    """
+def storage_array(path: Path, data: np.ndarray) -> np.ndarray:
+    """The array little-endian, in the type it is stored in, or a DataError where it could not be read again."""
     if min(data.shape) < 2 or max(data.shape) > 32767:
         raise DataError(f"{path}: found a volume of {data.shape} voxels, expected 2 to 32,767 a side.")
     kind, size = data.dtype.kind, data.dtype.itemsize
@@ -58,11 +54,7 @@ def storable(path: Path, data: np.ndarray) -> np.ndarray:
 
 
 def header_bytes(path: Path, values: np.ndarray, affine: np.ndarray, space_code: int, description: str) -> bytes:
-    """The header of a file with these values.
-
-    Raises:
-        DataError: a header cannot hold the description or the position.
-    """
+    """The header of a file with these values, or a DataError where it cannot hold the description or the position."""
     if len(description) > 79 or not description.isascii():
         raise DataError(f"{path}: description: found {description!r}, expected at most 79 ASCII characters.")
     header = cast("Any", Nifti1Header)(endianness="<")
@@ -74,31 +66,23 @@ def header_bytes(path: Path, values: np.ndarray, affine: np.ndarray, space_code:
     header["vox_offset"] = HEADER_BYTES
     header["descrip"] = description.encode("ascii")
     header.set_sform(affine, space_code)
-    if _moved(values, affine, header.get_sform()):
+    if _shifted(values, affine, header.get_sform()):
         raise DataError(
             f"{path}: affine: a NIfTI header (float32) moves it by more than 0.01 voxel. Move the origin nearer."
         )
     posed = header.copy()
     posed.set_qform(affine, space_code)
-    chosen = header if _moved(values, affine, qform_affine(posed)) else posed
+    chosen = header if _shifted(values, affine, qform_affine(posed)) else posed
     return bytes(chosen.binaryblock) + bytes(4)
 
 
-def _moved(values: np.ndarray, affine: np.ndarray, written: np.ndarray) -> bool:
+def _shifted(values: np.ndarray, affine: np.ndarray, written: np.ndarray) -> bool:
     i, j, k = values.shape
     return distance_mm((i, j, k), affine, written) > TOLERANCE_VOXELS / 10 * min(spacing_mm(affine))
 
 
-def write_file(path: Path, header: bytes, values: np.ndarray) -> None:
-    """Write header and voxels, compressed where the name says so; the same give the same bytes."""
-    with opened_sink(path) as stream:
-        stream.write(header)
-        for k in range(values.shape[2]):
-            stream.write(values[:, :, k].tobytes(order="F"))
-
-
 @contextmanager
-def opened_sink(path: Path) -> Iterator[BinaryIO]:
+def open_for_writing(path: Path) -> Iterator[BinaryIO]:
     """A new file to write to, compressed where the name says so."""
     with path.open("wb") as file:
         if is_compressed(path):
@@ -107,3 +91,47 @@ def opened_sink(path: Path) -> Iterator[BinaryIO]:
                 yield cast("BinaryIO", packed)
         else:
             yield file
+
+
+@contextmanager
+def new_nifti(
+    path: Path, data: np.ndarray, affine: np.ndarray, space_code: int, description: str
+) -> Iterator[tuple[Path, bytes, np.ndarray]]:
+    """A temporary file that takes the name `path` when the block ends without an error.
+
+    Yields:
+        the temporary file, its header, and `data` in the type it is stored in.
+
+    Raises:
+        DataError: the name, the data or the position is none that can be stored and read again.
+        SetupError: the disk is full, or the folder is missing or not writable.
+    """
+    check_ending(path, NIFTI_ENDINGS)
+    values = storage_array(path, data)
+    header = header_bytes(path, values, affine, space_code, description or f"medtrans {__version__}")
+    try:
+        check_unambiguous(path)
+        with complete_file(path) as temporary:
+            yield temporary, header, values
+    except OSError as error:
+        size = values.nbytes + HEADER_BYTES
+        raise SetupError(f"{path}: cannot be written{_why_unwritable(path.parent, error, size)}") from error
+
+
+def _why_unwritable(folder: Path, error: OSError, size: int) -> str:
+    if not folder.is_dir():
+        return f", since there is no folder {folder}. Make it, or correct the path."
+    return (
+        f" ({error.strerror or error}): up to {size:,} bytes are needed, {shutil.disk_usage(folder).free:,} are free "
+        f"in {folder}. Free space, or choose a folder you may write to."
+    )
+
+
+def check_reads_back(path: Path, is_same: Callable[[], bool]) -> None:
+    """Have what was written for `path` read and compared; a SetupError where it cannot be read, or differs."""
+    try:
+        same = is_same()
+    except DataError as error:
+        raise SetupError(f"{path}: what was written cannot be read back: {error} Check the disk.") from error
+    if not same:
+        raise SetupError(f"{path}: what was written reads back differently; the file was not kept. Check the disk.")

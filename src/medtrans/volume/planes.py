@@ -8,34 +8,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from medtrans._version import __version__
-from medtrans.errors import DataError, SetupError
-from medtrans.utils.files import complete_file
+from medtrans.errors import DataError
 from medtrans.volume import nifti_reader
-from medtrans.volume.header import ImageHeader
-from medtrans.volume.io import unwritable_image
-from medtrans.volume.nifti_writer import HEADER_BYTES, header_bytes, opened_sink, storable
-from medtrans.volume.rules import NO_RULES, ReadingRules
+from medtrans.volume.header import NO_RULES, ImageHeader, ReadingRules
+from medtrans.volume.nifti_writer import check_reads_back, new_nifti, open_for_writing
 from medtrans.volume.stream import (
     CHUNK,
-    NIFTI_ENDINGS,
     PADDING,
-    check_alone,
-    check_ending,
-    cut,
-    damage_named,
-    filled,
-    opened,
-    physical,
-    surplus,
+    open_nifti,
+    physical_values,
+    reading_errors,
+    surplus_fault,
+    truncation_fault,
 )
 from medtrans.volume.volume import Grid
-
-__all__ = ["PlaneReader", "PlaneWriter", "written_planes"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +42,8 @@ class PlaneReader:
 
     @cached_property
     def layout(self) -> ImageHeader:
-        """What the header says.
-
-        Raises:
-            DataError: all its faults.
-        """
-        with damage_named(self.path):
+        """What the header says, or a DataError of all its faults."""
+        with reading_errors(self.path):
             return nifti_reader.layout_of(self.path, self.rules)
 
     @property
@@ -78,23 +64,30 @@ class PlaneReader:
         stop = k if stop is None else stop
         plane = i * j * layout.stored.itemsize
         together = max(1, CHUNK // plane)
-        with damage_named(self.path), opened(self.path) as stream:
+        with reading_errors(self.path), open_nifti(self.path) as stream:
             stream.seek(layout.offset + first * plane)
             for start in range(first, stop, together):
                 count = min(together, stop - start)
                 stored = np.empty((count, j, i), layout.stored)
-                found = filled(stream, stored.reshape(-1).view(np.uint8).data)
+                found = _read_into(stream, stored.reshape(-1).view(np.uint8).data)
                 if found < stored.nbytes:
-                    raise DataError(f"{self.path}: {cut(start * plane + found, layout)}")
-                values, _ = physical(self.path, stored, replace(layout, shape=stored.shape), self.rules)
+                    raise DataError(f"{self.path}: {truncation_fault(start * plane + found, layout)}")
+                values, _ = physical_values(self.path, stored, replace(layout, shape=stored.shape), self.rules)
                 yield values
-            if stop == k:
-                self._refuse_more(stream)
+            rest = stream.read(PADDING + 1) if stop == k else b""
+            if len(rest) > PADDING or any(rest):
+                raise DataError(f"{self.path}: {surplus_fault('dim and datatype', len(rest), layout)}")
 
-    def _refuse_more(self, stream: BinaryIO) -> None:
-        rest = stream.read(PADDING + 1)
-        if len(rest) > PADDING or any(rest):
-            raise DataError(f"{self.path}: {surplus('dim and datatype', len(rest), self.layout)}")
+
+def _read_into(stream: BinaryIO, view: memoryview) -> int:
+    """Fill `view` as far as the stream goes; the bytes that were read."""
+    end = 0
+    try:
+        while end < len(view) and (count := cast("Any", stream).readinto1(view[end : end + CHUNK])):
+            end += count
+    except EOFError:  # a compressed stream cut off: the caller says how far it went
+        return end
+    return end
 
 
 class PlaneWriter:
@@ -106,11 +99,7 @@ class PlaneWriter:
         self._left = shape[2]
 
     def write(self, planes: np.ndarray) -> None:
-        """Append planes `(n, j, i)`.
-
-        Raises:
-            DataError: they have another size, are more than there are to be, or are not finite.
-        """
+        """Append planes `(n, j, i)`; a DataError where they have another size, are too many, or are not finite."""
         i, j, _ = self._shape
         if planes.shape[1:] != (j, i) or len(planes) > self._left:
             raise DataError(f"{self._path}: found planes {planes.shape}, expected up to {self._left} of {(j, i)}.")
@@ -123,11 +112,7 @@ class PlaneWriter:
             self._state.update(values.data)
 
     def digest(self) -> bytes:
-        """A hash of all voxels.
-
-        Raises:
-            DataError: planes are lacking.
-        """
+        """A hash of all voxels; a DataError where planes are lacking."""
         if self._left:
             raise DataError(f"{self._path}: {self._left} of {self._shape[2]} planes were not given.")
         return self._state.digest()
@@ -141,28 +126,19 @@ def written_planes(path: Path, grid: Grid, space_code: int = 1, *, description: 
         DataError: the name, the size or a plane is none that can be stored, or planes are lacking.
         SetupError: the disk is full, the folder is missing or not writable, or what was written differs.
     """
-    check_ending(path, NIFTI_ENDINGS)
-    whole = storable(path, np.broadcast_to(np.float32(0), grid.shape))  # takes the memory of one voxel
-    header = header_bytes(path, whole, grid.affine, space_code, description or f"medtrans {__version__}")
-    try:
-        check_alone(path)
-        with complete_file(path) as temporary:
-            with opened_sink(temporary) as stream:
-                stream.write(header)
-                writer = PlaneWriter(path, stream, grid.shape)
-                yield writer
-            _compare(path, temporary, grid, space_code, writer.digest())
-    except OSError as error:
-        raise SetupError(unwritable_image(path, error, whole.size * 4 + HEADER_BYTES)) from error
+    whole = np.broadcast_to(np.float32(0), grid.shape)  # takes the memory of one voxel
+    with new_nifti(path, whole, grid.affine, space_code, description) as (temporary, header, _):
+        with open_for_writing(temporary) as stream:
+            stream.write(header)
+            writer = PlaneWriter(path, stream, grid.shape)
+            yield writer
+        digest = writer.digest()
+        check_reads_back(path, lambda: _is_same(PlaneReader(temporary), grid, space_code, digest))
 
 
-def _compare(path: Path, written: Path, grid: Grid, space_code: int, digest: bytes) -> None:
-    reader, state = PlaneReader(written), blake2b()
-    try:
-        for planes in reader.planes():
-            state.update(np.ascontiguousarray(planes, "<f4").data)
-    except DataError as error:
-        raise SetupError(f"{path}: what was written cannot be read back: {error} Check the disk.") from error
+def _is_same(reader: PlaneReader, grid: Grid, space_code: int, digest: bytes) -> bool:
+    state = blake2b()
+    for planes in reader.planes():
+        state.update(np.ascontiguousarray(planes, "<f4").data)
     placed = np.array_equal(reader.layout.affine, grid.affine.astype(np.float32))
-    if state.digest() != digest or not placed or reader.layout.space_code != space_code:
-        raise SetupError(f"{path}: what was written reads back differently; the file was not kept. Check the disk.")
+    return state.digest() == digest and placed and reader.layout.space_code == space_code

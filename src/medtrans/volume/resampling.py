@@ -13,13 +13,11 @@ import numpy as np
 from nibabel.orientations import inv_ornt_aff, io_orientation
 from scipy import ndimage
 
+from medtrans.volume.affine import corners_mm
 from medtrans.volume.volume import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = ["canonical", "cropped", "regrid", "reordering", "spaced"]
-
 
 _SAME_VOXELS = 1e-3  # grids whose voxels are nowhere further apart than this part of a voxel are one grid
 
@@ -70,22 +68,20 @@ def regrid(data: np.ndarray, grid: Grid, onto: Grid, *, nearest: bool = False, f
     `data`, with no smoothing before a reduction (as the paper resamples). A volume reaches half a voxel beyond its
     outermost voxel centres; further out is `fill`.
     """
-    move = np.linalg.solve(grid.affine, onto.affine)  # voxel of `onto` -> voxel of `data`
+    # Voxel v of `onto` lies at onto.affine @ v in the world, that is at inv(grid.affine) @ onto.affine @ v of `data`.
+    move = np.linalg.solve(grid.affine, onto.affine)
     whole = np.rint(move)
     turn = np.abs(whole[:3, :3])
     reorders = (turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()
-    if reorders and _largest_shift(move - whole, onto.shape) <= _SAME_VOXELS:
+    if reorders and np.abs(corners_mm(onto.shape, move - whole)).max() <= _SAME_VOXELS:  # here in voxels, not in mm
         return _reordered(data, whole.astype(int), onto.shape, fill)
     return _interpolated(data, move, onto.shape, nearest=nearest, fill=fill)
 
 
-def _largest_shift(difference: np.ndarray, shape: tuple[int, int, int]) -> float:
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.asarray(shape) - 1)
-    return float(np.abs(corners @ difference[:3, :3].T + difference[:3, 3]).max())
-
-
 def _reordered(data: np.ndarray, move: np.ndarray, shape: tuple[int, int, int], fill: float) -> np.ndarray:
     """Exchange, turn round, cut and pad axes as the signed permutation `move` says."""
+    # Column a of `move` has a single 1 or -1: in row axes[a], the axis of `data` that axis a of the result runs along.
+    # Its last column is the voxel of `data` on which voxel (0, 0, 0) of the result lies.
     if data.shape == shape and (move == np.eye(4)).all():
         return data
     axes = np.abs(move[:3, :3]).argmax(axis=0)
@@ -95,7 +91,7 @@ def _reordered(data: np.ndarray, move: np.ndarray, shape: tuple[int, int, int], 
         first = int(move[axes[axis], 3])
         if move[axes[axis], axis] < 0:
             data = np.flip(data, axis)
-            first = data.shape[axis] - 1 - first
+            first = data.shape[axis] - 1 - first  # the same voxel, counted from the other end
         start = min(max(0, -first), side)
         stop = max(start, min(side, data.shape[axis] - first))
         inside.append(slice(start, stop))
@@ -121,6 +117,8 @@ def _interpolated(
         order=0 if nearest else 1,
         mode="nearest",  # so that the outer half of an edge voxel has its value; what lies further out is filled below
     )
+    # Where each voxel of the result lies in `data`, one axis of `data` at a time: all three at once would take three
+    # times the memory of the volume.
     steps = [np.arange(side, dtype=np.float32) for side in shape]
     for axis, side in enumerate(data.shape):
         i, j, k = (step * np.float32(factor) for step, factor in zip(steps, move[axis, :3], strict=True))

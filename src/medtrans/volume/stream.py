@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -13,33 +13,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from medtrans.errors import DataError, SetupError
-from medtrans.volume.header import ImageHeader
-from medtrans.volume.rules import ReadingRules
-
-__all__ = [
-    "CHUNK",
-    "IMAGE_ENDINGS",
-    "ITK_ENDINGS",
-    "NIFTI_ENDINGS",
-    "PADDING",
-    "check_alone",
-    "check_ending",
-    "check_present",
-    "cut",
-    "damage_named",
-    "filled",
-    "finite_fault",
-    "is_compressed",
-    "is_image_file",
-    "length_faults",
-    "opened",
-    "packed_faults",
-    "physical",
-    "stem_of",
-    "stored_voxels",
-    "surplus",
-]
-
+from medtrans.volume.header import ImageHeader, ReadingRules
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 ITK_ENDINGS = (".mha", ".mhd", ".nrrd")
@@ -73,11 +47,7 @@ def is_compressed(path: Path) -> bool:
 
 
 def check_ending(path: Path, endings: Sequence[str]) -> None:
-    """Refuse a name with none of the endings.
-
-    Raises:
-        DataError: naming those that would do.
-    """
+    """Refuse a name with none of the endings, by a DataError that lists them."""
     if not path.name.lower().endswith(tuple(endings)):
         *others, last = endings
         raise DataError(
@@ -85,12 +55,8 @@ def check_ending(path: Path, endings: Sequence[str]) -> None:
         )
 
 
-def check_alone(path: Path) -> None:
-    """Refuse a name that stands for two files.
-
-    Raises:
-        DataError: the same name with the other ending, `.nii` or `.nii.gz`, lies beside it.
-    """
+def check_unambiguous(path: Path) -> None:
+    """Refuse a name beside which the same one lies with the other ending, `.nii` or `.nii.gz`, by a DataError."""
     sibling = path.with_name(path.name[:-3] if is_compressed(path) else path.name + ".gz")
     if sibling.exists():
         raise DataError(
@@ -100,11 +66,7 @@ def check_alone(path: Path) -> None:
 
 
 def check_present(path: Path) -> None:
-    """Refuse what is no file, or an empty one.
-
-    Raises:
-        DataError: with similar names in its folder.
-    """
+    """Refuse what is no file, or an empty one, by a DataError with similar names in its folder."""
     if path.is_file():
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty (0 bytes). Copy it again.")
@@ -120,13 +82,8 @@ def check_present(path: Path) -> None:
 
 
 @contextmanager
-def damage_named(path: Path) -> Iterator[None]:
-    """Say of which file it is that the block finds it cut off, damaged, closed or too large for memory.
-
-    Raises:
-        DataError: it is cut off, damaged or cannot be read.
-        SetupError: the block needs more memory than there is.
-    """
+def reading_errors(path: Path) -> Iterator[None]:
+    """Name the file that the block finds cut off, damaged or closed (DataError), or too large (SetupError)."""
     try:
         yield
     except EOFError as error:
@@ -146,7 +103,7 @@ def damage_named(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_nifti(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a `.nii` or `.nii.gz` file, decompressed where its name says so.
 
     Raises:
@@ -154,7 +111,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             its name says.
     """
     check_present(path)
-    check_alone(path)
+    check_unambiguous(path)
     with path.open("rb") as file:
         _check_compression(path, cast("Any", file).peek(2)[:2])
         if is_compressed(path):
@@ -172,7 +129,7 @@ def _check_compression(path: Path, first: bytes) -> None:
         )
 
 
-def packed_faults(fields: str, declared: int, packed: int, advice: str) -> Iterator[str]:
+def compression_faults(fields: str, declared: int, packed: int, advice: str) -> Iterator[str]:
     """What is wrong with `packed` bytes of deflate that are to unfold to `declared` bytes, as `fields` say."""
     if declared > packed * _DEFLATE_RATIO:
         yield (
@@ -189,19 +146,19 @@ def packed_faults(fields: str, declared: int, packed: int, advice: str) -> Itera
 def length_faults(fields: str, layout: ImageHeader, size: int) -> Iterator[str]:
     """What is wrong with a plain file of `size` bytes that is to end with the voxels of `layout`."""
     if size < layout.end:
-        yield cut(max(0, size - layout.offset), layout)
+        yield truncation_fault(max(0, size - layout.offset), layout)
     elif size > layout.end + PADDING:
-        yield surplus(fields, size - layout.end, layout)
+        yield surplus_fault(fields, size - layout.end, layout)
 
 
-def cut(found: int, layout: ImageHeader) -> str:
+def truncation_fault(found: int, layout: ImageHeader) -> str:
     """That there are fewer voxels than declared."""
     return (
         f"the file ends after {found:,} of {layout.voxel_bytes:,} voxel bytes: the copy is incomplete. Copy it again."
     )
 
 
-def surplus(fields: str, found: int, layout: ImageHeader) -> str:
+def surplus_fault(fields: str, found: int, layout: ImageHeader) -> str:
     """That more than zeros follow the voxels."""
     return (
         f"{fields}: found {found:,} more bytes than the {layout.voxel_bytes:,} declared for voxels, expected none: "
@@ -209,37 +166,38 @@ def surplus(fields: str, found: int, layout: ImageHeader) -> str:
     )
 
 
-def stored_voxels(path: Path, stream: BinaryIO, layout: ImageHeader, fields: str) -> np.ndarray:
-    """The voxels as stored, `(i, j, k)` in the file's own type and order; `stream` is read to its end.
+def stored_voxels(where: object, chunks: Iterable[bytes], layout: ImageHeader, fields: str) -> np.ndarray:
+    """The voxels as stored, `(i, j, k)` in the file's own type and order.
 
-    Only the end of a gzip stream has its checksum.
+    Args:
+        where: what a message begins with.
+        chunks: the bytes from the first voxel to the end of the file, decompressed. All are taken, also when the
+            voxels are complete: only the end of a compressed stream has its checksum.
+        layout: what the header says.
+        fields: of the header, which say how many bytes there are.
 
     Raises:
         DataError: there are fewer or more bytes than declared.
+        EOFError: the stream is cut off after the voxels, in its checksum.
     """
-    stream.seek(layout.offset)
     voxels = np.empty(layout.voxel_bytes // layout.stored.itemsize, layout.stored)
-    found = filled(stream, voxels.view(np.uint8).data)
-    if found < voxels.nbytes:
-        raise DataError(f"{path}: {cut(found, layout)}")
-    rest = stream.read(PADDING + 1)
-    if len(rest) > PADDING or any(rest):
-        raise DataError(f"{path}: {surplus(fields, len(rest), layout)}")
+    view, count = voxels.view(np.uint8).data, 0
+    try:
+        for chunk in chunks:
+            own = max(0, len(view) - count)
+            view[count : count + len(chunk)] = chunk[:own]
+            count += len(chunk)
+            if count > len(view) + PADDING or any(chunk[own:]):
+                raise DataError(f"{where}: {surplus_fault(fields, count - len(view), layout)}")
+    except EOFError:  # a stream cut off: how many voxels came tells more, if any are lacking
+        if count >= len(view):
+            raise
+    if count < len(view):
+        raise DataError(f"{where}: {truncation_fault(count, layout)}")
     return voxels.reshape(layout.shape, order="F")
 
 
-def filled(stream: BinaryIO, view: memoryview) -> int:
-    """Read into `view` until it or the stream ends; the bytes that were read."""
-    end = 0
-    try:
-        while end < len(view) and (count := cast("Any", stream).readinto1(view[end : end + CHUNK])):
-            end += count
-    except EOFError:  # a stream cut off: the caller says how far it went
-        return end
-    return end
-
-
-def physical(
+def physical_values(
     path: Path, stored: np.ndarray, layout: ImageHeader, rules: ReadingRules
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The voxels in physical values, in memory order i, j, k, and the rule that was needed for them.

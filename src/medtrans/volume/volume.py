@@ -15,8 +15,6 @@ from medtrans.volume.affine import XFORM_CODES, affine_fault, corners_mm, distan
 if TYPE_CHECKING:
     import torchio
 
-__all__ = ["Grid", "Header", "Volume"]
-
 
 @dataclass(frozen=True, eq=False)
 class Grid:

@@ -11,8 +11,7 @@ from medtrans.data.checks.images import apart, headers_of, looks_like_labels, vo
 from medtrans.data.checks.registration import Registration, registration
 from medtrans.data.cohort import Member, absent_images, array_digest, load_image, voxel_digest
 from medtrans.errors import DataError, MedtransError
-from medtrans.utils.messages import listed
-from medtrans.utils.numbers import sides
+from medtrans.utils.messages import listed, sides
 from medtrans.volume import NO_RULES, ReadingRules, Volume
 
 if TYPE_CHECKING:

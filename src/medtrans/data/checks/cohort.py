@@ -13,7 +13,7 @@ from medtrans.data.cohort import find_duplicates
 from medtrans.plugins.input_size import padded_sides
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.utils.messages import listed
-from medtrans.utils.numbers import sides as sides_text
+from medtrans.utils.messages import sides as sides_text
 
 if TYPE_CHECKING:
     from medtrans.data.checks.cases import CaseChecks

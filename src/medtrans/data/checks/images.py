@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medtrans.errors import DataError
-from medtrans.utils.messages import capped, listed
-from medtrans.utils.numbers import sides
+from medtrans.utils.messages import capped, listed, sides
 from medtrans.volume import NO_RULES, Header, ReadingRules, read_header
 from medtrans.volume.resampling import canonical
 

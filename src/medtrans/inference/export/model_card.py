@@ -13,7 +13,7 @@ from medtrans.errors import ConfigError
 from medtrans.inference.translator import Translator
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
-from medtrans.utils.numbers import DASH, between, number, sides
+from medtrans.utils.messages import DASH, between, number, sides
 
 __all__ = ["model_card"]
 
