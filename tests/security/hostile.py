@@ -23,7 +23,7 @@ from medtrans.plugins.interfaces import Dataset
 from medtrans.plugins.registry import component
 from medtrans.plugins.weights import read_tensors
 from medtrans.runs import checkpoint
-from medtrans.testing.selftest.outcome import quiet
+from medtrans.testing.selftest.suite import quiet
 from medtrans.training.build import make_method
 from medtrans.volume import read, write
 from tests.helpers.nifti_corpus import nifti

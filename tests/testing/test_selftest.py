@@ -23,19 +23,11 @@ from medtrans.data.preprocessing import Preprocessing
 from medtrans.runs import checkpoint
 from medtrans.runs import lock as run_lock
 from medtrans.runs.folder import RunFolder
-from medtrans.testing.selftest import checkpoint as checkpoint_check
-from medtrans.testing.selftest import intensities, lock, orientation, privacy, resume, suite
-from medtrans.testing.selftest.outcome import Outcome, show
+from medtrans.testing.selftest import runs, suite, translation
 from medtrans.volume import nifti_writer
 
 Break = Callable[[pytest.MonkeyPatch], None]
-CHECKS = {
-    "orientation": orientation.check,
-    "intensities": intensities.check,
-    "headers": privacy.check,
-    "checkpoint": checkpoint_check.check,
-    "lock": lock.check,
-}
+CHECKS = {name: check for name, _, check in suite.CHECKS if name not in ("resume", "kill")}
 
 
 def flip(patch: pytest.MonkeyPatch) -> None:
@@ -59,14 +51,14 @@ def quantise(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_description(patch: pytest.MonkeyPatch) -> None:
-    right = privacy.write_translation
+    right = translation.write_translation
 
     def leak(translator: Any, target: str, volume: Any, path: Path) -> Path:
         written = right(translator, target, volume, path)
         (written.parent / "notes.json").write_text('{"from": "CanaryPatient"}')
         return written
 
-    patch.setattr(privacy, "write_translation", leak)
+    patch.setattr(translation, "write_translation", leak)
 
 
 def trust_files(patch: pytest.MonkeyPatch) -> None:
@@ -118,21 +110,21 @@ def test_a_resume_that_differs_is_found(tmp_path: Path, monkeypatch: pytest.Monk
         right(self, {**state, "average_updates": 0})
 
     monkeypatch.setattr(PairedMethod, "load_state_dict", forget)
-    passed, figure = resume.check_resume(home)
+    passed, figure = runs.check_resume(home)
     assert not passed
     assert "tensors bit-identical" in figure
 
 
-def outcomes(*passed: bool) -> list[Outcome]:
-    return [Outcome(f"check {number}", "a promise", "3 of 4 [x]", one, 1.25) for number, one in enumerate(passed)]
+def outcomes(*passed: bool) -> list[suite.Outcome]:
+    return [suite.Outcome(f"check {number}", "a promise", "3 of 4 [x]", one, 1.25) for number, one in enumerate(passed)]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_outcomes_are_shown_with_their_figures(terminal: bool) -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=160)
-    assert not show(outcomes(True, False), console)
-    assert show(outcomes(True), console)
+    assert not suite.show(outcomes(True, False), console)
+    assert suite.show(outcomes(True), console)
     for expected in ("check 0", "check 1", "a promise", "3 of 4", "kept", "BROKEN"):
         assert expected in text.getvalue()
     assert ("\x1b[" in text.getvalue()) == terminal

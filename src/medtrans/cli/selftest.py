@@ -17,15 +17,13 @@ def selftest(
     """Check, within a minute, that medtrans keeps its promises on this machine; exit code 5 where it does not."""
     from rich.console import Console
 
-    from medtrans.testing.selftest.outcome import as_json as outcomes_as_json
-    from medtrans.testing.selftest.outcome import show as show_outcomes
-    from medtrans.testing.selftest.suite import run_checks
+    from medtrans.testing.selftest import suite
 
     if as_json:
-        text, passed = outcomes_as_json(run_checks())
+        text, passed = suite.as_json(suite.run_checks())
         typer.echo(text)
     else:
-        passed = show_outcomes(run_checks(), Console())
+        passed = suite.show(suite.run_checks(), Console())
     if not passed:
         raise typer.Exit(5)
 
