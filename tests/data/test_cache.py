@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medtrans.builtin.transforms.window import Window
 
+from medtrans.builtin.transforms.linear import Window
 from medtrans.data.cache import Cache, check_duplicates
 from medtrans.data.cohort import Member
 from medtrans.data.preprocessing import Prepared, Preprocessing

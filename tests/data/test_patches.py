@@ -15,10 +15,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from medtrans.builtin.transforms.window import Window
 from scipy import stats
 from torch import Tensor
 
+from medtrans.builtin.transforms.linear import Window
 from medtrans.data.cache import Cache
 from medtrans.data.cohort import Member
 from medtrans.data.patches import training_loader

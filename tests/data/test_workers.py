@@ -54,7 +54,7 @@ def loses_a_worker(config: dict[str, Any], cache: str, told: str) -> None:
     """A run one of whose workers is killed in its fourth step; writes down when."""
     from medtrans.builtin.methods.paired import PairedMethod
 
-    from .processes import train_only
+    from tests.helpers.processes import train_only
 
     real = PairedMethod.training_step
 

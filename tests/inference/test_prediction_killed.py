@@ -20,10 +20,10 @@ KILL = """
 import os, random, signal, sys, time, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
-from medtrans import atomic, inference, prediction
+from medtrans.inference import loading, prediction
 model, images, root = map(Path, sys.argv[1:4])
 trials, seed = int(sys.argv[4]), sys.argv[5]
-translator = inference.load(model)
+translator = loading.load(model)
 prediction.load = lambda run, plugins: translator
 draw = random.Random(seed)
 

@@ -12,6 +12,7 @@ from typing import Any
 import docstring_parser
 import pytest
 import typer
+from reference_pages import PAGES as REFERENCE
 
 from medtrans.cli.app import app
 from medtrans.plugins import hookspecs
@@ -27,8 +28,8 @@ from medtrans.testing.kits import KITS
 from medtrans.testing.scaling import SCALING_RULES
 
 ROOT = Path(__file__).parents[2]
-HOOKS_PAGE = (ROOT / "docs" / "reference" / "hooks.md").read_text(encoding="utf-8")
-COMPONENTS_PAGE = (ROOT / "docs" / "reference" / "components.md").read_text(encoding="utf-8")
+HOOKS_PAGE = REFERENCE["reference/hooks.md"]()
+COMPONENTS_PAGE = REFERENCE["reference/components.md"]()
 GUIDE = (ROOT / "docs" / "plugin.md").read_text(encoding="utf-8")
 TESTS = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 

@@ -21,11 +21,11 @@ from medtrans.errors import ConfigError, SetupError
 from medtrans.runs import lock
 from medtrans.runs.folder import RunFolder
 
-HOLD = "import sys; from medtrans import runlock; from pathlib import Path; runlock.take(Path(sys.argv[1])); "
+HOLD = "import sys; from medtrans.runs import lock; from pathlib import Path; lock.take(Path(sys.argv[1])); "
 WAIT = HOLD + "print('taken', flush=True); sys.stdin.read()"
 RACE = (
-    HOLD.replace("runlock.take(Path(sys.argv[1]))", "sys.stdin.read(1)")
-    + "print(runlock.take(Path(sys.argv[1])) is None, flush=True); sys.stdin.read()"
+    HOLD.replace("lock.take(Path(sys.argv[1]))", "sys.stdin.read(1)")
+    + "print(lock.take(Path(sys.argv[1])) is None, flush=True); sys.stdin.read()"
 )
 
 
@@ -100,7 +100,7 @@ def test_a_forked_worker_does_not_go_on_holding_the_folder_of_a_killed_run(tmp_p
 
 def test_a_fork_of_the_holder_has_nothing_and_gives_nothing_up(tmp_path: Path) -> None:
     code = (
-        "p = Path(sys.argv[1]); import os; child = not os.fork(); child or os.wait(); child and runlock.release(p); "
+        "p = Path(sys.argv[1]); import os; child = not os.fork(); child or os.wait(); child and lock.release(p); "
         "print(p.exists(), flush=True); child or sys.stdin.read()"
     )
     process = started(HOLD + code, tmp_path / "run.lock")
@@ -133,11 +133,11 @@ def test_of_processes_that_come_at_once_to_a_stale_lock_one_gets_it(tmp_path: Pa
 
 
 def test_of_processes_that_cannot_be_seen_from_here_nothing_is_assumed(tmp_path: Path) -> None:
-    lock = lock_of(tmp_path, host="node7")
+    path = lock_of(tmp_path, host="node7")
     with pytest.raises(SetupError, match="used by process 1 on node7 since 2026"):
         RunFolder.claim(tmp_path, resume=False, overwrite=False)
-    lock.release(lock)
-    assert lock.exists()
+    lock.release(path)
+    assert path.exists()
 
 
 def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def shift(patch: pytest.MonkeyPatch) -> None:
     """Half a voxel."""
     right = nifti_writer.header_bytes
     patch.setattr(
-        "medtrans.volume.volume.header_bytes",
+        "medtrans.volume.io.header_bytes",
         lambda path, values, affine, *rest: right(path, values, affine + np.eye(4, k=3) * 0.45, *rest),
     )
     patch.setattr("medtrans.volume.io._compare", lambda *_: None)
