@@ -53,7 +53,6 @@ def test_a_worker_leaves_signals_to_the_run_but_not_the_second_sigterm(tmp_path:
 def loses_a_worker(config: dict[str, Any], cache: str, told: str) -> None:
     """A run one of whose workers is killed in its fourth step; writes down when."""
     from medtrans.builtin.methods.paired import PairedMethod
-
     from tests.helpers.processes import train_only
 
     real = PairedMethod.training_step

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from medtrans import Augmentation, Preprocess
-from medtrans.testing.augmentation import AUGMENTATION_RULES
-from medtrans.testing.scaling import SCALING_RULES
+from medtrans.testing.transform import AUGMENTATION_RULES, SCALING_RULES
 from medtrans.testing.trial import SHARED_RULES
 from tests.testing.broken import Breaks, altered, contract
 

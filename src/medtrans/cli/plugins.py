@@ -44,7 +44,7 @@ def plugins_test(
     plugin: PluginFiles = None,
 ) -> None:
     """Try every component of a plugin against the contract of its kind, with a verdict on each rule."""
-    from medtrans.testing.plugin import plugin_text, plugin_verdicts
+    from medtrans.testing.kits import plugin_text, plugin_verdicts
 
     text, broken = plugin_text(plugin_verdicts(name, plugin or ()), as_json=as_json)
     typer.echo(text, nl=False)

@@ -15,8 +15,7 @@ from medtrans.inference.sliding_window import sliding_window
 from medtrans.plugins.input_size import multiple_of, padded_sides
 from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
 from medtrans.testing.rules import Broken, Rule, Verdict, undisturbed
-from medtrans.testing.samples import Sides, pattern
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, Sides, check, pattern
 from medtrans.types import as_pyramid
 
 __all__ = ["GENERATOR_RULES", "GeneratorTrial", "check_generator"]
@@ -169,9 +168,7 @@ def check_generator(
     unused: Sequence[str] | None = None,
     excused: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, ...]:
-    """Try a generator against its contract; returns the verdict on each rule.
-
-    Settings that are not given are taken from the component's own `trial`.
+    """Try a generator against its contract, with a verdict on each rule; its own `trial` gives settings left out.
 
     Args:
         component: a `Component`, the class itself, or a name as a config writes it.

@@ -25,7 +25,6 @@ __all__ = [
     "Rule",
     "Verdict",
     "changed_states",
-    "enforce",
     "judge",
     "states",
     "undisturbed",
@@ -93,12 +92,7 @@ class Rule(Generic[Subject]):
 def judge(
     rules: Iterable[Rule[Subject]], subject: Subject, excused: Mapping[str, str] | None = None
 ) -> tuple[Verdict, ...]:
-    """Try all rules, each with the global random states as they were.
-
-    Args:
-        rules: what to try.
-        subject: what to try it on.
-        excused: rules that need not hold, each with the reason.
+    """Try all rules but the excused, each with the global random states as they were.
 
     Raises:
         ConfigError: an excused rule is not among the rules.
@@ -114,16 +108,6 @@ def judge(
         else _tried(rule, subject)
         for rule in rules
     )
-
-
-def enforce(subject: str, verdicts: Sequence[Verdict]) -> None:
-    """Raise if a rule is broken.
-
-    Raises:
-        ConformanceError: lists every rule that is broken.
-    """
-    if any(verdict.outcome == "broken" for verdict in verdicts):
-        raise ConformanceError(subject, verdicts)
 
 
 def _tried(rule: Rule[Subject], subject: Subject) -> Verdict:
