@@ -33,16 +33,12 @@ class Sound(Dataset):
         return {"t1": lambda: volume(number), "t2": lambda: volume(number + 100)}
 
 
-class Unordered(Sound):
-    """Lists a set."""
-
+class Unordered(Sound):  # lists a set
     def cases(self) -> Sequence[Case]:
         return [Case(name, name, self.images(0)) for name in {*NAMES}]
 
 
-class Eager(Sound):
-    """Draws everything at once."""
-
+class Eager(Sound):  # draws everything at once
     def images(self, number: int) -> dict[str, object]:
         made = Volume(np.random.default_rng(number).random((48, 48, 48)), np.eye(4))
         return {"t1": lambda: made}
@@ -66,12 +62,7 @@ class Reading(Dataset):
 
 
 BREAKING = [
-    Breaks(
-        "lists cases",
-        altered(Sound, images=lambda self, number: {"t1": volume(number)}),
-        "neither a pathlib.Path nor a function",
-        alone=False,
-    ),
+    Breaks("lists cases", altered(Sound, images=lambda self, number: {"t1": volume(number)}), "neither a", alone=False),
     Breaks(
         "names each case once",
         altered(Sound, cases=lambda self: [Case("Case", "a", self.images(0)), Case("case", "b", self.images(1))]),
