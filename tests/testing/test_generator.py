@@ -50,15 +50,6 @@ class UnfitDefault(Sound):
         super().__init__(in_channels, out_channels)
 
 
-class Cubic(Sound):  # knows where a voxel is in a cube only
-    def __init__(self, in_channels: int, out_channels: int, patch_size: tuple[int, int, int]) -> None:
-        super().__init__(in_channels, out_channels)
-        self.place = nn.Parameter(torch.rand((patch_size[0],) * 3))
-
-    def forward(self, source: Tensor) -> Tensor:
-        return super().forward(source) + self.place
-
-
 class PatchOnly(Sound):  # takes its patch only, and asks for whole volumes
     window = (None, None, None)
 
@@ -68,6 +59,13 @@ class PatchOnly(Sound):  # takes its patch only, and asks for whole volumes
 
     def forward(self, source: Tensor) -> Tensor:
         return super().forward(source) + self.place
+
+
+class Cubic(PatchOnly):  # knows where a voxel is in a cube only
+    window = None
+
+    def __init__(self, in_channels: int, out_channels: int, patch_size: tuple[int, int, int]) -> None:
+        super().__init__(in_channels, out_channels, (patch_size[0],) * 3)
 
 
 class Deaf(nn.Module):

@@ -92,12 +92,11 @@ def opinion(image: Tensor) -> DiscriminatorOutput:
 
 def undecided(inputs: LossInputs) -> LossInputs:
     """The inputs with a discriminator that cannot tell target and prediction apart: logits of 0."""
-    real, fake = opinion(inputs.target[0]), opinion(inputs.prediction[0])
-    return replace(
-        inputs,
-        real=DiscriminatorOutput(tuple(logit.detach() * 0 for logit in real.logits), real.features).detach(),
-        fake=DiscriminatorOutput(tuple(logit * 0 for logit in fake.logits), fake.features),
+    real, fake = (
+        DiscriminatorOutput(tuple(logit * 0 for logit in output.logits), output.features)
+        for output in (opinion(inputs.target[0]), opinion(inputs.prediction[0]))
     )
+    return replace(inputs, real=real.detach(), fake=fake)
 
 
 def gives_a_finite_scalar(trial: LossTrial) -> None:

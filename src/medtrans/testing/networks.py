@@ -109,10 +109,8 @@ def computes_alike_under_a_seed(trial: NetworkTrial) -> None:
                 found.append(trial.tensors(copied(*given)))
         if any(not torch.equal(one, other) for one, other in zip(*found, strict=True)):
             under = "under one seed" if mode == "training" else "although nothing may be random there"
-            raise Broken(
-                f"two forward passes in {mode} mode differ {under}; draw from torch's generator, and only in "
-                "training mode"
-            )
+            advice = "draw from torch's generator, and only in training mode"
+            raise Broken(f"two forward passes in {mode} mode differ {under}; {advice}")
 
 
 def leaves_random_states_alone(trial: NetworkTrial) -> None:
@@ -244,11 +242,8 @@ def is_finite_on_extremes(trial: NetworkTrial) -> None:
         if not all(bool(torch.isfinite(one).all()) for one in found):
             raise Broken(f"its output is not finite on {PATTERNS[fill]}")
         total(found).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        broken = [
-            name
-            for name, parameter in network.named_parameters()
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
-        ]
+        gradients = {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
+        broken = [name for name, gradient in gradients.items() if not bool(torch.isfinite(gradient).all())]
         if broken:
             raise Broken(
                 f"the gradient of {listed(broken)} is not finite on {PATTERNS[fill]}; mind roots and ratios at 0"

@@ -25,12 +25,7 @@ _LIMIT_S = 60  # for each exchange with the other rank
 
 
 def main(rank: int, store: str) -> None:
-    """Join the other rank, and answer until stdin ends.
-
-    Args:
-        rank: of this process, 0 or 1.
-        store: a file through which the two find each other.
-    """
+    """Join the other rank through a file, and answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a component prints must not stand among the answers
     torch.set_num_threads(1)

@@ -40,7 +40,7 @@ class Verdict:
     """What trying one rule gave.
 
     Args:
-        rule: the rule, as a sentence that holds where it is kept.
+        rule: as a sentence that holds where it is kept.
         outcome: "kept", "broken", or "not tried".
         detail: what is wrong and what to do; or why it was not tried.
     """
@@ -78,12 +78,7 @@ class NotTried(Exception):  # noqa: N818 -- likewise
 
 @dataclass(frozen=True)
 class Rule(Generic[Subject]):
-    """One rule of a contract.
-
-    Args:
-        sentence: what holds where it is kept; authors name it in `excused`.
-        check: raises `Broken` or `NotTried`, or any error that the component raises.
-    """
+    """One rule of a contract: the sentence by which authors name it, and a check that raises where it does not hold."""
 
     sentence: str
     check: Callable[[Subject], None]
@@ -162,12 +157,7 @@ def states() -> tuple[object, ...]:
 
 
 def changed_states(before: tuple[object, ...], *, but: tuple[str, ...] = ()) -> list[str]:
-    """The names of the states that are no longer as they were.
-
-    Args:
-        before: from `states`.
-        but: names that may change: torch's where a component draws from it, as its weights do.
-    """
+    """The names of the states that are no longer as they were; `but` names those that may change."""
     return [name for name, old, new in zip(_NAMES, before, states(), strict=True) if old != new and name not in but]
 
 
@@ -175,13 +165,7 @@ def changed_states(before: tuple[object, ...], *, but: tuple[str, ...] = ()) -> 
 def leaving_states(
     doing: str = "it", advice: str = "use a generator of its own", *, but: tuple[str, ...] = ()
 ) -> Iterator[None]:
-    """Break a rule where the block draws from a global generator or seeds it.
-
-    Args:
-        doing: what changes the state, as the subject of a sentence.
-        advice: what to do instead.
-        but: as `changed_states` takes it.
-    """
+    """Break a rule where the block (`doing` it) draws from a global generator or seeds it; `but` names exceptions."""
     before = states()
     yield
     if found := changed_states(before, but=but):

@@ -50,13 +50,7 @@ SomeTrial = TypeVar("SomeTrial", bound="Trial")
 
 @dataclass(frozen=True)
 class Trial:
-    """One component under the settings it is tried with.
-
-    Args:
-        component: what is tried.
-        options: as a config would give them.
-        excused: rules that need not hold, each with the reason.
-    """
+    """One component under the settings it is tried with, as the `check_*` of its kind takes them."""
 
     kind: ClassVar[str]
 
