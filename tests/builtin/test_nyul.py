@@ -166,7 +166,7 @@ def test_every_checkpoint_carries_the_scale_and_load_takes_it_up(on_disk: dict[s
     assert set(sidecar["numbers"]) == {"min", "max", *(f"p{percentile}" for percentile in PERCENTILES)}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_run_cut_short_and_resumed_or_evaluated_again_gives_the_same(on_disk: dict[str, Any], tmp_path: Path) -> None:
     from medtrans.pipeline import evaluate
 

@@ -35,8 +35,7 @@ def growth_mb_per_1000_steps(steps: np.ndarray, memory_kib: np.ndarray) -> float
 def soak(config: dict[str, Any], cache: str, out: str, minutes: float) -> None:
     """Train until the time is up; write down (step, resident bytes, open files) after each tenth step."""
     from medtrans.builtin.methods.paired import PairedMethod
-
-    from .processes import train_only
+    from tests.helpers.processes import train_only
 
     real, began, rows = PairedMethod.training_step, time.monotonic(), []
 
