@@ -20,7 +20,7 @@ from medtrans.testing.generator import GENERATOR_RULES, GeneratorTrial, check_ge
 from medtrans.testing.loss import LOSS_RULES, LossTrial, check_loss
 from medtrans.testing.method import METHOD_RULES, MethodTrial, check_method
 from medtrans.testing.metric import METRIC_RULES, MetricTrial, check_metric
-from medtrans.testing.rules import Rule, Verdict, judge
+from medtrans.testing.rules import Rule, Verdict, try_rules
 from medtrans.testing.transform import TransformTrial, check_transform, transform_rules
 from medtrans.testing.trial import ComponentLike, Trial, make_trial
 from medtrans.utils.messages import did_you_mean
@@ -74,7 +74,7 @@ def verdicts(kind: str, component: ComponentLike, **settings: Any) -> tuple[Verd
     """
     kit = kit_of(kind)
     trial = make_trial(kit.trial, component, settings)
-    return judge(kit.rules(trial), trial, trial.excused)
+    return try_rules(kit.rules(trial), trial, trial.excused)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ __all__ = [
     "Rule",
     "Verdict",
     "changed_states",
-    "judge",
     "states",
+    "try_rules",
     "undisturbed",
 ]
 
@@ -84,7 +84,7 @@ class Rule(Generic[Subject]):
     check: Callable[[Subject], None]
 
 
-def judge(
+def try_rules(
     rules: Iterable[Rule[Subject]], subject: Subject, excused: Mapping[str, str] | None = None
 ) -> tuple[Verdict, ...]:
     """Try all rules but the excused, each with the global random states as they were.

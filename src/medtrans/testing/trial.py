@@ -15,7 +15,7 @@ from medtrans.errors import ConfigError
 from medtrans.plugins.components import Component
 from medtrans.plugins.options import build, check_options, options_of, summary_of
 from medtrans.plugins.registry import Registry
-from medtrans.testing.rules import Broken, ConformanceError, Rule, Verdict, judge
+from medtrans.testing.rules import Broken, ConformanceError, Rule, Verdict, try_rules
 
 __all__ = [
     "PATTERNS",
@@ -118,7 +118,7 @@ def check(
         ConfigError: there is no such component, setting or rule.
     """
     made = make_trial(trial, component, settings)
-    found = judge(rules(made) if callable(rules) else rules, made, made.excused)
+    found = try_rules(rules(made) if callable(rules) else rules, made, made.excused)
     if any(verdict.outcome == "broken" for verdict in found):
         raise ConformanceError(str(made), found)
     return found
