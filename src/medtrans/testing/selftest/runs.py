@@ -89,7 +89,9 @@ def check_kill(folder: Path) -> tuple[bool, str]:
     command = [sys.executable, "-m", "medtrans", "run", str(config)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:  # noqa: S603 -- our own verb
         limit = time.monotonic() + _LIMIT_S
-        while not _has_trained(home) and child.poll() is None:
+        while child.poll() is None:
+            if any(path.name > "step_00000000" for path in (home / "checkpoints").glob("step_*")):
+                break  # it has trained
             if time.monotonic() > limit:
                 child.kill()
                 raise SetupError(f"a run of {_STEPS} tiny steps left no checkpoint within {_LIMIT_S} s")
@@ -102,11 +104,6 @@ def check_kill(folder: Path) -> tuple[bool, str]:
     run(_config(home), resume=True)
     equal, count = _compared(straight, home)
     return equal == count and step > 0, f"killed with step {step} on disk; {equal} of {count} tensors bit-identical"
-
-
-def _has_trained(home: Path) -> bool:
-    """Whether a checkpoint of a later step than the first weights is there."""
-    return any(path.name > "step_00000000" for path in (home / "checkpoints").glob("step_*"))
 
 
 def _straight(folder: Path) -> Path:
