@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import MDAUNet
-from medtrans.builtin.conv3d import Conv3
+from medtrans.builtin.blocks import Conv3
 from medtrans.training.activation_checkpointing import recompute_blocks
 from medtrans.training.memory_format import in_channels_last
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness.anonymous_memory import AnonymousPeak, anonymous_bytes
-from medtrans.inference.streaming.translate import translate_file
+from medtrans.inference.streaming import translate_file
 from medtrans.inference.translator import Translator
 from medtrans.testing.selftest.translation import identity_translator
 from medtrans.volume import Grid, Volume, write

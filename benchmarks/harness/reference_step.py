@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from benchmarks.harness.subject import Subject
 from benchmarks.harness.timing import Clock, Spread, alternated
 from medtrans.builtin.losses.perceptual_25d import SLICED_AXIS, Perceptual25D
+from medtrans.builtin.methods.base import TrainedNetwork, backward, discriminate, generate
 from medtrans.builtin.methods.paired import PairedMethod
-from medtrans.builtin.methods.trained_network import TrainedNetwork, backward, judged, predicted
 from medtrans.types import Batch, LossInputs, Pyramid, pyramid
 
 __all__ = ["PlainStep", "compare_steps"]
@@ -50,7 +50,7 @@ class PlainStep:
         values: dict[str, Tensor] = {}
         if method.discriminator is not None:
             with torch.no_grad():
-                shown = predicted(method.generator.network, batch.source)
+                shown = generate(method.generator.network, batch.source)
             inputs = _inputs(batch, shown, step)
             judge = method.discriminator
             inputs = _judged(inputs, judge.network)
@@ -64,7 +64,7 @@ class PlainStep:
 
     def _update_generator(self, batch: Batch, step: int) -> Tensor:
         method = self.method
-        inputs = _inputs(batch, predicted(method.generator.network, batch.source), step)
+        inputs = _inputs(batch, generate(method.generator.network, batch.source), step)
         if method.discriminator is None:
             return self._learned(inputs, step)
         with method.discriminator.frozen() as judge:
@@ -107,8 +107,8 @@ def _inputs(batch: Batch, prediction: Pyramid, step: int) -> LossInputs:
 
 def _judged(inputs: LossInputs, judge: nn.Module) -> LossInputs:
     network: Any = judge
-    real = judged(network, inputs.target, inputs.source)
-    return replace(inputs, real=real, fake=judged(network, inputs.prediction, inputs.source))
+    real = discriminate(network, inputs.target, inputs.source)
+    return replace(inputs, real=real, fake=discriminate(network, inputs.prediction, inputs.source))
 
 
 def _updated(player: TrainedNetwork, total: Tensor, clip_norm: float | None) -> Tensor:

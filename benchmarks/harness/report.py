@@ -17,7 +17,7 @@ from benchmarks.harness.timing import Spread
 from benchmarks.harness.windows import measure_windows
 from medtrans._version import __version__
 from medtrans.config.experiment import Experiment
-from medtrans.runs.provenance import environment_facts
+from medtrans.runs.session import environment_facts
 
 __all__ = ["Against", "measure", "tables"]
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from benchmarks.harness.subject import Subject
 from benchmarks.harness.timing import Clock, Spread
 from medtrans.data.preprocessing import Prepared
+from medtrans.inference.sliding_window import Windows as Layout
 from medtrans.inference.translator import Translator
-from medtrans.inference.window_size import Windows as Layout
 from medtrans.plugins.interfaces import Method
 
 __all__ = ["Windows", "measure_windows", "overhead"]

@@ -1,26 +1,29 @@
-"""Owns the public names; each is imported when first used, so that `import medtrans` loads no torch."""
+"""The public names; each is imported when first used, so that `import medtrans` loads no torch."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medtrans.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
     from medtrans._version import __version__ as __version__
-    from medtrans.builtin.discriminators.multires_unet import MultiResUNet as MultiResUNet
-    from medtrans.builtin.discriminators.patchgan import PatchGAN as PatchGAN
+    from medtrans.builtin.discriminators import MultiResUNet as MultiResUNet
+    from medtrans.builtin.discriminators import PatchGAN as PatchGAN
     from medtrans.builtin.generators.mdaunet import MDAUNet as MDAUNet
     from medtrans.builtin.generators.unet import UNet as UNet
     from medtrans.builtin.methods.cycle import CycleMethod as CycleMethod
     from medtrans.builtin.methods.paired import PairedMethod as PairedMethod
-    from medtrans.data.checks.report import CheckReport
-    from medtrans.errors import ConfigError as ConfigError
-    from medtrans.errors import DataError as DataError
-    from medtrans.errors import MedtransError as MedtransError
-    from medtrans.errors import RunCancelledError as RunCancelledError
-    from medtrans.errors import RunInterruptedError as RunInterruptedError
-    from medtrans.errors import SetupError as SetupError
-    from medtrans.errors import TrainingError as TrainingError
+    from medtrans.data.checks.cases import CheckReport
+    from medtrans.errors import (
+        ConfigError,
+        DataError,
+        MedtransError,
+        RunCancelledError,
+        RunInterruptedError,
+        SetupError,
+        TrainingError,
+    )
     from medtrans.inference.loading import load
     from medtrans.inference.translator import Translator
     from medtrans.pipeline import check as check
@@ -47,96 +50,36 @@ if TYPE_CHECKING:
     from medtrans.types import Loss as Loss
     from medtrans.volume import Volume
 
-_HOMES = {
-    "__version__": "_version",
-    "Augmentation": "plugins.interfaces",
-    "Callback": "plugins.interfaces",
-    "Case": "plugins.interfaces",
-    "CheckReport": "data.checks.report",
-    "Component": "plugins.components",
-    "ConfigError": "errors",
-    "CycleMethod": "builtin.methods.cycle",
-    "DataError": "errors",
-    "Dataset": "plugins.interfaces",
-    "DetailedMetric": "plugins.interfaces",
-    "Loss": "types",
-    "MDAUNet": "builtin.generators.mdaunet",
-    "MedtransError": "errors",
-    "Method": "plugins.interfaces",
-    "Metric": "plugins.interfaces",
-    "MultiResUNet": "builtin.discriminators.multires_unet",
-    "PLUGIN_API": "plugins.hookspecs",
-    "PairedMethod": "builtin.methods.paired",
-    "Parts": "plugins.interfaces",
-    "PatchGAN": "builtin.discriminators.patchgan",
-    "Preprocess": "plugins.interfaces",
-    "RunCancelledError": "errors",
-    "RunFolder": "runs.folder",
-    "RunInfo": "plugins.interfaces",
-    "RunInterruptedError": "errors",
-    "Scored": "plugins.interfaces",
-    "SetupError": "errors",
-    "Surroundings": "plugins.interfaces",
-    "TrainingError": "errors",
-    "Translator": "inference.translator",
-    "UNet": "builtin.generators.unet",
-    "Volume": "volume.volume",
-    "check": "pipeline",
-    "component": "plugins.registry",
-    "hookimpl": "plugins.hookspecs",
-    "load": "inference.loading",
-    "read_weights": "plugins.weights",
-    "run": "pipeline",
-}
-
 __all__ = [
-    "PLUGIN_API",
-    "Augmentation",
-    "Callback",
-    "Case",
-    "CheckReport",
-    "Component",
-    "ConfigError",
-    "CycleMethod",
-    "DataError",
-    "Dataset",
-    "DetailedMetric",
-    "Loss",
-    "MDAUNet",
-    "MedtransError",
-    "Method",
-    "Metric",
-    "MultiResUNet",
-    "PairedMethod",
-    "Parts",
-    "PatchGAN",
-    "Preprocess",
-    "RunCancelledError",
-    "RunFolder",
-    "RunInfo",
-    "RunInterruptedError",
-    "Scored",
-    "SetupError",
-    "Surroundings",
-    "TrainingError",
-    "Translator",
-    "UNet",
-    "Volume",
-    "__version__",
-    "check",
-    "component",
-    "hookimpl",
-    "load",
-    "read_weights",
-    "run",
-]
+    "PLUGIN_API", "Augmentation", "Callback", "Case", "CheckReport", "Component", "ConfigError", "CycleMethod",
+    "DataError", "Dataset", "DetailedMetric", "Loss", "MDAUNet", "MedtransError", "Method", "Metric", "MultiResUNet",
+    "PairedMethod", "Parts", "PatchGAN", "Preprocess", "RunCancelledError", "RunFolder", "RunInfo",
+    "RunInterruptedError", "Scored", "SetupError", "Surroundings", "TrainingError", "Translator", "UNet", "Volume",
+    "__version__", "check", "component", "hookimpl", "load", "read_weights", "run",
+]  # fmt: skip
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'medtrans' has no attribute '{name}'")
-        return getattr(import_module(f"medtrans.{_HOMES[name]}"), name)
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+    _NAMES = {
+        "_version": "__version__",
+        "builtin.discriminators": "MultiResUNet PatchGAN",
+        "builtin.generators.mdaunet": "MDAUNet",
+        "builtin.generators.unet": "UNet",
+        "builtin.methods.cycle": "CycleMethod",
+        "builtin.methods.paired": "PairedMethod",
+        "data.checks.cases": "CheckReport",
+        "errors": "ConfigError DataError MedtransError RunCancelledError RunInterruptedError SetupError TrainingError",
+        "inference.loading": "load",
+        "inference.translator": "Translator",
+        "pipeline": "check run",
+        "plugins.components": "Component",
+        "plugins.hookspecs": "PLUGIN_API hookimpl",
+        "plugins.interfaces": "Augmentation Callback Case Dataset DetailedMetric Method Metric Parts Preprocess "
+        "RunInfo Scored Surroundings",
+        "plugins.registry": "component",
+        "plugins.weights": "read_weights",
+        "runs.folder": "RunFolder",
+        "types": "Loss",
+        "volume.volume": "Volume",
+    }
+    _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""Owns `python -m medtrans`."""
+"""`python -m medtrans`."""
 
 from __future__ import annotations
 

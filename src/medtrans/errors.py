@@ -1,4 +1,4 @@
-"""Owns the errors a user may meet and the exit code of each."""
+"""The errors a user may meet, and the exit code of each."""
 
 from __future__ import annotations
 

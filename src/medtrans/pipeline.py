@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from medtrans.config.loading import load_config
-from medtrans.data.checks.report import CheckReport
+from medtrans.data.checks.cases import CheckReport
 from medtrans.data.datamodule import DataModule, load_cohort
 from medtrans.distributed.devices import distributed_session
 from medtrans.distributed.launch import launch_ranks, needs_launch
@@ -114,7 +114,7 @@ def evaluate(run_folder: Path | str, *, plugins: Sequence[Path] = ()) -> RunFold
     with end_requests() as request, distributed_session(translator.experiment.config.train) as (_, ranks):
         cohort, warnings = load_cohort(translator.experiment)
         study = DataModule(translator.experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
-        with folder.taken() if ranks.leads else nullcontext():
+        with folder.locked() if ranks.leads else nullcontext():
             score_test_cases(study, Scorer.of(study), translator, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 write_report(folder)

@@ -1,4 +1,4 @@
-"""Owns the tensors that pass between parts: their axes, units and containers.
+"""The tensors that pass between parts: their axes, units and containers.
 
 Axes and units, said once: image tensors are `(b, c, i, j, k)`, float32, in RAS+ voxel order (i grows to the
 patient's right, j to anterior, k to superior); world coordinates are in mm; networks see intensities in [0, 1].
@@ -7,7 +7,9 @@ patient's right, j to anterior, k to superior); world coordinates are in mm; net
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -64,28 +66,17 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on `device`."""
-        return replace(
-            self,
-            source=self.source.to(device, non_blocking=non_blocking),
-            target=self.target.to(device, non_blocking=non_blocking),
-            mask=None if self.mask is None else self.mask.to(device, non_blocking=non_blocking),
-            target_mask=(None if self.target_mask is None else self.target_mask.to(device, non_blocking=non_blocking)),
-        )
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=non_blocking), self.cases)
 
     def chunks(self, count: int) -> list[Batch]:
         """The batch in `count` equal parts, in order."""
         size = len(self.cases) // count
         bounds = [slice(first * size, (first + 1) * size) for first in range(count)]
-        return [
-            Batch(
-                self.source[part],
-                self.target[part],
-                None if self.mask is None else self.mask[part],
-                self.cases[part],
-                None if self.target_mask is None else self.target_mask[part],
-            )
-            for part in bounds
-        ]
+        return [self._changed(itemgetter(part), self.cases[part]) for part in bounds]
+
+    def _changed(self, change: Callable[[Tensor], Tensor], cases: tuple[int, ...]) -> Batch:
+        mask, target_mask = (None if one is None else change(one) for one in (self.mask, self.target_mask))
+        return Batch(change(self.source), change(self.target), mask, cases, target_mask)
 
 
 class DiscriminatorOutput(NamedTuple):

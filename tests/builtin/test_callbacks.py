@@ -11,8 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medtrans import RunInfo, Scored
-from medtrans.builtin.callbacks.progress import Progress
-from medtrans.builtin.callbacks.tensorboard import TensorBoard
+from medtrans.builtin.callbacks import Progress, TensorBoard
 
 VALUES = {"l1": torch.tensor(0.5), "learning_rate": torch.tensor(0.1)}
 
@@ -21,30 +20,19 @@ def case() -> Scored:
     return Scored("case_0001", {"psnr": 20.0}, np.zeros((8, 8, 3), dtype=np.uint8))
 
 
-def test_tensorboard_holds_scalars_and_pictures(tmp_path: Path) -> None:
-    board = TensorBoard(every=2)
-    board.on_start(RunInfo(tmp_path, {}, 0, 4))
-    for step in range(1, 5):
-        board.on_step(step, VALUES)
-    board.on_validation(4, {"psnr": 20.0}, [case()])
-    board.on_end(4, None)
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("train/l1")] == [2, 4]
-    assert [event.value for event in events.Scalars("validation/psnr")] == [20.0]
-    assert events.Tags()["images"] == ["case_0001"]
-
-
-def test_after_a_resume_tensorboard_still_shows_what_was_done_before(tmp_path: Path) -> None:
-    for first, steps in ((0, (1, 2, 3)), (2, (3, 4))):
-        board = TensorBoard(every=1)
-        board.on_start(RunInfo(tmp_path, {}, first, 4))
+def test_tensorboard_holds_scalars_and_pictures_also_those_before_a_resume(tmp_path: Path) -> None:
+    for first, steps in ((0, range(1, 7)), (4, range(5, 9))):
+        board = TensorBoard(every=2)
+        board.on_start(RunInfo(tmp_path, {}, first, 8))
         for step in steps:
             board.on_step(step, {"l1": torch.tensor(float(first))})
+        board.on_validation(steps[-1], {"psnr": 20.0}, [case()])
         board.on_end(steps[-1], None)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert [(event.step, event.value) for event in events.Scalars("train/l1")] == [(1, 0), (2, 0), (3, 2), (4, 2)]
+    assert [(event.step, event.value) for event in events.Scalars("train/l1")] == [(2, 0), (4, 0), (6, 4), (8, 4)]
+    assert [(event.step, event.value) for event in events.Scalars("validation/psnr")] == [(8, 20)]
+    assert events.Tags()["images"] == ["case_0001"]
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from medtrans.plugins.discovery import discover
 from medtrans.plugins.registry import BUILTIN, Registry
 from medtrans.testing.kits import KITS
 from medtrans.volume import Volume, write
+from tests.builtin.trees import LAYOUTS
 
 QUARTER = np.full((8, 8, 8), 0.25, np.float32)
 HALF = np.full((8, 8, 8), 0.5, np.float32)
@@ -39,25 +40,6 @@ TRIALS: dict[tuple[str, str], list[dict[str, Any]]] = {
 """Settings beside those that the components bring with them: other options, scores that are known."""
 SLOW = ("lpips",)
 """Components that take minutes on a small machine."""
-TREES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "paired_folders": (
-        {"images": {"t1": "{subject}_t1.nii.gz", "t2": "{subject}_t2.nii.gz"}},
-        ("a_t1.nii.gz", "a_t2.nii.gz", "b_t1.nii.gz", "b_t2.nii.gz"),
-    ),
-    "bids": ({}, ("sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T2w.nii.gz", "sub-02/anat/sub-02_T1w.nii.gz")),
-    "synthrad2023": ({"task": 1}, tuple(f"Task1/pelvis/1PA001/{name}.nii.gz" for name in ("mr", "ct", "mask"))),
-    "synthrad2025": ({"task": 1}, tuple(f"Task1/AB/1ABA001/{name}.nii.gz" for name in ("mr", "ct", "mask"))),
-    "brats": ({}, tuple(f"BraTS2021_00000/BraTS2021_00000_{name}.nii.gz" for name in ("t1", "t2", "seg"))),
-    "ixi": ({}, tuple(f"IXI-{name}/IXI002-Guys-0828-{name}.nii.gz" for name in ("T1", "T2"))),
-    "hcp": ({}, tuple(f"100307/MNINonLinear/{name}.nii.gz" for name in ("T1w", "T2w"))),
-    "dhcp": (
-        {},
-        tuple(f"sub-CC00050XX01/ses-7201/anat/sub-CC00050XX01_ses-7201_{name}.nii.gz" for name in ("T1w", "T2w")),
-    ),
-}
-"""For datasets that need files: options beside the root, and the names of a small collection."""
-
-
 QUICK = ("torchio:random_flip", "torchio:random_noise")
 """Of TorchIO's transforms, one that is geometric and one that is not; the others, and second trials, are slow tests."""
 
@@ -81,15 +63,17 @@ def components() -> list[Any]:
 
 def collection(name: str, root: Path) -> dict[str, Any]:
     """A small collection of real images on disk, as the options of its dataset."""
-    options, files = TREES.get(name, ({}, ("a_t1.nii.gz", "a_t2.nii.gz")))
+    layouts = {layout.dataset.__name__.lower(): layout for layout in LAYOUTS}
+    layout = layouts.get(name.replace("_", ""))
+    files = ("a_t1.nii.gz", "a_t2.nii.gz") if layout is None else layout.files
     image = Volume(np.random.default_rng(0).integers(1, 100, (8, 8, 8)).astype(np.int16), np.eye(4))
-    for file in files:
+    for file in (name.replace(".mha", ".nii.gz") for name in files):
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         write(image, root / file)
-    if name == "table":
+    if layout is None:
         (root / "train.csv").write_text("subject,t1,t2\na,a_t1.nii.gz,a_t2.nii.gz\n", encoding="utf-8")
         return {"path": root / "train.csv"}
-    return {**options, "root": root}
+    return {**layout.options, "root": root}
 
 
 def lpips_files(root: Path) -> dict[str, Any]:

@@ -11,22 +11,69 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from medtrans import MDAUNet, MultiResUNet, PairedMethod, Parts
+from medtrans import MDAUNet, MultiResUNet, PairedMethod
 from medtrans.builtin.losses.adversarial import Relativistic
-from medtrans.builtin.losses.perceptual_25d import Perceptual25D
+from medtrans.builtin.losses.perceptual_25d import SLICED_AXIS, Perceptual25D
 from medtrans.builtin.losses.voxel import L1
 from medtrans.plugins.interfaces import WeightedLoss
-from medtrans.plugins.optimizers import Adam
-from medtrans.types import Batch, LossInputs, pyramid
-from tests.helpers.naive_step import AllViewsAtOnce, NaivePair
+from medtrans.types import Batch, LossInputs, batch_mean, pyramid
+from tests.builtin.methods import parts_of
 
 VGG = {"weights": "random", "taps": ("relu2_1",)}
 TINY = {"preset": "tiny", "width": 4, "growth": (2, 2)}
 WEIGHTS = {"l1": 1.0, "perceptual": 0.5, "adversarial": 0.1}
+
+
+class AllViewsAtOnce(Perceptual25D):
+    """The perceptual loss with the slices of all views in one graph."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        terms = []
+        for view in self.views:
+            slices = [
+                volume[0].flatten(0, 1).movedim(SLICED_AXIS[view], 1).flatten(0, 1).unsqueeze(1)
+                for volume in (inputs.prediction, inputs.target)
+            ]
+            features = zip(*(self.trunk(self.normalised(each)) for each in slices), strict=True)
+            terms.append(torch.stack([batch_mean((f - w).abs().mean(dim=(1, 2, 3))) for f, w in features]).mean())
+        return torch.stack(terms).mean()
+
+
+class NaivePair:
+    """Two networks and their optimisers (Adam): each update runs the generator and the discriminator anew."""
+
+    def __init__(
+        self, generator: nn.Module, discriminator: nn.Module, losses: dict[str, tuple[nn.Module, float]], rate: float
+    ) -> None:
+        self.generator, self.discriminator, self.losses = generator, discriminator, losses
+        self.optimizers = [torch.optim.Adam(each.parameters(), rate, fused=True) for each in (generator, discriminator)]
+        self.gradients: dict[str, list[Tensor]] = {}
+
+    def step(self, batch: Batch, step: int) -> None:
+        """The discriminator's update, then the generator's."""
+        for phase in ("discriminator", "generator"):
+            prediction = self.generator(batch.source)
+            source, target = (pyramid(image, len(prediction)) for image in (batch.source, batch.target))
+            if phase == "discriminator":
+                prediction = tuple(level.detach() for level in prediction)
+            real, fake = self.discriminator(target, source), self.discriminator(prediction, source)
+            inputs = LossInputs(source, target, prediction, None, real, fake, step, phase)
+            if phase == "generator":
+                total = sum(weight * loss(inputs) for loss, weight in self.losses.values())
+                network, optimizer = self.generator, self.optimizers[0]
+            else:
+                terms = [loss for loss, _ in self.losses.values() if getattr(loss, "adversarial", False)]
+                total = sum(loss.discriminator_loss(inputs) for loss in terms)
+                network, optimizer = self.discriminator, self.optimizers[1]
+            for each in self.optimizers:
+                each.zero_grad()
+            total.backward()
+            self.gradients[phase] = [parameter.grad.clone() for parameter in network.parameters()]
+            optimizer.step()
 
 
 def losses(perceptual: type[Perceptual25D], levels: int, **changes: Any) -> dict[str, Any]:
@@ -40,7 +87,7 @@ def both(
     torch.manual_seed(0)
     levels = discriminator["levels"]
     made = PairedMethod(
-        Parts(
+        parts_of(
             # Spectral norm moves on each forward, of which the naive generator has two.
             make_generator=lambda *_: MDAUNet(1, 1, spectral_norm=False, **generator),
             make_discriminator=lambda *_: MultiResUNet(1, 1, **discriminator),
@@ -48,12 +95,6 @@ def both(
                 name: WeightedLoss(loss, WEIGHTS[name])
                 for name, loss in losses(Perceptual25D, levels, **changes).items()
             },
-            make_optimizer=lambda params, _role: Adam(lr=1e-3).make(params),
-            learning_rate_factor=lambda _step, _role: 1.0,
-            source_channels=1,
-            target_channels=1,
-            epoch_steps=10,
-            accumulate=1,
         )
     )
     networks = {name: network.to(dtype) for name, network in made.networks().items()}

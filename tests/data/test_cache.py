@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medtrans.builtin.transforms.linear import Window
+from medtrans.builtin.transforms import Window
 from medtrans.data.cache import Cache, check_duplicates
 from medtrans.data.cohort import Member
 from medtrans.data.preprocessing import Prepared, Preprocessing
@@ -79,7 +79,7 @@ def test_it_gives_back_what_was_prepared(tmp_path):
             assert getattr(found, name).shape == getattr(expected, name).shape
             np.testing.assert_array_equal(getattr(found, name).affine, getattr(expected, name).affine)
         assert (found.space_code, found.numbers, found.clipped) == (4, expected.numbers, expected.clipped)
-        np.testing.assert_array_equal(cache_in(tmp_path)[0].foreground(one), (noise(1) > 1) & (noise(101) > 1))
+        np.testing.assert_array_equal(cache_in(tmp_path)[0].entry(one).foreground, (noise(1) > 1) & (noise(101) > 1))
 
 
 def test_a_case_without_target_is_prepared_once_mapped_from_files_and_found_by_a_later_run(tmp_path):

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from medtrans.builtin.transforms.linear import Window
+from medtrans.builtin.transforms import Window
 from medtrans.data.cache import Cache
 from medtrans.data.cohort import Member
 from medtrans.data.patches import training_loader
 from medtrans.data.preprocessing import Preprocessing
-from medtrans.data.sampling import PatchSampler, cut, foreground
+from medtrans.data.sampling import PatchSampler, cut, patch_centres
 from medtrans.errors import DataError
 from medtrans.plugins.interfaces import Augmentation, Case
 from medtrans.types import Batch
@@ -111,17 +111,6 @@ class Flip(Augmentation):
 # ---- the same whatever the processes
 
 
-def test_a_step_is_one_batch(cache):
-    batches = loaded(cache, members(mask=Blobs(0)))
-    assert len(batches) == 6
-    for batch in batches:
-        assert isinstance(batch, Batch)
-        assert batch.mask is not None
-        assert batch.source.shape == batch.target.shape == batch.mask.shape == (3, 1, 4, 5, 6)
-        assert batch.source.dtype == batch.target.dtype == batch.mask.dtype == torch.float32
-        assert len(batch.cases) == 3
-
-
 @pytest.mark.parametrize("pairing", ["paired", "unpaired"])
 def test_workers_restarts_and_repetition_change_nothing(cache, pairing):
     settings = {"pairing": pairing, "augmentations": [Flip(), Brighter()]}
@@ -170,7 +159,11 @@ def test_each_volume_comes_per_volume_times_a_turn_in_a_new_order(cache):
 
 def test_source_target_and_mask_are_cut_from_one_place(cache):
     cases = members(mask=Blobs(0))
-    for batch in loaded(cache, cases):
+    batches = loaded(cache, cases)
+    assert len(batches) == 6
+    for batch in batches:
+        assert batch.source.shape == batch.target.shape == batch.mask.shape == (3, 1, 4, 5, 6)
+        assert batch.source.dtype == batch.target.dtype == batch.mask.dtype == torch.float32
         torch.testing.assert_close(batch.target, batch.source + 0.25)
         for patch, mask, number in zip(batch.source, batch.mask, batch.cases, strict=True):
             whole = cache.prepared(cases[number - 1])
@@ -314,13 +307,13 @@ def test_the_foreground_is_where_everything_is_bright_else_anything_else_all():
     left, right = dark.copy(), dark.copy()
     left[0, 0] = 0.11
     right[0, 1] = 0.11
-    edge = np.full((1, 2, 2, 2), np.float32(0.1))
-    np.testing.assert_array_equal(foreground(left, bright), left[0] > 0.1)
-    np.testing.assert_array_equal(foreground(left, None), left[0] > 0.1)
-    assert foreground(left, right).all()  # nowhere both: either
-    assert foreground(np.concatenate([left, bright]), dark)[0].all()
-    assert foreground(dark, edge).all()  # nothing at all: everywhere
-    np.testing.assert_array_equal(foreground(np.concatenate([left, bright]), bright), left[0] > 0.1)
+    edge = np.full((1, 2, 2, 2), np.float32(0.1))  # not brighter, compared in its own precision
+    np.testing.assert_array_equal(patch_centres(left, bright), left[0] > 0.1)
+    np.testing.assert_array_equal(patch_centres(left, None), left[0] > 0.1)
+    assert patch_centres(left, right).all()  # nowhere both: either
+    assert patch_centres(np.concatenate([left, bright]), dark)[0].all()
+    assert patch_centres(dark, edge).all()  # nothing at all: everywhere
+    np.testing.assert_array_equal(patch_centres(np.concatenate([left, bright]), bright), left[0] > 0.1)
 
 
 # ---- faults

@@ -15,7 +15,7 @@ from nibabel.orientations import aff2axcodes
 from nibabel.processing import resample_from_to
 from scipy.spatial.transform import Rotation
 
-from medtrans.builtin.transforms.linear import MinMax, Percentile, Window
+from medtrans.builtin.transforms import MinMax, Percentile, Window
 from medtrans.data.preprocessing import Preprocessing
 from medtrans.errors import ConfigError, DataError
 from medtrans.volume import Grid, Volume
@@ -188,17 +188,11 @@ def test_what_networks_see_has_the_promised_shapes_and_types() -> None:
     scalings = {"t1": Percentile(), "t2": MinMax(), "ct": Window(range=(0, 500))}
     preprocessing = Preprocessing(["t1", "t2"], ["ct"], scalings)
     prepared = preprocessing.prepare(images)
-    shapes = {
-        "source": (2, *prepared.grid.shape),
-        "target": (1, *prepared.grid.shape),
-        "mask": (1, *prepared.grid.shape),
-    }
-    assert {name: getattr(prepared, name).shape for name in shapes} == shapes
-    assert [getattr(prepared, name).dtype for name in shapes] == [np.float32, np.float32, np.uint8]
-    assert set(np.unique(prepared.mask)) == {0, 1}
-    for array in (prepared.source, prepared.target):
-        assert array.min() >= 0
-        assert array.max() <= 1
+    for array, channels, kind in (
+        (prepared.source, 2, np.float32), (prepared.target, 1, np.float32), (prepared.mask, 1, np.uint8),
+    ):  # fmt: skip
+        assert (array.shape, array.dtype) == ((channels, *prepared.grid.shape), kind)
+        assert 0 <= array.min() <= array.max() <= 1
     assert (prepared.native.shape, prepared.space_code) == (EVEN, 2)
     assert set(prepared.numbers) == set(prepared.clipped) == {"t1", "t2", "ct"}
     without = preprocessing.prepare({name: images[name] for name in ("t1", "t2")})
@@ -270,9 +264,8 @@ def test_outside_the_box_the_native_grid_holds_0(spacing_mm: tuple | None) -> No
     back = preprocessing.to_native(np.ones((2, *prepared.grid.shape), dtype=np.float32), prepared)
     assert back.shape == (2, *EVEN)
     assert set(np.unique(back)) == {0, 1}
-    centres = apply_affine(
-        np.linalg.inv(prepared.grid.affine) @ volume.affine, np.moveaxis(np.indices(EVEN), 0, -1).astype(float)
-    )
+    move = np.linalg.inv(prepared.grid.affine) @ volume.affine
+    centres = apply_affine(move, np.moveaxis(np.indices(EVEN), 0, -1).astype(float))
     within = ((centres > -0.5) & (centres < np.array(prepared.grid.shape) - 0.5)).all(-1)
     np.testing.assert_array_equal(back[0] == 1, within)
 

@@ -128,6 +128,16 @@ def test_every_promise_names_a_test_and_every_test_that_a_page_names_exists() ->
             assert name in names_run_of(ROOT / file), f"{page.name}: {file}::{name}"
 
 
+def test_every_file_that_the_map_of_the_code_names_is_there() -> None:
+    names = re.findall(r"`((?:\w+/)+\w*|\w+\.py)(?:\.py)?`", (DOCS / "architecture.md").read_text(encoding="utf-8"))
+    assert len(names) > 80
+    package = ROOT / "src" / "medtrans"
+    homes = (package, ROOT)
+    assert not [
+        name for name in names if not any((home / f"{name}.py").is_file() or (home / name).exists() for home in homes)
+    ]
+
+
 @functools.cache
 def names_run_of(path: Path) -> set[str]:
     """The names of a file's tests that are run: not skipped, not expected to fail."""

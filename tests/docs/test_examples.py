@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -32,15 +32,17 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 
 
-def script() -> ModuleType:
-    """The script that writes the examples, from the templates of `medtrans plugins new`."""
-    spec = importlib.util.spec_from_file_location("examples_script", ROOT / "scripts" / "docs" / "examples.py")
+def module_of(path: Path) -> ModuleType:
+    """A file that belongs to no package, imported anew."""
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_docs", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
 
-BY_KIND: dict[str, str] = script().NAMES
+SCRIPT = module_of(ROOT / "scripts" / "docs" / "examples.py")  # writes them from the templates of `plugins new`
+BY_KIND: dict[str, str] = SCRIPT.NAMES
 
 
 class Client:
@@ -69,19 +71,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     return client
 
 
-@pytest.fixture
-def downstream() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("downstream_example", EXAMPLES / "downstream.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["downstream_example"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["downstream_example"]
-
-
 def test_the_example_of_every_kind_is_what_a_new_plugin_is() -> None:
     assert set(BY_KIND) == set(KINDS)
-    for name, text in script().examples().items():
+    for name, text in SCRIPT.examples().items():
         assert (EXAMPLES / name).read_text(encoding="utf-8") == text, "python scripts/docs/examples.py"
 
 
@@ -167,7 +159,8 @@ def test_without_the_service_installed_the_run_is_told(monkeypatch: pytest.Monke
         component.resolved().factory().on_start(medtrans.RunInfo(tmp_path, {}, 0, 2))
 
 
-def test_research_code_subclasses_the_public_classes_without_a_plugin(downstream: ModuleType) -> None:
+def test_research_code_subclasses_the_public_classes_without_a_plugin() -> None:
+    downstream = module_of(EXAMPLES / "downstream.py")
     check_generator(downstream.GatedUNet, options={"preset": "tiny"}, patch_size=(8, 8, 8))
     check_method(downstream.WithoutBackground)
     check_loss(downstream.Huber, patch_size=(8, 8, 8))

@@ -176,16 +176,7 @@ def test_load_translates_files_arrays_and_volumes_alike(done: medtrans.RunFolder
         translator.translate({"t2": array}, affine)
 
 
-def test_predict_writes_on_the_input_grid_and_never_over_a_file(done: medtrans.RunFolder, tmp_path: Path) -> None:
-    affine = np.array([[0, 0, 3.0, 5], [-3.0, 0, 0, 7], [0, 3.2, 0, -9], [0, 0, 0, 1]])
-    write(Volume(np.random.default_rng(1).random((20, 17, 22)).astype(np.float32), affine), tmp_path / "in.nii.gz")
-    (written,) = predict(done.path, tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", images={})
-    assert read(written).grid.distance_mm(read(tmp_path / "in.nii.gz").grid) < 1e-4
-    with pytest.raises(ConfigError, match="is there already"):
-        list(predict(done.path, tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", images={}))
-
-
-def test_ranks_share_out_the_images_to_predict(
+def test_ranks_share_out_the_images_to_predict_and_replace_none(
     done: medtrans.RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -198,6 +189,8 @@ def test_ranks_share_out_the_images_to_predict(
             monkeypatch.setenv(name, value)
         shares.append([path.name for path in predict(done.path, tmp_path / "in", tmp_path / "out", images={})])
     assert shares == [["a.nii.gz", "c.nii.gz"], ["b.nii.gz"]]
+    with pytest.raises(ConfigError, match="is there already"):
+        list(predict(done.path, tmp_path / "in", tmp_path / "out", images={}))
 
 
 def test_predict_given_the_mask_does_what_the_run_did_and_warns_without(

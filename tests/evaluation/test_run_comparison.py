@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medtrans.cli.tables import as_latex, as_markdown
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.run_comparison import compare_runs
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv, write_metrics_csv
 from medtrans.evaluation.statistics import summary_of
-from medtrans.report.comparison_tables import as_latex, as_markdown
 from medtrans.utils.files import write_json
 
 COLUMNS = {"psnr": Column("dB", True, "peak signal to noise"), "mae": Column("HU", False, "mean absolute error")}

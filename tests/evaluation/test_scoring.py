@@ -13,7 +13,7 @@ import pytest
 
 from medtrans.builtin.metrics.ssim import SSIM
 from medtrans.builtin.metrics.voxelwise import MAE, MSE, PSNR
-from medtrans.builtin.transforms.linear import Percentile, Window
+from medtrans.builtin.transforms import Percentile, Window
 from medtrans.errors import DataError, SetupError
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv, target_sha, write_metrics_csv
 from medtrans.evaluation.scoring import columns_of, data_low_of, data_range_of, score, scored_in, scoring_space, unit_of

@@ -16,7 +16,7 @@ from medtrans.data.cohort import Cohort, Member
 from medtrans.data.datamodule import DataModule
 from medtrans.evaluation.evaluator import score_test_cases
 from medtrans.evaluation.scorer import Scorer
-from medtrans.inference.file_names import file_stems
+from medtrans.inference.prediction import file_stems
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Case
 from medtrans.runs.folder import RunFolder

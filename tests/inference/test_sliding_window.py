@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from medtrans.errors import ConfigError, SetupError
-from medtrans.inference.sliding_window import sliding_window
+from medtrans.inference.sliding_window import choose_overlap, choose_window, receptive_field, sliding_window
 
 SETTINGS = {"window": (8, 8, 8), "overlap": 0.5, "blend": "gaussian", "batch": 3, "multiple": (1, 1, 1)}
 
@@ -29,17 +29,19 @@ def identity(windows: Tensor) -> Tensor:
     batch=st.integers(1, 5),
 )
 def test_an_identity_predictor_reproduces_the_volume(sides, window, multiple, overlap, blend, batch) -> None:
-    seen = []
+    seen, told = [], []
 
     def translate(windows: Tensor) -> Tensor:
         seen.append(windows.shape)
-        return windows
+        return windows.bfloat16()  # which is blended in float32
 
-    source = torch.rand(1, 2, *sides, generator=torch.Generator().manual_seed(sum(sides)))
+    source = torch.rand(1, 2, *sides, generator=torch.Generator().manual_seed(sum(sides))).bfloat16().float()
     asked = {"window": window, "overlap": overlap, "blend": blend, "batch": batch, "multiple": multiple}
-    result = sliding_window(translate, source, **asked)
+    result = sliding_window(translate, source, **asked, advance=lambda *done: told.append(done))
     assert (result.shape, result.dtype) == (source.shape, torch.float32)
     assert (result - source).abs().max() <= 1e-5
+    count = sum(shape[0] for shape in seen)
+    assert told == [(min(done, count), count) for done in range(batch, count + batch, batch)]
     # Every window has the sides the network asked for, and only the last batch is smaller.
     expected = tuple(-(-side // step) * step for side, step in zip(window, multiple, strict=True))
     assert {tuple(shape[2:]) for shape in seen} == {expected}
@@ -121,32 +123,14 @@ def test_a_volume_smaller_than_the_window_stands_amid_background() -> None:
     assert result.is_contiguous()
 
 
-def test_a_network_may_give_other_channels_than_it_got() -> None:
-    source = torch.rand(1, 2, 11, 9, 8)
-    result = sliding_window(lambda windows: torch.cat([windows, windows.sum(1, keepdim=True)], 1), source, **SETTINGS)
-    torch.testing.assert_close(result, torch.cat([source, source.sum(1, keepdim=True)], 1))
-
-
-def test_results_in_bfloat16_are_blended_in_float32() -> None:
-    source = torch.rand(1, 1, 20, 20, 20).bfloat16().float()
-    result = sliding_window(lambda windows: windows.bfloat16(), source, **SETTINGS | {"overlap": 0.625})
-    assert result.dtype == torch.float32
-    assert (result - source).abs().max() <= 1e-5
-
-
-def test_translating_keeps_no_graph_and_leaves_the_source_alone() -> None:
+def test_a_network_may_give_other_channels_and_no_graph_is_kept_nor_the_source_changed() -> None:
     factor = torch.nn.Parameter(torch.tensor(2.0))
-    source = torch.rand(1, 1, 12, 12, 12)
+    source = torch.rand(1, 2, 11, 9, 8)
     before = source.clone()
-    result = sliding_window(lambda windows: windows.mul_(1) * factor, source, **SETTINGS)
+    result = sliding_window(lambda windows: windows.mul_(1).sum(1, keepdim=True) * factor, source, **SETTINGS)
+    torch.testing.assert_close(result, 2 * before.sum(1, keepdim=True))
     assert not result.requires_grad
-    torch.testing.assert_close(source, before)
-
-
-def test_progress_counts_windows() -> None:
-    told: list[tuple[int, int]] = []
-    sliding_window(identity, torch.rand(1, 1, 20, 8, 8), **SETTINGS, advance=lambda *done: told.append(done))
-    assert told == [(3, 4), (4, 4)]
+    assert torch.equal(source, before)
 
 
 def test_a_network_that_changes_the_size_is_named() -> None:
@@ -168,3 +152,50 @@ def test_windows_may_be_translated_on_another_device() -> None:
         result = sliding_window(translate, place, **SETTINGS)
         assert result.device.type == "cpu"
         assert (result - source).abs().max() <= 1e-5
+
+
+class Asks(nn.Module):
+    """A network that folds slices into the batch."""
+
+    multiple = (4, 4, 1)
+    window = (None, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "network", "window", "multiple"),
+    [
+        (None, nn.Identity(), (32, 32, 16), (1, 1, 1)),
+        (None, Asks(), (44, 60, 1), (4, 4, 1)),
+        ((24, 24, 24), Asks(), (24, 24, 24), (4, 4, 1)),
+    ],
+)
+def test_the_window_is_the_configs_else_the_networks_else_the_patch(given, network, window, multiple) -> None:
+    assert choose_window(given, (32, 32, 16), [network], (41, 60, 50)) == (window, multiple)
+
+
+@pytest.mark.parametrize("radii", [(0, 0, 0), (1, 1, 1), (0, 3, 4)])
+def test_reach_is_the_radius_of_a_convolution_along_each_axis_past_what_is_spread_thinly(radii) -> None:
+    def mean(windows: Tensor) -> Tensor:
+        blurred = nn.functional.avg_pool3d(windows, [2 * radius + 1 for radius in radii], stride=1, padding=radii)
+        return blurred + 1e-6 * windows.mean()
+
+    assert receptive_field(mean, 2, (16, 16, 24), (2, 2, 2)) == radii
+
+
+@pytest.mark.parametrize("broken", [torch.zeros_like, lambda windows: windows * torch.nan])
+def test_a_network_that_answers_nothing_has_no_reach(broken) -> None:
+    assert receptive_field(broken, 1, (8, 8, 8), (1, 1, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("reached", "shape", "overlap"),
+    [
+        ((0, 0, 0), (99, 99, 99), 0.25),
+        ((4, 6, 2), (99, 99, 99), 12 / 32),
+        ((4, 6, 2), (99, 32, 99), 0.25),
+        ((15, 15, 15), (99, 99, 99), 0.625),
+        (None, (99, 99, 99), 0.5),
+    ],
+)
+def test_the_overlap_is_what_the_network_reaches_within_bounds(reached, shape, overlap) -> None:
+    assert choose_overlap(reached, (32, 32, 32), shape) == pytest.approx(overlap)

@@ -53,7 +53,8 @@ print(json.dumps(told))
 
 
 def names_for_type_checkers() -> set[str]:
-    tree = ast.parse((ROOT / "src/medtrans/__init__.py").read_text())
+    module = ast.parse((ROOT / "src/medtrans/__init__.py").read_text())
+    (tree,) = [node for node in module.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     return {
         alias.asname or alias.name
         for node in ast.walk(tree)

@@ -131,13 +131,10 @@ def test_warnings_of_summary_and_run_are_shown_once_and_only_if_there_are_any() 
     assert [text.count(word) for word in ("Warnings", "lone", "twin", "tardy")] == [1, 1, 1, 1]
 
 
-def test_an_empty_run_still_gives_a_page() -> None:
+def test_an_empty_run_and_scores_that_are_not_finite_still_give_a_page() -> None:
     text = Reader(page(summary=summary_of([], {}, COLUMNS), rows=[], pictures=[], curves={}, environment={})).text
     assert "scored on 0 test cases" in text
     assert not any(heading in text for heading in ("Pictures", "Every case", "Training"))
-
-
-def test_scores_that_are_not_finite_are_shown_as_such() -> None:
     perfect = [row(1, math.inf, 0.0), row(2, 31.0, math.nan)]
     shown = [{"label": one.label, **one.values} for one in perfect]
     text = Reader(page(summary=summary_of(perfect, {}, COLUMNS), rows=shown)).text
@@ -153,7 +150,7 @@ def test_the_best_of_each_column_is_marked() -> None:
 
 # The verdict
 
-BEST = r"the best trivial baseline \(the mean training target at each of 64 source intensities\)"
+BEST = "the mean training target at each of 64 source intensities"
 
 
 def without(described: dict[str, Any], *, column: str = "", comparison: bool = True) -> dict[str, Any]:
@@ -164,37 +161,25 @@ def without(described: dict[str, Any], *, column: str = "", comparison: bool = T
 
 
 @pytest.mark.parametrize(
-    ("found", "tone", "text"),
+    ("found", "tone", "said"),
     [
-        (
-            lambda: summary(psnr=28.0),
-            "good",
-            rf"beats {BEST} by 2\.65 dB in psnr .*2\.5\d to 2\.7\d; better in 6 of 6 cases",
-        ),
-        (
-            lambda: summary(psnr=22.0),
-            "bad",
-            rf"worse than {BEST} by 3\.35 dB .*3\.2\d to 3\.4\d; better in 0 of 6 cases",
-        ),
-        (
-            lambda: summary(psnr=25.35),
-            "open",
-            r"not clearly better .*gain −0\.1\d+ to 0\.1\d+ dB; better in 3 of 6 cases",
-        ),
-        (lambda: summary(psnr=28.0, cases=1), "open", rf"2\.90 dB above that of {BEST}, over 1 case, with no interval"),
-        (lambda: summary(psnr=20.0, cases=2), "open", rf"dB below that of {BEST}, over 2 cases"),
-        (lambda: summary_of(rows(28, 60), {}, COLUMNS), "open", "no trivial baseline was scored"),
-        (lambda: without(summary(), comparison=False), "open", rf"2\.65 dB above that of {BEST}, .*no interval"),
-        (lambda: without(summary(), column="psnr"), "good", "beats .* in mae"),
-        (lambda: without(summary(), column="psnr", comparison=False), "open", "HU below that of"),
+        (lambda: summary(psnr=28.0), "good", (BEST, "2.65 dB", "6 of 6 cases")),
+        (lambda: summary(psnr=22.0), "bad", (BEST, "3.35 dB", "0 of 6 cases")),
+        (lambda: summary(psnr=25.35), "open", ("gain −0.1", "3 of 6 cases")),
+        (lambda: summary(psnr=28.0, cases=1), "open", (BEST, "2.90 dB above", "1 case, with no interval")),
+        (lambda: summary(psnr=20.0, cases=2), "open", (BEST, "dB below", "2 cases")),
+        (lambda: summary_of(rows(28, 60), {}, COLUMNS), "open", ("no trivial baseline",)),
+        (lambda: without(summary(), comparison=False), "open", (BEST, "2.65 dB above", "no interval")),
+        (lambda: without(summary(), column="psnr"), "good", ("in mae",)),
+        (lambda: without(summary(), column="psnr", comparison=False), "open", ("HU below",)),
     ],
 )
 def test_the_verdict_says_whether_the_model_beats_the_best_baseline(
-    found: Callable[[], dict[str, Any]], tone: str, text: str
+    found: Callable[[], dict[str, Any]], tone: str, said: tuple[str, ...]
 ) -> None:
     (verdict,) = headlines(found())
     assert verdict.tone == tone
-    assert re.search(text, verdict.text)
+    assert [part for part in said if part not in verdict.text] == []
 
 
 def test_each_target_gets_a_verdict() -> None:
@@ -251,11 +236,7 @@ def test_charts_say_what_they_show_in_the_colours_of_the_page_and_come_out_the_s
         svg = draw().svg
         assert svg.startswith('<svg role="img"')
         assert "<title>p &amp; q</title><desc>" in svg
-        assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) <= {
-            "none",
-            "var(--accent)",
-            "var(--rule)",
-            "var(--soft)",
-        }
+        colours = {"none", "var(--accent)", "var(--rule)", "var(--soft)"}
+        assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) <= colours
         assert svg == draw().svg
     assert "$^{ b &lt;名 2 cases, median 5.000" in strip_chart("p & q", strips).svg

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from medtrans import SetupError
+from medtrans import DataError, SetupError
 from medtrans.runs import checkpoint
 from medtrans.utils.files import check_disk_space
 from tests.helpers.processes import Mishap, config_of, fingerprint, trained
@@ -81,6 +81,10 @@ def test_each_damage_to_the_newest_checkpoint_is_found_and_the_one_before_it_is_
     found = checkpoint.newest(tmp_path)
     assert found is not None
     assert (found.step, found.skipped) == (2, ())
+    for step in (1, 2):
+        (tmp_path / f"step_{step:08d}" / "manifest.json").unlink()
+    with pytest.raises(DataError, match="no checkpoint is whole"):
+        checkpoint.newest(tmp_path)
 
 
 class FullDisk:
@@ -113,7 +117,7 @@ def test_a_disk_that_is_full_from_any_write_on_costs_no_older_checkpoint(
         checkpoint.mark(tmp_path, "last", save(tmp_path, step))
     with monkeypatch.context() as patched:
         disk = FullDisk(patched, allowed)
-        with pytest.raises(SetupError, match="the disk is full"):
+        with pytest.raises(SetupError, match=f"{tmp_path}.*the disk is full.*bytes free"):
             checkpoint.mark(tmp_path, "last", save(tmp_path, 3))
     assert disk.failed
     assert [checkpoint.read(tmp_path / f"step_{step:08d}").step for step in (1, 2)] == [1, 2]

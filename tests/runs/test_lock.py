@@ -172,7 +172,7 @@ def test_a_run_never_writes_through_a_link_that_leads_out(tmp_path: Path, name: 
     (run / name).symlink_to(outside)
     with pytest.raises(ConfigError, match=f"{name}: is a link that leads out"):
         RunFolder.claim(run, resume=True, overwrite=False)
-    with pytest.raises(ConfigError, match=f"{name}: is a link that leads out"), RunFolder(run).taken():
+    with pytest.raises(ConfigError, match=f"{name}: is a link that leads out"), RunFolder(run).locked():
         pass
     RunFolder.claim(run, resume=False, overwrite=True).release()
     assert list(outside.iterdir()) == []

@@ -12,7 +12,7 @@ from medtrans import ConfigError, RunFolder
 from medtrans.config.experiment import Experiment
 from medtrans.config.loading import load_config
 from medtrans.runs import checkpoint
-from medtrans.runs.resume import config_hash, facts_of, refuse_other_config
+from medtrans.runs.session import check_same_config, config_facts, config_hash
 from medtrans.training.state import TrainingState, restore_marks
 from tests.runs.test_crashes import save
 
@@ -23,7 +23,7 @@ def begun(config: dict[str, Any], ranks: int = 1) -> RunFolder:
     folder = RunFolder(Path(config["output_dir"]))
     folder.checkpoints.mkdir(parents=True)
     folder.write_config(experiment.saved_text())
-    facts = facts_of(experiment, ranks)
+    facts = config_facts(experiment, ranks)
     checkpoint.save(folder.checkpoints, 4, {}, {}, config_hash=config_hash(experiment), keep=2, facts=facts)
     return folder
 
@@ -36,7 +36,7 @@ def test_steps_workers_intervals_and_callbacks_may_change(tiny: dict[str, Any]) 
     train = [f"train.{one}" for one in ("steps=9", "workers=3", "validate_every=7", "checkpoint_every=7", "keep=5",
                                         "rank_timeout_s=5.0")]  # fmt: skip
     folder, other = begun(tiny), changed(tiny, *train, "callbacks.progress.name=progress", "names=true")
-    refuse_other_config(folder, other, 1)
+    check_same_config(folder, other, 1)
     assert config_hash(other) == config_hash(changed(tiny))
 
 
@@ -45,16 +45,16 @@ def test_anything_else_is_refused_and_named(tiny: dict[str, Any]) -> None:
     others = {"patch.per_volume=9": "patch.per_volume: 3 -> 9", "train.precision=64-true": "train.precision"}
     for several in ({"train.optimizer={name: sgd}": "train.optimizer.name", "seed=1": "seed: 0 -> 1"}, others):
         with pytest.raises(ConfigError) as caught:
-            refuse_other_config(folder, changed(tiny, *several), 1)
+            check_same_config(folder, changed(tiny, *several), 1)
         assert all(named in str(caught.value) for named in several.values())
 
 
 def test_devices_may_change_where_the_global_batch_stays(tiny: dict[str, Any]) -> None:
     folder = begun(tiny, ranks=1)
-    refuse_other_config(folder, changed(tiny, "train.devices=2", "train.batch=1"), 2)
+    check_same_config(folder, changed(tiny, "train.devices=2", "train.batch=1"), 2)
     for overrides, ranks in ((("train.devices=2",), 2), (("train.batch=1",), 1), (("train.batch=4",), 1)):
         with pytest.raises(ConfigError, match=r"global batch .*: 2 ->"):
-            refuse_other_config(folder, changed(tiny, *overrides), ranks)
+            check_same_config(folder, changed(tiny, *overrides), ranks)
 
 
 def test_a_checkpoint_of_another_config_is_refused_though_the_runs_config_was_edited(tiny: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def test_a_checkpoint_of_another_config_is_refused_though_the_runs_config_was_ed
     edited["seed"] = 5
     folder.write_config(yaml.safe_dump(edited))
     with pytest.raises(ConfigError, match=r"seed: .*step_00000004"):
-        refuse_other_config(folder, changed(tiny, "seed=5"), 1)
+        check_same_config(folder, changed(tiny, "seed=5"), 1)
     (manifest,) = folder.checkpoints.glob("*/manifest.json")
     assert "phantom" not in manifest.read_text()  # it says nothing of the config's values
     assert str(folder.path) not in manifest.read_text()

@@ -17,8 +17,8 @@ from medtrans.data.cohort import Cohort, Member, build_cohort, load_image, write
 from medtrans.data.preprocessing import make_preprocessing
 from medtrans.errors import MedtransError
 from medtrans.inference.export.format import write_export
-from medtrans.inference.file_names import file_stems
 from medtrans.inference.loading import load
+from medtrans.inference.prediction import file_stems
 from medtrans.plugins.interfaces import Dataset
 from medtrans.plugins.registry import component
 from medtrans.plugins.weights import read_tensors

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from medtrans.builtin.methods.paired import PairedMethod
-from medtrans.builtin.transforms.linear import Window
+from medtrans.builtin.transforms import Window
 from medtrans.cli.app import main
 from medtrans.data.preprocessing import Preprocessing
 from medtrans.runs import checkpoint
@@ -50,7 +50,7 @@ BROKEN: dict[str, tuple[str, Any, str, Callable[[Any], Any]]] = {
     "a name beside it": ("headers", translation, "write_translation", leaking),
     "unread digests": ("checkpoint", checkpoint, "_digest", lambda _: lambda _: "00"),
     "shared folders": ("lock", run_lock, "take", lambda _: lambda _: None),
-    "followed links": ("lock", RunFolder, "_refuse_links", lambda _: lambda _: None),
+    "followed links": ("lock", RunFolder, "_check_links", lambda _: lambda _: None),
 }
 """By what is wrong: the check that finds it, and what is put in whose place."""
 

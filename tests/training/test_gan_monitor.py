@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import medtrans
 from medtrans.builtin.losses.adversarial import Relativistic
 from medtrans.builtin.losses.voxel import L1
-from medtrans.builtin.methods.trained_network import accuracy
+from medtrans.builtin.methods.base import accuracy
 from medtrans.data.preprocessing import Prepared
 from medtrans.errors import TrainingError
 from medtrans.pipeline import evaluate

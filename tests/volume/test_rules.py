@@ -13,7 +13,7 @@ import pytest
 import medtrans
 from medtrans.config.loading import load_config
 from medtrans.data.cache import Cache
-from medtrans.data.checks.headers import check_headers
+from medtrans.data.checks.images import check_headers
 from medtrans.data.cohort import Cohort, Member, load_image, load_images
 from medtrans.data.datamodule import DataModule, load_cohort
 from medtrans.errors import ConfigError, DataError
@@ -234,7 +234,7 @@ def test_preparing_reports_what_headers_do_not_show(
         with caplog.at_level(logging.WARNING, "medtrans"):
             study.prepare()
         assert [record.getMessage() for record in caplog.records if "reading." in record.getMessage()] == BY_VOXELS
-        assert study.filled() == BY_VOXELS
+        assert study.warnings() == BY_VOXELS
 
 
 def test_a_mask_is_filled_with_0_whatever_suits_the_intensities(tmp_path: Path) -> None:

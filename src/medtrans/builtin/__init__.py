@@ -33,8 +33,8 @@ def medtrans_generators() -> list[Component]:
 def medtrans_discriminators() -> list[Component]:
     """The paper's discriminator, and pix2pix's."""
     return [
-        _component("multires_unet", "discriminators.multires_unet:MultiResUNet", options={"width": 2, "convs": 1}),
-        _component("patchgan", "discriminators.patchgan:PatchGAN", options={"width": 4, "layers": 1}),
+        _component("multires_unet", "discriminators:MultiResUNet", options={"width": 2, "convs": 1}),
+        _component("patchgan", "discriminators:PatchGAN", options={"width": 4, "layers": 1}),
     ]
 
 
@@ -76,6 +76,12 @@ def medtrans_datasets() -> list[Component]:
 @hookimpl
 def medtrans_metrics() -> list[Component]:
     """Image quality of whole volumes."""
+    dose, untrained = {"prescribed_gy": 0.5}, {"weights": "random", "taps": ["relu1_1"]}
+    rough = {_ORDER: "noise is as rough across slices as within them"}
+    in_hu, in_gy = {_UNITS: "its limits are in HU"}, {_UNITS: "its limit is in Gy"}
+    windows = dict.fromkeys(_OF_A_NUMBER, "it is NaN where nothing can be translated again")
+    regions = dict.fromkeys(_OF_A_NUMBER, "it is NaN without a map of labels or structures")
+    overlap = dict.fromkeys((_MASK, _UNITS), _LABELS)
     return [
         _component("psnr", "metrics.voxelwise:PSNR", identical=inf),
         _component("ssim", "metrics.ssim:SSIM", identical=1.0),
@@ -86,57 +92,17 @@ def medtrans_metrics() -> list[Component]:
         _component("ncc", "metrics.voxelwise:NCC", identical=1.0),
         _component("ms_ssim", "metrics.ssim:MSSSIM", options={"levels": 2}, identical=1.0),
         _component(
-            "ssim_synthrad2023",
-            "metrics.ssim:SynthRADSSIM",
-            options={"range": [0.0, 1.0]},
-            identical=1.0,
-            excused={_UNITS: "its range is in HU"},
+            "ssim_synthrad2023", "metrics.ssim:SynthRADSSIM", options={"range": [0, 1]}, identical=1.0, excused=in_hu
         ),
-        _component(
-            "perceptual_distance",
-            "metrics.perceptual:PerceptualDistance",
-            options={"weights": "random", "taps": ["relu1_1"]},
-            identical=0.0,
-        ),
+        _component("perceptual_distance", "metrics.perceptual:PerceptualDistance", options=untrained, identical=0.0),
         _component("lpips", "metrics.perceptual:LPIPS", identical=0.0),
-        _component(
-            "slice_consistency",
-            "metrics.consistency:SliceConsistency",
-            identical=0.0,
-            excused={_ORDER: "noise is as rough across slices as within them"},
-        ),
-        _component(
-            "seam",
-            "metrics.consistency:Seam",
-            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN where nothing can be translated again"),
-        ),
-        _component(
-            "mae_by_label",
-            "metrics.regions:MAEByLabel",
-            options={"labels": {"bone": 1}},
-            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN without a label map"),
-        ),
-        _component("mae_by_hu", "metrics.regions:MAEByHU", identical=0.0, excused={_UNITS: "its classes are in HU"}),
-        _component(
-            "dose_mae",
-            "metrics.dose:DoseMAE",
-            options={"prescribed_gy": 0.5},
-            identical=0.0,
-            excused={_UNITS: "it compares with Gy"},
-        ),
-        _component(
-            "dose_dvh",
-            "metrics.dose:DoseDVH",
-            options={"prescribed_gy": 0.5, "ptv": 1},
-            excused=dict.fromkeys(_OF_A_NUMBER, "it is NaN without a map of structures"),
-        ),
-        _component(
-            "dice",
-            "metrics.segmentation:Dice",
-            options={"label": 1},
-            identical=1.0,
-            excused=dict.fromkeys((_MASK, _UNITS), _LABELS),
-        ),
+        _component("slice_consistency", "metrics.consistency:SliceConsistency", identical=0.0, excused=rough),
+        _component("seam", "metrics.consistency:Seam", excused=windows),
+        _component("mae_by_label", "metrics.regions:MAEByLabel", options={"labels": {"bone": 1}}, excused=regions),
+        _component("mae_by_hu", "metrics.regions:MAEByHU", identical=0.0, excused=in_hu),
+        _component("dose_mae", "metrics.dose:DoseMAE", options=dose, identical=0.0, excused=in_gy),
+        _component("dose_dvh", "metrics.dose:DoseDVH", options={**dose, "ptv": 1}, excused=regions),
+        _component("dice", "metrics.segmentation:Dice", options={"label": 1}, identical=1.0, excused=overlap),
         _component("hd95", "metrics.segmentation:HD95", options={"label": 1}, excused={_MASK: _LABELS}),
     ]
 
@@ -163,16 +129,16 @@ def medtrans_transforms() -> list[Component]:
     return [
         _component(
             "labels",
-            "transforms.labels:Labels",
+            "transforms:Labels",
             options={"classes": {"bone": [1]}},
             between=(0.0, 1.0),
             excused={"says what its numbers mean": "all of an image may be in no class, and that is meant"},
         ),
-        _component("minmax", "transforms.linear:MinMax"),
-        _component("nyul", "transforms.nyul:Nyul"),
-        _component("percentile", "transforms.linear:Percentile"),
-        _component("window", "transforms.linear:Window", between=(-1000.0, 2900.0)),
-        _component("zscore", "transforms.linear:ZScore"),
+        _component("minmax", "transforms:MinMax"),
+        _component("nyul", "transforms:Nyul"),
+        _component("percentile", "transforms:Percentile"),
+        _component("window", "transforms:Window", between=(-1000.0, 2900.0)),
+        _component("zscore", "transforms:ZScore"),
     ]
 
 
@@ -180,6 +146,6 @@ def medtrans_transforms() -> list[Component]:
 def medtrans_callbacks() -> list[Component]:
     """Watchers of a run."""
     return [
-        _component("progress", "callbacks.progress:Progress"),
-        _component("tensorboard", "callbacks.tensorboard:TensorBoard"),
+        _component("progress", "callbacks:Progress"),
+        _component("tensorboard", "callbacks:TensorBoard"),
     ]

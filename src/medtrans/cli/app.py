@@ -7,12 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medtrans.cli import downstream as segmenting
-from medtrans.cli import evaluate as scoring
-from medtrans.cli import plugins
-from medtrans.cli import predict as translating
-from medtrans.cli import selftest as installation
-from medtrans.cli import train as running
+from medtrans.cli import evaluate, plugins, predict, train
 from medtrans.distributed.determinism import choose_repeatable_kernels
 from medtrans.errors import MedtransError, SetupError
 
@@ -30,7 +25,7 @@ plugins_app = typer.Typer(help="The plugins that are installed.", invoke_without
 app.add_typer(plugins_app, name="plugins")
 
 
-def _say_versions(asked: bool) -> None:
+def _print_versions(asked: bool) -> None:
     if asked:
         from medtrans.cli import listing
 
@@ -42,25 +37,16 @@ def _say_versions(asked: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_versions, is_eager=True, help="Versions of medtrans and its plugins."),
+        typer.Option("--version", callback=_print_versions, is_eager=True, help="Versions of medtrans and plugins."),
     ] = False,
 ) -> None:
     """Options of the program itself."""
 
 
 for verb in (
-    running.run,
-    running.check,
-    running.init,
-    translating.predict,
-    scoring.evaluate,
-    scoring.compare,
-    translating.export,
-    segmenting.downstream,
-    scoring.report,
-    installation.selftest,
-    installation.show,
-):
+    train.run, train.check, train.init, predict.predict, evaluate.evaluate, evaluate.compare, predict.export,
+    evaluate.downstream, evaluate.report, plugins.selftest, plugins.show,
+):  # fmt: skip
     app.command()(verb)
 plugins_app.callback()(plugins.plugins)
 plugins_app.command("list")(plugins.plugins_list)
@@ -80,7 +66,7 @@ def main() -> None:
 
 
 def _rank() -> str:
-    """Who speaks, where several processes work together."""
+    """Whose message it is, where several processes work together."""
     from medtrans.distributed.cluster import place
 
     try:

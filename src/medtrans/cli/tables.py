@@ -1,7 +1,8 @@
-"""Tables on the terminal."""
+"""Tables of scores: on the terminal, and for a comparison of runs as Markdown and as LaTeX."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medtrans.utils.numbers import DASH, between, number
+from medtrans.utils.numbers import DASH, MINUS, between, number, probability, signed, signed_between
 
-__all__ = ["downstream_table", "summary_table"]
+__all__ = ["as_latex", "as_markdown", "downstream_table", "summary_table"]
 
 
 def summary_table(summary: Mapping[str, Any], names: Mapping[str, str] | None = None) -> RenderableType:
@@ -22,11 +23,8 @@ def summary_table(summary: Mapping[str, Any], names: Mapping[str, str] | None = 
         names: number of a case to the name it is shown by; the number itself where it is missing.
     """
     means = Table(title=f"{summary['cases']} test cases")
-    means.add_column("metric")
-    means.add_column("mean ± SD", justify="right")
-    means.add_column("95 % interval", justify="right")
-    for baseline in summary["baselines"]:
-        means.add_column(baseline, justify="right")
+    for head in ("metric", "mean ± SD", "95 % interval", *summary["baselines"]):
+        means.add_column(head, justify="left" if head == "metric" else "right")
     spread = Table()
     for head in ("metric", "median", "quartiles", "n", "worst", "best"):
         spread.add_column(head, justify="left" if head in ("metric", "worst", "best") else "right")
@@ -82,3 +80,73 @@ def downstream_table(results: Mapping[str, Any]) -> Table:
                 number(scores["ratio"]),
             )
     return table
+
+
+_HEADS = (
+    "metric", "run", "mean", "gain", "95 % interval", "d", "95 % interval of d", "better", "Wilcoxon p",
+    "permutation p",
+)  # fmt: skip
+_ESCAPES = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    DASH: "--", MINUS: "$-$", "∞": r"$\infty$",
+}  # fmt: skip
+
+
+def as_markdown(comparison: Mapping[str, Any]) -> str:
+    """The comparison that `run_comparison.compare_runs` gave, with what a reader needs below it."""
+    lines = [
+        "| " + " | ".join(_HEADS) + " |",
+        "|" + "|".join("---" if column < 2 else "---:" for column in range(len(_HEADS))) + "|",
+    ]
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in _comparison_rows(comparison)
+    ]
+    return "\n".join([*lines, "", *(f"{note}  " for note in _comparison_notes(comparison))]) + "\n"
+
+
+def as_latex(comparison: Mapping[str, Any]) -> str:
+    """The same as a `tabular`, which needs no package, under comments that say what it holds."""
+    lines = [f"% {note}" for note in _comparison_notes(comparison)]
+    lines += [r"\begin{tabular}{ll" + "r" * (len(_HEADS) - 2) + "}", r"\hline"]
+    lines += [" & ".join(_escaped(head) for head in _HEADS) + r" \\", r"\hline"]
+    lines += [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in _comparison_rows(comparison)]
+    return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
+
+
+def _comparison_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    rows, last = [], None
+    metrics = list(dict.fromkeys(one["metric"] for one in comparison["comparisons"]))
+    for one in sorted(comparison["comparisons"], key=lambda one: metrics.index(one["metric"])):
+        unit = f" [{one['unit']}]" if one["unit"] else ""
+        metric = f"{one['metric']}{unit} {'(higher)' if one['higher_is_better'] else '(lower)'}"
+        if one["metric"] != last:
+            rows.append([metric, comparison["reference"], number(one["reference_mean"]), *[""] * 7])
+            last = one["metric"]
+        rows.append(
+            [
+                "", one["run"], number(one["run_mean"]), signed(one["gain"]), signed_between(one["ci95"]) or DASH,
+                signed(one["effect"]), signed_between(one["effect_ci95"]) or DASH, f"{one['better']} of {one['n']}",
+                probability(one["wilcoxon_p_holm"]), probability(one["permutation_p_holm"]),
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def _comparison_notes(comparison: Mapping[str, Any]) -> list[str]:
+    protocol = comparison["protocol"]
+    of_all = (
+        f"{comparison['cases']} cases of {comparison['subjects']} subjects; gains against {comparison['reference']}, "
+        "positive where the run is better; 95 % intervals by BCa bootstrap over subjects; d: mean gain over its SD; "
+        "two-sided p, corrected by Holm for all comparisons in the table."
+    )
+    notes = [of_all]
+    if protocol:
+        notes.append(f"Protocol {protocol['name']}: {protocol['about']}.")
+    notes += [f"Scored in ({target}): {place}." for target, place in comparison["scored_in"].items()]
+    definitions = {one["metric"]: one["definition"] for one in comparison["comparisons"]}
+    return notes + [f"{metric}: {definition}." for metric, definition in definitions.items()]
+
+
+def _escaped(text: str) -> str:
+    return re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found.group()], text)

@@ -65,7 +65,7 @@ def init(
     output: Annotated[Path, typer.Option("--output", help="File to write; never overwritten.")] = Path("config.yaml"),
 ) -> None:
     """Write a commented starter config from the names of the images below a folder."""
-    from medtrans.cli.init.starter import write_starter
+    from medtrans.cli.starter import write_starter
 
     starter = write_starter(root, output)
     for note in starter.notes:

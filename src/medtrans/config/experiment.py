@@ -1,8 +1,11 @@
-"""A config whose names are components and whose options are checked."""
+"""A checked config: its components built, saved as it runs again, and compared with another one.
+
+Two saved configs are compared by key. A resumed run may change its steps, workers, callbacks, intervals and devices.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +14,30 @@ import yaml
 
 from medtrans.config.layers import TreePath, dotted
 from medtrans.config.schema import RunConfig
-from medtrans.config.validation import CheckedSlot
 from medtrans.errors import MedtransError
 from medtrans.plugins.discovery import Origin
 from medtrans.plugins.optimizers import OPTIMIZERS
 from medtrans.plugins.options import build
-from medtrans.plugins.registry import Registry
+from medtrans.plugins.registry import Found, Registry
 from medtrans.plugins.schedules import SCHEDULES
 
-__all__ = ["Experiment"]
+__all__ = ["CheckedSlot", "Experiment", "differences", "lasting"]
 
 OWN_KINDS: Mapping[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+
+_RESUMABLE = (
+    "output_dir", "names", "callbacks", "versions", "train.steps", "train.workers", "train.validate_every",
+    "train.validation_cases", "train.checkpoint_every", "train.keep", "train.devices", "train.rank_timeout_s",
+    "train.memory", "train.channels_last", "train.compile", "faithfulness", "downstream",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CheckedSlot:
+    """A slot whose component exists and whose options hold."""
+
+    found: Found
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -97,3 +113,33 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list | set):
         return [_plain(inner) for inner in value]
     return value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs between two saved configs in a way that a resumed run must not; `key: old -> new`."""
+    before, after = dict(_flat(old)), dict(_flat(new))
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not _may_change(key)
+    ]
+
+
+def lasting(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a saved config stays as it is through all resumed runs, by key.
+
+    Not among it is `train.batch`, which may follow the number of devices.
+    """
+    return {key: value for key, value in _flat(saved) if not _may_change(key) and key != "train.batch"}
+
+
+def _may_change(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in _RESUMABLE)
+
+
+def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, (*path, str(key)))
+    else:
+        yield ".".join(path), value

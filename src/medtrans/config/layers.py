@@ -1,6 +1,7 @@
-"""The layering of config files and overrides into one tree that knows where each value came from.
+"""Layers of config files and overrides merged into one tree that knows where each value came from.
 
-The only file that knows OmegaConf and YAML input.
+The only file that knows OmegaConf and YAML input. Faults are collected in the tree rather than raised, so that a user
+sees all of them at once, each with file and line.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def merge_layers(
             _add_file(tree, _locate(source), ())
     for override in overrides:
         _add_override(tree, override, defaults)
-    _refuse_references(tree)
+    _check_references(tree)
     return tree
 
 
@@ -109,6 +110,8 @@ def _add_file(tree: Tree, path: Path, parents: tuple[Path, ...]) -> None:
 def _parsed(path: Path) -> tuple[dict[Any, Any], dict[TreePath, str]]:
     """A file's data, and the line of each value in it."""
     text = _text(path)
+    # Read twice: OmegaConf gives the data that is merged, yaml's own nodes the lines, which OmegaConf does not keep.
+    # Nothing is resolved: a reference (`${...}`) may read the environment, and is refused once all layers are merged.
     try:
         data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         marks = _marks(str(path), yaml.compose(text, yaml.SafeLoader))
@@ -166,6 +169,8 @@ def _add(tree: Tree, data: dict[str, Any], marks: dict[TreePath, str]) -> None:
             "(YAML does so with words such as no, on, null and 012); put it in quotes"
         )
     data = _with_text_keys(data)
+    # Before the merge, since afterwards nobody can tell an inherited option from one that was meant for the component
+    # of this layer: a merge alone would hand the options of `adam` on to `sgd`.
     _take_out(tree, data, marks)
     drop_stale(tree.data, data)
     merged = OmegaConf.to_container(OmegaConf.merge(tree.data, data), resolve=False)
@@ -258,7 +263,7 @@ def _take_out(tree: Tree, data: dict[str, Any], marks: Mapping[TreePath, str]) -
                 )
 
 
-def _refuse_references(tree: Tree) -> None:
+def _check_references(tree: Tree) -> None:
     for path, value in _leaves(tree.data):
         if isinstance(value, str) and ("${" in value or value == "???"):
             tree.faults.append(
@@ -267,12 +272,12 @@ def _refuse_references(tree: Tree) -> None:
             )
 
 
-def _leaves(value: Any, path: TreePath = ()) -> list[tuple[TreePath, Any]]:
-    if isinstance(value, dict):
-        return [leaf for key, inner in value.items() for leaf in _leaves(inner, (*path, str(key)))]
-    if isinstance(value, list):
-        return [leaf for index, inner in enumerate(value) for leaf in _leaves(inner, (*path, index))]
-    return [(path, value)]
+def _leaves(value: Any, path: TreePath = ()) -> Iterator[tuple[TreePath, Any]]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield path, value
 
 
 def dotted(path: TreePath) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from medtrans.utils.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from medtrans.data.checks.report import CheckReport as CheckReport
+    from medtrans.data.checks.cases import CheckReport as CheckReport
     from medtrans.data.cohort import Cohort as Cohort
     from medtrans.data.cohort import Member as Member
     from medtrans.data.datamodule import DataModule as DataModule
@@ -34,7 +34,7 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
-            "CheckReport": "checks.report",
+            "CheckReport": "checks.cases",
             "Cohort": "cohort",
             "DataModule": "datamodule",
             "Member": "cohort",

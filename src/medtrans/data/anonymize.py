@@ -1,9 +1,9 @@
-"""What may be said in what is made to be shared: case numbers for names, nothing of files and folders."""
+"""Anonymizing what is made to be shared: case numbers for names, nothing of files and folders."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,12 @@ class Anonymizer:
 
 def shareable_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A saved config without what may name people and places: texts of the dataset's options, files and folders."""
-    shown = {key: _without_paths(value) for key, value in config.items()}
-    shown["output_dir"] = WITHHELD
-    dataset = shown["dataset"]
-    shown["dataset"] = {**dataset, "options": _without_texts(dataset.get("options", {}))}
-    return shown
+    shown = {
+        key: _mapped(value, lambda text: WITHHELD if _STARTS_AS_PATH.match(text) else text)
+        for key, value in config.items()
+    }
+    options = _mapped(shown["dataset"].get("options", {}), lambda _: WITHHELD)
+    return shown | {"output_dir": WITHHELD, "dataset": {**shown["dataset"], "options": options}}
 
 
 def _anywhere(name: str) -> str:
@@ -95,15 +96,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(one)
 
 
-def _without_paths(value: Any) -> Any:
-    return _mapped(value, lambda text: WITHHELD if _STARTS_AS_PATH.match(text) else text)
-
-
-def _without_texts(value: Any) -> Any:
-    return _mapped(value, lambda _: WITHHELD)
-
-
-def _mapped(value: Any, change: Any) -> Any:
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):

@@ -1,11 +1,16 @@
-"""The disk cache of prepared cases: each is made once, checked when opened, and mapped rather than read."""
+"""The disk cache of prepared cases: each is made once, checked when opened, and mapped rather than read.
+
+A kill at any moment leaves no half entry, by the order of writing: arrays into a folder with a temporary name, each
+on the disk before its hash is taken down; `entry.json` with all hashes after them; then one rename of the whole folder,
+which a file system does entirely or not at all. What a kill leaves is a folder `.part-...` that nobody looks at.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import mmap
-import os
 import shutil
 import tempfile
 from collections import OrderedDict
@@ -19,22 +24,18 @@ from uuid import uuid4
 import numpy as np
 
 from medtrans._version import __version__
-from medtrans.data.checks.duplicates import twins, voxel_digest
-from medtrans.data.cohort import load_image
+from medtrans.data.cohort import find_duplicates, load_image, voxel_digest
 from medtrans.data.preprocessing import Prepared
-from medtrans.data.sampling import foreground
+from medtrans.data.sampling import patch_centres
 from medtrans.errors import DataError, SetupError
 from medtrans.utils.files import synchronise
 from medtrans.utils.messages import capped
 from medtrans.volume import NO_RULES, Grid, ReadingRules, files_of, read_header
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from medtrans.data.cohort import Member
     from medtrans.data.preprocessing import Preprocessing
     from medtrans.plugins.interfaces import Case
-    from medtrans.volume import Volume
 
 __all__ = ["Cache", "CachedCase", "check_duplicates", "read_case", "write_case"]
 
@@ -68,13 +69,7 @@ class CachedCase:
 def write_case(
     folder: Path, prepared: Prepared, voxels: Mapping[str, str], notes: Mapping[str, tuple[str, ...]]
 ) -> None:
-    """Write a case into an empty folder, and to the disk.
-
-    Args:
-        folder: that exists.
-        prepared: the case.
-        voxels: as in `CachedCase`.
-        notes: as in `CachedCase`.
+    """Write a case into an empty folder, and to the disk; `voxels` and `notes` as in `CachedCase`.
 
     Raises:
         OSError: it cannot be written.
@@ -83,16 +78,14 @@ def write_case(
         "source": prepared.source,
         "target": prepared.target,
         "mask": prepared.mask,
-        "foreground": foreground(prepared.source, prepared.target),
+        "foreground": patch_centres(prepared.source, prepared.target),
     }
     files = {}
     for name, array in arrays.items():
         if array is not None:
             path = folder / f"{name}.npy"
-            with path.open("wb") as file:
-                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
+            np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+            synchronise(path)
             files[path.name] = (path.stat().st_size, _digest(path))
     facts = {
         "files": files,
@@ -104,10 +97,10 @@ def write_case(
         "voxels": voxels,
         "notes": notes,
     }
-    with (folder / "entry.json").open("w", encoding="utf-8") as text:
-        json.dump({"facts": facts, "blake2b": _digest_text(facts)}, text)
-        text.flush()
-        os.fsync(text.fileno())
+    # Last, and only once all arrays are on the disk: an entry.json never speaks of bytes that a crash may still take.
+    entry = folder / "entry.json"
+    entry.write_text(json.dumps({"facts": facts, "blake2b": _digest_text(facts)}), encoding="utf-8")
+    synchronise(entry)
     synchronise(folder)
 
 
@@ -117,35 +110,30 @@ def read_case(folder: Path, *, compare: bool) -> CachedCase:
     Raises:
         OSError, ValueError, KeyError, TypeError: it is damaged.
     """
-    facts = _facts(folder, compare=compare)
-    arrays = {
-        file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r", allow_pickle=False)  # noqa: TID251 -- without pickles
-        for file in facts["files"]
-    }
-    prepared = Prepared(
-        source=arrays["source"],
-        target=arrays.get("target"),
-        mask=arrays.get("mask"),
-        grid=Grid(tuple(facts["grid"]["shape"]), np.array(facts["grid"]["affine"])),
-        native=Grid(tuple(facts["native"]["shape"]), np.array(facts["native"]["affine"])),
-        space_code=facts["space_code"],
-        numbers=facts["numbers"],
-        clipped=facts["clipped"],
-    )
-    digests = {file.removesuffix(".npy"): digest for file, (_, digest) in facts["files"].items()}
-    notes = {modality: tuple(own) for modality, own in facts["notes"].items()}
-    return CachedCase(prepared, arrays["foreground"], digests, facts["voxels"], notes)
-
-
-def _facts(folder: Path, *, compare: bool) -> Mapping[str, Any]:
     entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
     facts: Mapping[str, Any] = entry["facts"]
     if entry["blake2b"] != _digest_text(facts):
         raise ValueError("entry.json has changed")
+    arrays, digests = {}, {}
     for file, (size, digest) in facts["files"].items():
         if (folder / file).stat().st_size != size or (compare and _digest(folder / file) != digest):
             raise ValueError(f"{file} has changed")
-    return facts
+        name = file.removesuffix(".npy")
+        arrays[name] = np.load(folder / file, mmap_mode="r", allow_pickle=False)  # noqa: TID251 -- without pickles
+        digests[name] = digest
+    grid, native = (Grid(tuple(facts[name]["shape"]), np.array(facts[name]["affine"])) for name in ("grid", "native"))
+    prepared = Prepared(
+        source=arrays["source"],
+        target=arrays.get("target"),
+        mask=arrays.get("mask"),
+        grid=grid,
+        native=native,
+        space_code=facts["space_code"],
+        numbers=facts["numbers"],
+        clipped=facts["clipped"],
+    )
+    notes = {modality: tuple(own) for modality, own in facts["notes"].items()}
+    return CachedCase(prepared, arrays["foreground"], digests, facts["voxels"], notes)
 
 
 def _plain(grid: Grid) -> dict[str, Any]:
@@ -153,11 +141,8 @@ def _plain(grid: Grid) -> dict[str, Any]:
 
 
 def _digest(path: Path) -> str:
-    state = blake2b(digest_size=16)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()
+        return hashlib.file_digest(file, lambda: blake2b(digest_size=16)).hexdigest()
 
 
 def _digest_text(facts: Any) -> str:
@@ -172,16 +157,13 @@ _ATTEMPTS = 3
 class Cache:
     """Prepared cases in a folder, which several processes may use at once and anybody may delete between runs.
 
-    An entry is a folder of uncompressed `.npy` files beside an `entry.json` with their sizes and hashes. Its name is
-    a hash of the settings, medtrans' version and the images, so that a change of any of them makes a new entry: a
-    file, and the one a `.mhd` names, counts by its real path, size and time of change, looked at once for a `Case`
-    while the cache object lives; a function counts by its class and `repr`. Make such functions frozen dataclasses:
-    one whose `repr` holds an address or is abridged has no lasting name, and what it made is not found again by a
-    later run.
+    An entry's name is a hash of the settings, medtrans' version and the images, so that a change of any of them makes
+    a new entry. A file, and the one a `.mhd` names, counts by its real path, size and time of change, taken once for a
+    `Case` while the cache object lives; a function by its class and `repr`. Make such functions frozen dataclasses:
+    what one made whose `repr` holds an address or is abridged is not found again by a later run.
 
-    An entry appears whole or not at all; of two processes that make the same one, the later discards its own. An
-    entry whose sizes or hashes do not fit is made again. The hashes are compared once in a process and those it
-    starts afterwards, the sizes whenever an entry is opened.
+    Of two processes that make the same entry, the later discards its own. An entry whose sizes or hashes do not fit is
+    made again. The hashes are compared once in a process and those it starts afterwards, the sizes at each opening.
 
     Args:
         folder: where entries live; made if need be.
@@ -224,34 +206,10 @@ class Cache:
             DataError: an image cannot be had or prepared; names the case.
             SetupError: the folder cannot be written.
         """
-        return self._entry(member).prepared
+        return self.entry(member).prepared
 
-    def foreground(self, member: Member) -> np.ndarray:
-        """Where a patch of the case may be centred, `(i, j, k)` booleans; raises as `prepared`."""
-        return self._entry(member).foreground
-
-    def digests(self, member: Member) -> Mapping[str, str]:
-        """A hash of each array of the case ("source", "target", "mask", "foreground"); raises as `prepared`."""
-        return self._entry(member).digests
-
-    def voxels(self, member: Member) -> Mapping[str, str]:
-        """A hash of each image's voxels as stored, by modality; none of a constant one; raises as `prepared`."""
-        return self._entry(member).voxels
-
-    def notes(self, member: Member) -> Mapping[str, tuple[str, ...]]:
-        """By modality, the reading rules that a header did not show to be needed; raises as `prepared`."""
-        return self._entry(member).notes
-
-    def release(self, member: Member) -> None:
-        """Give back this process's memory of a case's pages; its arrays stay good, and the system may keep the file's.
-
-        Without it the pages of all open cases count as memory of the process, which grows with every patch.
-        """
-        entry = self._open.get(self._name(member))
-        if entry is not None:
-            entry.release()
-
-    def _entry(self, member: Member) -> CachedCase:
+    def entry(self, member: Member) -> CachedCase:
+        """The case with its foreground, digests and notes; raises as `prepared`."""
         name = self._name(member)
         if name in self._open:
             self._open.move_to_end(name)
@@ -270,6 +228,12 @@ class Cache:
         if len(self._open) > _OPEN:
             self._open.popitem(last=False)
         return entry
+
+    def release(self, member: Member) -> None:
+        """Give back this process's memory of a case's pages, which grows with every patch; its arrays stay good."""
+        entry = self._open.get(self._name(member))
+        if entry is not None:
+            entry.release()
 
     def _modalities(self, member: Member) -> list[str]:
         optional = [name for name in (*self._preprocessing.target, "mask") if name in member.case.images]
@@ -291,7 +255,8 @@ class Cache:
         if callable(image):
             text = repr(image)
             lasting = " at 0x" not in text and "..." not in text
-            kind = f"{type(image).__module__}.{type(image).__qualname__}"
+            # A class that has moved keeps the name that the caches of before know it by.
+            kind = getattr(type(image), "cached_as", f"{type(image).__module__}.{type(image).__qualname__}")
             return ["function", kind, text] if lasting else ["function", self._session, member.case.case, modality]
         try:
             files = [path.resolve(strict=True) for path in files_of(image, self._rules)]
@@ -317,8 +282,10 @@ class Cache:
         images, notes = {}, {}
         try:
             for modality in self._modalities(member):
-                images[modality] = load_image(member.case, modality, self._rules)
-                notes[modality] = self._beyond_header(member, modality, images[modality])
+                image = images[modality] = load_image(member.case, modality, self._rules)
+                file = member.case.images[modality]
+                known = () if callable(file) else read_header(file, self._rules).notes
+                notes[modality] = tuple(note for note in image.notes if note not in known)
         except DataError as error:
             raise DataError(*(f"{member.label}: {fault}" for fault in error.faults)) from error
         try:
@@ -330,8 +297,8 @@ class Cache:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
             try:
-                scans = {name: image for name, image in images.items() if not self._shared(name)}
-                write_case(temporary, prepared, _voxel_digests(scans), notes)
+                voxels = {name: voxel_digest(image) for name, image in images.items() if not self._shared(name)}
+                write_case(temporary, prepared, {key: one for key, one in voxels.items() if one is not None}, notes)
                 self._install(temporary, name)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -345,20 +312,18 @@ class Cache:
         """Whether two cases may well hold the same voxels of a modality."""
         return modality == "mask" or self._preprocessing.scalings[modality].nearest
 
-    def _beyond_header(self, member: Member, modality: str, volume: Volume) -> tuple[str, ...]:
-        image = member.case.images[modality]
-        known = () if callable(image) else read_header(image, self._rules).notes
-        return tuple(note for note in volume.notes if note not in known)
-
     def _install(self, temporary: Path, name: str) -> None:
         final = self._folder / name
         try:
-            temporary.rename(final)
+            temporary.rename(
+                final
+            )  # fails where the entry is there already: a folder that is not empty is not replaced
         except OSError:
             if not final.exists():
                 raise
             if self._opened(name) is not None:
                 return  # another process was quicker
+            # It is there and damaged. It goes out of the way by a rename too, so that nobody meets it half removed.
             aside = self._folder / f".part-{uuid4().hex}"
             final.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
@@ -376,13 +341,9 @@ def check_duplicates(cache: Cache, members: Sequence[Member]) -> None:
     """
     digests = []
     for member in members:
-        images = {name: digest for name, digest in cache.digests(member).items() if name in cache.scans}
-        digests.append({**images, **cache.voxels(member)})
-    faults = capped([str(pair) for pair in twins(members, digests)])
+        entry = cache.entry(member)
+        images = {name: digest for name, digest in entry.digests.items() if name in cache.scans}
+        digests.append({**images, **entry.voxels})
+    faults = capped([str(pair) for pair in find_duplicates(members, digests)])
     if faults:
         raise DataError(*faults)
-
-
-def _voxel_digests(images: Mapping[str, Volume]) -> dict[str, str]:
-    found = {name: voxel_digest(image) for name, image in images.items()}
-    return {name: digest for name, digest in found.items() if digest is not None}

@@ -1,4 +1,4 @@
-"""Who is in a run: its numbered cases, each in one split, and the images of a case."""
+"""Who is in a run: its numbered cases, each in one split, their images, and the scans that stand in two splits."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import csv
 import io
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from medtrans.data.splits import SplitName, assign, empty_splits, folded
 from medtrans.errors import DataError
 from medtrans.utils.files import write_text
 from medtrans.utils.messages import capped, listed
 from medtrans.volume import NO_RULES, ReadingRules, Volume, read
+from medtrans.volume.resampling import canonical, regrid
 
 if TYPE_CHECKING:
     from medtrans.config.schema import SplitSettings
@@ -23,13 +27,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cohort",
+    "Duplicate",
     "Member",
     "absent_images",
+    "array_digest",
     "build_cohort",
+    "find_duplicates",
     "list_cases",
     "load_image",
     "load_images",
-    "roll",
+    "read_case_table",
+    "voxel_digest",
     "write_cases",
 ]
 
@@ -97,7 +105,7 @@ def build_cohort(
 def list_cases(
     dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
 ) -> tuple[Cohort, list[str]]:
-    """As `gather`, but with what is wrong beside the cohort, and without looking whether each case has its images.
+    """As `build_cohort`, with what is wrong beside the cohort, and without looking whether each case has its images.
 
     Returns:
         The cases whose split is known, and the faults.
@@ -185,7 +193,7 @@ def write_cases(path: Path, cohort: Cohort) -> None:
         os.umask(umask)
 
 
-def roll(path: Path) -> list[tuple[str, str, str]]:
+def read_case_table(path: Path) -> list[tuple[str, str, str]]:
     """Case, subject and split of each case, as `write_cases` wrote them.
 
     Raises:
@@ -238,3 +246,47 @@ def _shared_files(members: Sequence[Member], modalities: Sequence[str]) -> list[
                     f'are one file ("{earlier_path}", "{path}"): scores would be too good. Remove one'
                 )
     return capped(faults)
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two cases in two splits that hold the same voxels, of a modality as stored or of "source" or "target"."""
+
+    earlier: Member
+    later: Member
+    held: str
+
+    def __str__(self) -> str:
+        return (
+            f'case "{self.earlier.case.case}" in {self.earlier.split} and case "{self.later.case.case}" in '
+            f"{self.later.split} hold identical {self.held} voxels: scores would be too good. Remove one"
+        )
+
+
+def find_duplicates(members: Sequence[Member], digests: Sequence[Mapping[str, str]]) -> list[Duplicate]:
+    """The pairs of cases in two splits that share a digest under one name, each pair once; `digests` of each member."""
+    found: dict[tuple[int, int], Duplicate] = {}
+    for name in dict.fromkeys(name for own in digests for name in own):
+        first: dict[str, Member] = {}
+        for member, own in zip(members, digests, strict=True):
+            earlier = first.setdefault(own[name], member) if name in own else member
+            if earlier.split != member.split:
+                found.setdefault((earlier.number, member.number), Duplicate(earlier, member, name))
+    return list(found.values())
+
+
+def voxel_digest(image: Volume) -> str | None:
+    """A hash of the values in RAS+ order; None for a constant image, which is no scan.
+
+    Values count as float32, so that a copy stored as another type is the same. Where the voxels lie does not count.
+    """
+    values = regrid(image.data, image.grid, canonical(image.grid))
+    return None if values.min() == values.max() else array_digest(values)
+
+
+def array_digest(values: np.ndarray) -> str:
+    """A hash of an array's shape and values."""
+    state = blake2b(str(values.shape).encode(), digest_size=16)
+    for plane in values:  # one at a time: a copy of the whole would double the memory
+        state.update((plane.astype(np.float32) + np.float32(0)).tobytes())  # the sum makes -0.0 the 0.0 it equals
+    return state.hexdigest()

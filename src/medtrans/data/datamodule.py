@@ -1,4 +1,4 @@
-"""What a run works on: its cases, their preprocessing and cache, and what to say of them."""
+"""The data of a run: its cohort with preprocessing, cache, fingerprint and anonymizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medtrans.config.protocols import PROTOCOLS
 from medtrans.data.anonymize import Anonymizer
 from medtrans.data.cache import Cache, check_duplicates
 from medtrans.data.checks.cohort import clipping_warnings
-from medtrans.data.checks.headers import check_headers
+from medtrans.data.checks.images import check_headers
 from medtrans.data.cohort import Cohort, Member, build_cohort, load_images
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Preprocessing, make_preprocessing
@@ -85,7 +85,7 @@ class DataModule:
         self.cohort = cohort
         self.preprocessing: Preprocessing = make_preprocessing(experiment)
         self._rules = experiment.config.reading.rules
-        self.discretion = Anonymizer(cohort, experiment)
+        self.anonymizer = Anonymizer(cohort, experiment)
         self._cache_folder = cache_folder
         self._learned = learned
         self.target_numbers: Mapping[str, Mapping[str, float]] = {}
@@ -103,8 +103,8 @@ class DataModule:
         key |= {"learned": self.preprocessing.learned}
         return Cache(self._cache_folder, self.preprocessing, key, self._rules)
 
-    def learn(self) -> None:
-        """Let the scalings learn from the training cases, or give them back what they learnt.
+    def learn(self) -> Learned:
+        """Let the scalings learn from the training cases, or give them back what they learnt; returns it.
 
         Raises:
             DataError: a training case cannot be read or learnt from.
@@ -114,6 +114,24 @@ class DataModule:
                 self._learn(modality)
         else:
             self.preprocessing.restore(self._learned)
+        return self.preprocessing.learned
+
+    def _learn(self, modality: str) -> None:
+        reached = "training cases"
+
+        def training() -> Iterator[dict[str, Volume]]:
+            nonlocal reached
+            for member in self.cohort.of("train"):
+                reached = member.label
+                wanted = dict.fromkeys([self.preprocessing.source[0], modality])
+                if "mask" in member.case.images:
+                    wanted["mask"] = None
+                yield load_images(member.case, wanted, self._rules)
+
+        try:
+            self.preprocessing.learn(modality, training())
+        except DataError as error:
+            raise DataError(*(f"{reached}, {modality}: {fault}" for fault in error.faults)) from error
 
     def prepare(
         self, ranks: Ranks | None = None, request: EndRequest | None = None
@@ -134,8 +152,9 @@ class DataModule:
         """
         ranks = ranks or Ranks()
         if ranks.count > 1:
-            # What differs in the last digit between machines would name other cache entries.
-            self._learned = ranks.first(self._learned_anew)
+            # One rank learns and tells the others: what differs in the last digit between machines would name other
+            # cache entries, and each rank would prepare all cases.
+            self._learned = ranks.first(self.learn)
         for member in progress_over(ranks.mine(self.cohort.members), "preprocessing"):
             self.cache.prepared(member)
             if request is not None and request.made:
@@ -148,7 +167,7 @@ class DataModule:
                 if self.preprocessing.scalings[target].fitted:
                     fitted.setdefault(target, []).append(numbers[target])
         check_duplicates(self.cache, self.cohort.members)
-        for warning in (*self.filled(), *self.clipped()) if ranks.leads else ():
+        for warning in self.warnings() if ranks.leads else ():
             _log.warning("%s", warning)
         self.target_numbers = {
             target: {name: float(median(one[name] for one in several)) for name in several[0]}
@@ -156,9 +175,16 @@ class DataModule:
         }
         return self.target_numbers
 
-    def _learned_anew(self) -> Learned:
-        self.learn()
-        return self.preprocessing.learned
+    def warnings(self) -> list[str]:
+        """Of images that needed a reading rule, and of intensities that a scaling clips; raises as `prepare`."""
+        by_rule = [
+            f"{member.label}, {modality}: {note}"
+            for member in self.cohort.members
+            for modality, notes in self.cache.entry(member).notes.items()
+            for note in notes
+        ]
+        prepared = ((member.label, self.cache.prepared(member)) for member in self.cohort.members)
+        return by_rule + clipping_warnings(prepared, self.preprocessing.scalings)
 
     def fingerprint(self) -> dict[str, Any] | None:
         """What the sources of the training cases look like, of at most 200 of them; raises as `prepare`."""
@@ -177,34 +203,3 @@ class DataModule:
             "fingerprint": self.fingerprint(),
             "masked": any("mask" in member.case.images for member in self.cohort.of("train")),
         }
-
-    def filled(self) -> list[str]:
-        """Warnings of images whose voxels a reading rule was needed for; raises as `prepare`."""
-        return [
-            f"{member.label}, {modality}: {note}"
-            for member in self.cohort.members
-            for modality, notes in self.cache.notes(member).items()
-            for note in notes
-        ]
-
-    def clipped(self) -> list[str]:
-        """Warnings of cases whose intensities a scaling clips; raises as `prepare`."""
-        prepared = ((member.label, self.cache.prepared(member)) for member in self.cohort.members)
-        return clipping_warnings(prepared, self.preprocessing.scalings)
-
-    def _learn(self, modality: str) -> None:
-        reached = "training cases"
-
-        def training() -> Iterator[dict[str, Volume]]:
-            nonlocal reached
-            for member in self.cohort.of("train"):
-                reached = member.label
-                wanted = dict.fromkeys([self.preprocessing.source[0], modality])
-                if "mask" in member.case.images:
-                    wanted["mask"] = None
-                yield load_images(member.case, wanted, self._rules)
-
-        try:
-            self.preprocessing.learn(modality, training())
-        except DataError as error:
-            raise DataError(*(f"{reached}, {modality}: {fault}" for fault in error.faults)) from error

@@ -11,7 +11,7 @@ from nibabel.orientations import aff2axcodes
 from scipy.stats import wasserstein_distance
 
 from medtrans.data.preprocessing import Prepared
-from medtrans.data.sampling import foreground
+from medtrans.data.sampling import patch_centres
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.volume.resampling import canonical
 
@@ -52,7 +52,7 @@ _LEAST_SHARE = {"spacing": 0.05, "sides": 0.1}
 _LEAST = {"foreground": 0.03, "histogram": 0.01, "layout": 0.02}
 
 
-class _Look(NamedTuple):
+class _Features(NamedTuple):
     """What one case looks like: plain numbers, and by modality a histogram and coarse block means."""
 
     numbers: dict[str, float]
@@ -83,32 +83,27 @@ class Fingerprint:
         It holds the voxel spacing and sides, orientations, percentiles 0.5, 50 and 99.5 of each source in native
         intensities, the share of foreground, each source's mean histogram and coarse look, and how far single cases
         lie from the mean of the others.
-
-        Args:
-            cases: as networks see them.
-            scalings: by modality.
-            sources: the modalities of the source's channels.
         """
-        looks = [_look(case, scalings, sources) for case in cases]
-        if not looks:
+        features = [_features(case, scalings, sources) for case in cases]
+        if not features:
             return None
-        distances: list[dict[str, float]] = [{} for _ in looks]
+        distances: list[dict[str, float]] = [{} for _ in features]
         means: dict[str, dict[str, list[float]]] = {"histograms": {}, "layouts": {}}
         for source in sources:
-            histograms = np.stack([look.histograms[source] for look in looks])
-            layouts = np.stack([look.layouts[source] for look in looks])
+            histograms = np.stack([one.histograms[source] for one in features])
+            layouts = np.stack([one.layouts[source] for one in features])
             means["histograms"][source] = histograms.mean(0).tolist()
             means["layouts"][source] = layouts.mean(0).ravel().tolist()
             for place, own in enumerate(distances):
                 own |= _distances(
                     source, histograms[place], layouts[place], _of_others(histograms, place), _of_others(layouts, place)
                 )
-        numbers = [{**look.numbers, **own} for look, own in zip(looks, distances, strict=True)]
+        numbers = [{**one.numbers, **own} for one, own in zip(features, distances, strict=True)]
         return cls(
             {
-                "cases": len(looks),
+                "cases": len(features),
                 "numbers": {name: _spread(name, [one[name] for one in numbers], numbers) for name in numbers[0]},
-                "orientations": sorted({look.orientation for look in looks}),
+                "orientations": sorted({one.orientation for one in features}),
                 **means,
             }
         )
@@ -118,36 +113,30 @@ class Fingerprint:
         return dict(self.data)
 
     def remarks(self, case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[str]) -> list[str]:
-        """In what a case is unlike the training cases, in words; nothing where it is like them.
-
-        Args:
-            case: as networks see it.
-            scalings: by modality.
-            sources: the modalities of the source's channels.
-        """
-        look = _look(case, scalings, sources)
-        numbers = dict(look.numbers)
+        """In what a case is unlike the training cases, in words; nothing where it is like them."""
+        one = _features(case, scalings, sources)
+        numbers = dict(one.numbers)
         for source in sources:
             histogram = np.asarray(self.data["histograms"][source])
-            layout = np.asarray(self.data["layouts"][source]).reshape(look.layouts[source].shape)
-            numbers |= _distances(source, look.histograms[source], look.layouts[source], histogram, layout)
+            layout = np.asarray(self.data["layouts"][source]).reshape(one.layouts[source].shape)
+            numbers |= _distances(source, one.histograms[source], one.layouts[source], histogram, layout)
         found = [
             remark
             for name, value in numbers.items()
             if name in self.data["numbers"] and (remark := _remark(name, value, self.data["numbers"][name]))
         ]
-        if look.orientation not in self.data["orientations"]:
+        if one.orientation not in self.data["orientations"]:
             found.append(
-                f"axes stored as {look.orientation}, those of training as {', '.join(self.data['orientations'])}"
+                f"axes stored as {one.orientation}, those of training as {', '.join(self.data['orientations'])}"
             )
         return found
 
 
-def _look(case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[str]) -> _Look:
+def _features(case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[str]) -> _Features:
     native = canonical(case.native)
     numbers = {f"spacing {axis} [mm]": float(step) for axis, step in zip("ijk", native.spacing_mm, strict=True)}
     numbers |= {f"sides {axis} [voxels]": float(side) for axis, side in zip("ijk", native.shape, strict=True)}
-    share = float(foreground(np.asarray(case.source), None).mean())
+    share = float(patch_centres(np.asarray(case.source), None).mean())
     kept = np.prod(case.grid.shape) * abs(np.linalg.det(case.grid.affine[:3, :3]))
     whole = np.prod(native.shape) * abs(np.linalg.det(native.affine[:3, :3]))
     numbers["foreground share"] = share * float(kept / whole)
@@ -162,7 +151,7 @@ def _look(case: Prepared, scalings: Mapping[str, Preprocess], sources: Sequence[
         histograms[source] = counts / max(1, counts.sum())
         layouts[source] = block_means(scaled)
     orientation = "".join(aff2axcodes(case.native.affine))  # type: ignore[no-untyped-call]  # nibabel leaves it untyped
-    return _Look(numbers, orientation, histograms, layouts)
+    return _Features(numbers, orientation, histograms, layouts)
 
 
 def _distances(

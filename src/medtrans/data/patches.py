@@ -1,4 +1,8 @@
-"""Training patches: sample k cut, augmented and batched, the same in any process and after any restart."""
+"""Training patches: sample k cut, augmented and batched, the same in any process and after any restart.
+
+Nothing here keeps count. The loader asks for numbers k, and everything random in sample k comes from the seed and k, so
+that workers, ranks and restarts only decide who makes a sample and when, never what is in it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -55,13 +60,13 @@ def leave_signals_to_the_run(_: int) -> None:
 
 def _once(number: int, _: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
-    if os.getppid() == 1:
+    if os.getppid() == 1:  # the run is gone, so that nobody will send a second one
         os.kill(os.getpid(), number)
 
 
 @contextmanager
 def worker_faults() -> Iterator[None]:
-    """Tell the death of a worker, which torch may raise anywhere in the main thread, as what it is.
+    """Turn the death of a worker, which torch may raise anywhere in the main thread, into a fault with advice.
 
     Raises:
         SetupError: a worker died.
@@ -164,25 +169,20 @@ class Patches(Dataset[Patch]):
         volume = sampler.volume(k)
         member = self._members[volume]
         prepared = self._cache.prepared(member)
-        corner = sampler.corner(k, self._cache.foreground(member))
+        corner = sampler.corner(k, self._cache.entry(member).foreground)
         arrays = {"source": cut(prepared.source, corner, sampler.size), **self._mask("mask", member, corner)}
         other = member
         if self._pairing == "unpaired":
             others = [place for place, subject in enumerate(self._subjects) if subject != self._subjects[volume]]
             other = self._members[others[sampler.partner(k, len(others))]]
-            corner = sampler.corner(k, self._cache.foreground(other), purpose="partner corner")
+            corner = sampler.corner(k, self._cache.entry(other).foreground, purpose="partner corner")
             arrays |= self._mask("target_mask", other, corner)
         arrays["target"] = cut(self._target(other), corner, sampler.size)
         self._cache.release(member)
         if other is not member:
             self._cache.release(other)
         tensors = self._augmented({name: torch.from_numpy(array).float() for name, array in arrays.items()}, k)
-        patch = Patch(source=tensors["source"], target=tensors["target"], case=member.number)
-        if "mask" in tensors:
-            patch["mask"] = tensors["mask"]
-        if "target_mask" in tensors:
-            patch["target_mask"] = tensors["target_mask"]
-        return patch
+        return cast("Patch", {**tensors, "case": member.number})
 
     def _mask(self, name: str, member: Member, corner: Sequence[int]) -> dict[str, np.ndarray]:
         if not self._masked:
@@ -243,9 +243,9 @@ def training_loader(
 ) -> DataLoader[Patch]:
     """A loader that yields one `medtrans.types.Batch` for each step from `first_step` up to `steps`.
 
-    Step s on rank r takes samples `(s * ranks + r) * batch` and the `batch - 1` that follow. Neither the number of
-    workers nor where it begins changes what a step gets, and no global random state is read or changed. It has its
-    own sampler for ranks: Fabric is to leave it as it is (`use_distributed_sampler=False`).
+    Step s on rank r takes samples `(s * ranks + r) * batch` and the `batch - 1` that follow, whatever the number of
+    workers and the first step; no global random state is read or changed. Ranks are its own affair: Fabric is to leave
+    it as it is (`use_distributed_sampler=False`).
 
     Args:
         cache: prepares and keeps the volumes.
@@ -271,7 +271,7 @@ def training_loader(
     patches = Patches(cache, members, sampler, augmentations=augmentations, pairing=pairing)
     return _TrainingLoader(
         _Reporting(patches),
-        batch_sampler=_Steps(batch, steps, first_step, rank, ranks),
+        batch_sampler=_Steps(batch, range(first_step, steps), rank, ranks),
         num_workers=workers,
         collate_fn=_collate_or_report,
         worker_init_fn=leave_signals_to_the_run,
@@ -279,20 +279,22 @@ def training_loader(
     )
 
 
+@dataclass(frozen=True)
 class _Steps:
     """The samples of each step, a list at a time."""
 
-    def __init__(self, batch: int, steps: int, first_step: int, rank: int, ranks: int) -> None:
-        self._batch, self._rank, self._ranks = batch, rank, ranks
-        self._range = range(first_step, steps)
+    batch: int
+    steps: range
+    rank: int
+    ranks: int
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in self._range:
-            first = (step * self._ranks + self._rank) * self._batch
-            yield list(range(first, first + self._batch))
+        for step in self.steps:
+            first = (step * self.ranks + self.rank) * self.batch
+            yield list(range(first, first + self.batch))
 
     def __len__(self) -> int:
-        return len(self._range)
+        return len(self.steps)
 
 
 class _Reporting(Dataset[Any]):
@@ -322,6 +324,7 @@ class _TrainingLoader(DataLoader[Any]):
             while True:
                 with worker_faults():
                     item = next(batches, None)
+                # A fault comes as a value, in the order of steps: one of step 90 is not raised while step 80 trains.
                 if item is None:
                     return
                 if isinstance(item, MedtransError):

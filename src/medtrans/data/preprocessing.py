@@ -1,33 +1,38 @@
-"""The way from stored volumes to what networks see, and back: grid, box and intensities, all reversible."""
+"""Preprocessing: from stored volumes to what networks see, and back; grid, box and intensities, all reversible.
+
+Two kinds of axes meet here. Voxel axes (i, j, k) count the elements of an array, in any order and direction that the
+file was written in. World axes (right, front, up, in mm) are what a grid's affine maps them to. Spatial work is done
+in voxels of one grid for each case, counted in RAS+ order (i grows towards the right as far as the scan's axes allow);
+between grids everything goes by world coordinates alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from medtrans.config.experiment import Experiment
-from medtrans.data.checks.voxels import voxel_faults
+from medtrans.data.checks.images import voxel_faults
+from medtrans.data.sampling import foreground
 from medtrans.errors import ConfigError, DataError
 from medtrans.volume.resampling import canonical, cropped, regrid, spaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from medtrans.plugins.interfaces import Preprocess
     from medtrans.volume import Grid, Volume
 
-__all__ = ["Prepared", "Preprocessing", "box_of", "foreground_limit", "make_preprocessing"]
+__all__ = ["Prepared", "Preprocessing", "box_of", "make_preprocessing"]
 
 
 Crop: TypeAlias = Literal["foreground", "mask", "none"]
 Box: TypeAlias = tuple[slice, slice, slice]
 
 _MARGIN = 2  # voxels kept around a box, so that its border is seen in context
-_FOREGROUND = 0.1  # of the robust intensity range; the paper takes the same share to find where patches may lie
 _CLIPPED = 1e-4  # of the scaling's range; a voxel that the way there and back moves further was clipped, not rounded
 
 
@@ -166,11 +171,17 @@ class Preprocessing:
         Raises:
             DataError: an image cannot be placed or learnt from.
         """
+
+        def unscaled() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+            for images in training:
+                placed = self._placed(images, (modality,))
+                yield placed.arrays[modality], None if placed.mask is None else placed.mask > 0
+
         scaling = self.scalings[modality]
-        scaling.learned = scaling.learn(self._unscaled(modality, images) for images in training)
+        scaling.learned = scaling.learn(unscaled())
 
     def restore(self, learned: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-        """Give the scalings what they learnt when a run was trained, as `learned` told it."""
+        """Give the scalings what they learnt when a run was trained, as `learned` gave it."""
         for modality, lists in learned.items():
             self.scalings[modality].learned = lists
 
@@ -189,12 +200,15 @@ class Preprocessing:
         """
         if scaled.ndim != 4 or scaled.shape[1:] != prepared.grid.shape:
             raise ValueError(f"expected (c, i, j, k) with sides {prepared.grid.shape}, found {scaled.shape}")
+        # The moves of `prepare` in one, by world coordinates: put back the margins, undo the spacing, count the axes as
+        # they were stored. Intensities are the scalings' matter.
         channels = np.asarray(scaled, dtype=np.float32)
-        named = self.target if len(channels) == len(self.target) else ()
+        own = len(channels) == len(self.target)
+        nearest = [self.scalings[name].nearest for name in self.target] if own else [False] * len(channels)
         return np.stack(
             [
-                regrid(channel, prepared.grid, prepared.native, nearest=name is not None and self._nearest(name))
-                for channel, name in zip_longest(channels, named)
+                regrid(channel, prepared.grid, prepared.native, nearest=kept)
+                for channel, kept in zip(channels, nearest, strict=True)
             ]
         )
 
@@ -207,10 +221,6 @@ class Preprocessing:
             nearest: keep the values as they are; outside the image is then 0 instead of its smallest value.
         """
         return _image_onto(image, prepared.native, nearest=nearest)
-
-    def _nearest(self, modality: str) -> bool:
-        """Whether a modality's values are names, which are never interpolated."""
-        return self.scalings[modality].nearest
 
     def placed_image(self, image: Volume, prepared: Prepared, *, nearest: bool = False) -> np.ndarray:
         """A stored volume as it lies on the grid that networks see; as `native_image`."""
@@ -230,13 +240,11 @@ class Preprocessing:
         target = self.target if all(name in images for name in self.target) else ()
         return tuple(dict.fromkeys((*self.source, *target)))
 
-    def _unscaled(self, modality: str, images: Mapping[str, Volume]) -> tuple[np.ndarray, np.ndarray | None]:
-        placed = self._placed(images, (modality,))
-        return placed.arrays[modality], None if placed.mask is None else placed.mask > 0
-
     def _placed(self, images: Mapping[str, Volume], modalities: Sequence[str]) -> _Placed:
         """The images on the case's grid and in its box, in their native intensities."""
         first = images[self.source[0]]
+        # canonical only counts the stored voxels in another order: no value changes, an oblique scan stays oblique.
+        # Where the spacing changes, the voxels do too, and this is the one interpolation there is.
         whole = canonical(first.grid)
         if self.spacing_mm is not None:
             whole = spaced(whole, self.spacing_mm)
@@ -246,16 +254,19 @@ class Preprocessing:
             if "mask" in images
             else None
         )
+        # The box is found in voxels of that grid. A crop moves the grid's origin along with its first voxel, so that
+        # world coordinates hold, and `to_native` needs nothing but the two grids to undo all of this at once.
         box = self._box(reference, mask)
         grid = cropped(whole, box)
         if mask is not None:
             mask = np.ascontiguousarray(mask[box])
             if not mask.any():
                 raise DataError("mask: it holds no voxel of the source; check the file, or leave it out of the dataset")
+        # Other images go from their own grid straight to the cropped one, not by way of the first one's stored grid.
         arrays = {
             name: reference[box]
             if name == self.source[0]
-            else _image_onto(images[name], grid, nearest=self._nearest(name))
+            else _image_onto(images[name], grid, nearest=self.scalings[name].nearest)
             for name in modalities
         }
         return _Placed(arrays, mask, grid)
@@ -269,22 +280,13 @@ class Preprocessing:
                 )
             return _box_around(mask > 0)
         if self.crop == "foreground":
-            return _box_around(_foreground(reference))
+            low, high = np.percentile(reference, (0.5, 99.5))  # robust: one hot voxel would hide a whole head
+            return _box_around(foreground(reference, (low, high)))
         return _box_around(np.ones_like(reference, dtype=bool))
 
 
 def _image_onto(image: Volume, grid: Grid, *, nearest: bool = False) -> np.ndarray:
     return regrid(image.data, image.grid, grid, nearest=nearest, fill=0.0 if nearest else float(image.data.min()))
-
-
-def _foreground(image: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(image, (0.5, 99.5))
-    return np.asarray(image > foreground_limit(low, high))
-
-
-def foreground_limit(low: float, high: float) -> np.float64:
-    """What the foreground is brighter than, by the image's percentiles 0.5 and 99.5."""
-    return np.float64(low + _FOREGROUND * (high - low))
 
 
 def _box_around(inside: np.ndarray) -> Box:
@@ -294,7 +296,7 @@ def _box_around(inside: np.ndarray) -> Box:
 
 
 def box_of(planes: Sequence[np.ndarray]) -> Box:
-    """The box, with its margin, around the planes that are to be kept along each axis; all where there is none."""
+    """The box, with its margin, around the planes to keep along each axis; along an axis without any, all of it."""
     sides = []
     for kept in planes:
         found = np.flatnonzero(kept)
@@ -313,6 +315,8 @@ def _scale(
     except DataError as error:
         raise DataError(*(f"{modality}: {fault}" for fault in error.faults)) from error
     scaled = scaling.apply(array, numbers)
+    # What is clipped is not asked of the scaling but seen: it does not come back. Rounding in float32 moves voxels too,
+    # but by less than any clipping that matters.
     back = scaling.invert(scaled, numbers)
     low, high = scaling.invert(np.array([[[0.0, 1.0]]], dtype=np.float32), numbers).ravel()
     moved = np.abs(back - array) > _CLIPPED * abs(float(high) - float(low))

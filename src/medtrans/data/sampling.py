@@ -1,4 +1,8 @@
-"""Which patch training sample k is: a pure function of the seed and k, with no random state to store."""
+"""Foreground, and which patch training sample k is: a pure function of the seed and k.
+
+There is no random state to store: each draw makes a generator of its own from the seed, its purpose and k. So any
+worker can make any sample, and a resumed run goes on with the samples it would have had.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ import numpy as np
 
 from medtrans.utils.seeds import derived_seed
 
-__all__ = ["PatchSampler", "cut", "foreground", "stream"]
+__all__ = ["PatchSampler", "cut", "foreground", "foreground_limit", "patch_centres", "stream"]
 
 
-_BRIGHT = 0.1  # of [0, 1]: the paper's threshold between background and foreground
+_BRIGHT = 0.1  # of an image's range
 _TRIES = 16
 _SHOTS = 64  # voxels looked at together
 
@@ -25,26 +29,47 @@ def stream(seed: int, purpose: str, k: int) -> np.random.Generator:
         purpose: what is drawn, such as "corner".
         k: at least 0.
     """
+    # Philox is counter-based: its streams are independent for any keys, which those of a generator seeded with
+    # seed + k are not.
     return np.random.Generator(np.random.Philox(key=np.array([derived_seed(seed, purpose), k], dtype=np.uint64)))
 
 
-def foreground(source: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+def foreground_limit(low: float, high: float) -> np.float64:
+    """What the foreground of an image is brighter than, whose intensities go from `low` to `high`.
+
+    Source: the released configuration of arXiv 2412.00575, which takes a tenth of the range.
+    """
+    return np.float64(low + _BRIGHT * (high - low))
+
+
+def foreground(image: np.ndarray, ends: tuple[float, float] | None = None) -> np.ndarray:
+    """Where an image is brighter than a tenth of its range: booleans of its shape, False where it is NaN.
+
+    Args:
+        image: of any shape.
+        ends: where its range begins and ends, such as its percentiles 0.5 and 99.5; None for one scaled to [0, 1].
+    """
+    # The limit of a scaled image is a Python float, so that float32 is compared in float32; that of a stored one is
+    # float64, and so is the comparison. Prepared cases and boxes on disk depend on either being as it is.
+    return np.asarray(image > (_BRIGHT if ends is None else foreground_limit(*ends)))
+
+
+def patch_centres(source: np.ndarray, target: np.ndarray | None) -> np.ndarray:
     """Where a patch may be centred, `(i, j, k)` booleans with at least one True.
 
-    Every source and target channel above 0.1; failing that any of them; failing that everywhere.
+    The foreground of every source and target channel; failing that of any of them; failing that everywhere.
 
     Args:
         source: `(c, i, j, k)` in [0, 1].
         target: `(c, i, j, k)` in [0, 1], where there is one.
 
-    Source: the released configuration of arXiv 2412.00575, which centres patches where source and target exceed 0.1
-    and has no answer for volumes without such a voxel.
+    Source: as `foreground_limit`; the configuration has no answer for volumes without such a voxel.
     """
-    arrays = [source] if target is None else [source, target]
-    both = np.logical_and.reduce([(array > _BRIGHT).all(axis=0) for array in arrays])
+    bright = [foreground(array) for array in (source, target) if array is not None]
+    both = np.logical_and.reduce([array.all(axis=0) for array in bright])
     if both.any():
         return np.asarray(both)
-    either = np.logical_or.reduce([(array > _BRIGHT).any(axis=0) for array in arrays])
+    either = np.logical_or.reduce([array.any(axis=0) for array in bright])
     return np.asarray(either) if either.any() else np.ones_like(either)
 
 
@@ -104,7 +129,7 @@ class PatchSampler:
         size = np.array(self.size)
         room = np.array(inside.shape) - size
         last = np.maximum(room, 0)
-        before = np.minimum(room, 0) // 2
+        before = np.minimum(room, 0) // 2  # negative along an axis shorter than the patch: half of what it lacks
         if self.foreground == 0:
             return _triple(before + random.integers(last + 1))
         best, most = before, -1.0
@@ -125,7 +150,11 @@ def _triple(corner: np.ndarray) -> tuple[int, int, int]:
 
 
 def _voxel(random: np.random.Generator, inside: np.ndarray) -> np.ndarray:
-    """One of the True voxels, all equally likely, without a pass over the volume unless they are very rare."""
+    """One of the True voxels, all equally likely.
+
+    Shots at random voxels until one hits: a volume has millions of voxels and a foreground of a tenth or more, so that
+    a list of all of them would cost a hundred times the patch itself. Only where they are very rare is it made.
+    """
     for _ in range(_SHOTS):
         shots = random.integers(inside.shape, size=(_SHOTS, 3))
         hits = inside[tuple(shots.T)]

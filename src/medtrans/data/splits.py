@@ -70,7 +70,7 @@ def _counts(subjects: int, split: FractionsSplit) -> dict[SplitName, int]:
 
 
 def _stated(rows: Iterable[tuple[str, str | None, str]]) -> tuple[dict[str, SplitName], list[str]]:
-    """Splits as rows of subject, split and place say, each subject in one."""
+    """Splits as rows of subject, split and place say; a subject that is in two would leak, and is a fault."""
     stated: dict[str, tuple[SplitName, str]] = {}
     unknown, apart = [], []
     for subject, split, where in rows:

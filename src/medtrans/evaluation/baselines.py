@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import affine_transform
 
+from medtrans.data.sampling import foreground
 from medtrans.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Baseline", "SourceLUT", "SourceLinear", "TrainingMean", "fit_baselines", "foreground_of"]
 
 
-_THRESHOLD = 0.1
 _BINS = 64
 
 
@@ -48,8 +48,8 @@ def fit_baselines(training: Iterable[Prepared]) -> dict[str, Baseline]:
                 baseline.add(prepared, foreground)
     if not cases:
         raise DataError(
-            f"The trivial baselines have nothing to fit: no training case has a voxel inside its mask or, without one, "
-            f"a source above {_THRESHOLD}. Check the masks and the intensity scaling of the sources."
+            "The trivial baselines have nothing to fit: no training case has a voxel inside its mask or, without one, "
+            "a source above 0.1. Check the masks and the intensity scaling of the sources."
         )
     return baselines
 
@@ -58,7 +58,7 @@ def foreground_of(prepared: Prepared) -> np.ndarray:
     """Where a case's foreground is, boolean `(i, j, k)`; known without its target."""
     if prepared.mask is not None:
         return np.asarray(prepared.mask[0] != 0)
-    return np.asarray((prepared.source > _THRESHOLD).any(axis=0))
+    return np.asarray(foreground(prepared.source).any(axis=0))
 
 
 class Baseline(ABC):

@@ -24,7 +24,7 @@ from medtrans.evaluation.scorer import Scorer
 from medtrans.evaluation.scores import CaseScores, write_metrics_csv
 from medtrans.evaluation.statistics import summary_of, worst_median_best
 from medtrans.evaluation.validation import predicted, retranslated
-from medtrans.inference.file_names import file_stems
+from medtrans.inference.prediction import file_stems
 from medtrans.inference.translator import Translator
 from medtrans.runs.folder import RunFolder
 from medtrans.training.costs import keep_translation_costs
@@ -139,9 +139,9 @@ def _leave(
     write_metrics_csv(folder.metrics, rows)
     _tell(study, rows)
     write_json(folder.faithfulness, watched.report())
-    in_training = monitor_log_in(folder.watch).warnings()
-    warnings = [*warnings, *study.filled(), *study.clipped(), *in_training, *watched.warnings()]
-    warnings = [study.discretion.shareable(one) for one in warnings]
+    in_training = monitor_log_in(folder.monitor).warnings()
+    warnings = [*warnings, *study.warnings(), *in_training, *watched.warnings()]
+    warnings = [study.anonymizer.shareable(one) for one in warnings]
     summary = summary_of(
         rows,
         of_baselines,

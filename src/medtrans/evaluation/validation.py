@@ -85,7 +85,7 @@ def validation_scores(
                 member.number,
                 prepared,
                 scaled,
-                study.cache.foreground(member),
+                study.cache.entry(member).foreground,
                 scores.values[watch.judged_by],
                 partial(_score_of, judge, watch.judged_by, member, prepared, truth),
             )

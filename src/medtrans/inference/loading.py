@@ -89,11 +89,11 @@ def _load_export(folder: Path, plugins: Sequence[Path]) -> Translator:
         raise DataError(f"{folder}: intensities of {strangers[0]}, which is neither source nor target; copy it again")
     preprocessing.restore(found.learned)
     for target in experiment.config.target:
-        _refuse_missing_numbers(preprocessing, target, found)
+        _check_target_numbers(preprocessing, target, found)
     return Translator(experiment, method, preprocessing, found.target_numbers, masked=found.masked)
 
 
-def _refuse_missing_numbers(preprocessing: Preprocessing, target: str, found: Exported) -> None:
+def _check_target_numbers(preprocessing: Preprocessing, target: str, found: Exported) -> None:
     scaling = preprocessing.scalings[target]
     try:
         if scaling.fitted:

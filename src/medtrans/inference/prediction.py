@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from medtrans._version import __version__
 from medtrans.distributed.cluster import place
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.inference.loading import load
-from medtrans.inference.streaming.translate import refusal, streams, translate_file
-from medtrans.inference.translator import OUT_OF_DISTRIBUTION, Translator
+from medtrans.inference.streaming import refusal, translate_file
+from medtrans.inference.translator import DESCRIPTION, OUT_OF_DISTRIBUTION, Translator
 from medtrans.utils.files import write_json
 from medtrans.utils.progress import progress_over
-from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, stem_of, write
+from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, read_header, stem_of, write
 
-__all__ = ["predict", "write_translation"]
+if TYPE_CHECKING:
+    from medtrans.data.cohort import Member
+
+__all__ = ["VOLUMES_IN_MEMORY", "file_stems", "free_memory", "predict", "write_translation"]
+
+
+Job: TypeAlias = tuple[dict[str, Path], Path]
+"""The images of one subject by modality, and the file to write."""
+
+VOLUMES_IN_MEMORY = 9
+"""Float32 volumes that translating an image in memory takes at its peak, rounded up from what was measured."""
+
+_MACHINE = Path("/proc/meminfo")
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def predict(
@@ -58,16 +73,19 @@ def predict(
     config = translator.experiment.config
     here = place()
     # Only this rank's share: what another rank has written meanwhile is none of its business.
-    jobs = _masked(_jobs(source, output, images), mask, config.source)[here.rank :: here.count]
-    targets = config.target
+    jobs, targets = _jobs(source, output, images, config.source[0]), config.target
+    jobs = (_masked(jobs, mask, config.source[0]) if mask is not None else jobs)[here.rank :: here.count]
     planned = [path for _, written in jobs for path in _outputs(written, targets).values()]
     existing = [str(path) for path in planned if path.exists()]
     if existing and not overwrite:
         raise ConfigError(f"{existing[0]}: is there already ({len(existing)} in all); give --overwrite to replace")
     refused = []
     for given, written in progress_over(jobs, "translating"):
-        if (image := _large(translator, given, stream=stream, strict=strict)) is not None:
-            yield from _write_streamed(translator, image, _outputs(written, targets))
+        if (image := _streamed(translator, given, stream=stream, strict=strict)) is not None:
+            notes = translate_file(translator, image, _outputs(written, targets))
+            for target, path in _outputs(written, targets).items():
+                _write_sidecar(translator, target, path, notes, ood=None)
+                yield path
             continue
         try:
             translated = translator.translate(given, strict=strict)
@@ -83,19 +101,15 @@ def predict(
         raise DataError(*refused)
 
 
-def _large(translator: Translator, given: Path | Mapping[str, Path], *, stream: bool, strict: bool) -> Path | None:
+def _streamed(translator: Translator, images: Mapping[str, Path], *, stream: bool, strict: bool) -> Path | None:
     """The image of a job that goes by slabs.
 
     Raises:
         SetupError: it should, and cannot.
     """
-    first = translator.experiment.config.source[0]
-    images = {first: given} if isinstance(given, Path) else given
-    if first not in images:
-        return None  # as the translator will say
-    image, masked = images[first], "mask" in images
-    if not (stream or streams(translator, image, masked=masked)):
-        return None
+    image, masked = images.get(translator.experiment.config.source[0]), "mask" in images
+    if image is None or not (stream or _too_large(translator, image, masked=masked)):
+        return None  # without the source the translator will say so
     reason = refusal(translator, image, masked=masked)
     if strict and reason is None:
         reason = "--strict compares the whole image with the training images"
@@ -104,45 +118,74 @@ def _large(translator: Translator, given: Path | Mapping[str, Path], *, stream: 
     return image
 
 
-def _write_streamed(translator: Translator, image: Path, outputs: Mapping[str, Path]) -> Iterator[Path]:
-    for path in outputs.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    notes = translate_file(translator, image, outputs)
-    for target, path in outputs.items():
-        _write_sidecar(translator, target, path, notes, strange=None)
-        yield path
+def _too_large(translator: Translator, image: Path, *, masked: bool) -> bool:
+    """Whether an image is too large to be translated in memory, so that it goes by slabs.
+
+    Raises:
+        SetupError: it is too large, and something about it or the run does not go by slabs.
+    """
+    if not image.name.lower().endswith(NIFTI_ENDINGS):
+        return False
+    shape = read_header(image, translator.rules).grid.shape
+    needed, free = VOLUMES_IN_MEMORY * 4 * math.prod(shape), free_memory()
+    if free is None or needed <= free:
+        return False
+    if reason := refusal(translator, image, masked=masked):
+        raise SetupError(
+            f"{image}: translating it takes about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are "
+            f"free, and it cannot be translated in slabs: {reason}. Use a machine with more memory, or cut the image"
+        )
+    return True
 
 
-def _jobs(source: Path | None, output: Path, images: Mapping[str, Path]) -> list[tuple[Path | dict[str, Path], Path]]:
+def free_memory(machine: Path = _MACHINE, container: Path = _CONTAINER) -> int | None:
+    """Bytes that this process may still take, in its container where it has one; None where nobody knows."""
+    free = [bytes_free for bytes_free in (_of_machine(machine), _of_container(container)) if bytes_free is not None]
+    return min(free, default=None)
+
+
+def _of_machine(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _of_container(folder: Path) -> int | None:
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+        facts = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return None
+    # Cached files count as used, and go where memory is needed.
+    cached = sum(int(line.split()[1]) for line in facts if line.startswith(("inactive_file ", "active_file ")))
+    return None if limit == "max" else max(0, int(limit) - used + cached)
+
+
+def _jobs(source: Path | None, output: Path, images: Mapping[str, Path], first: str) -> list[Job]:
     if images:
         return [(dict(images), _as_file(output))]
     if source is None:
         raise ConfigError("nothing to translate: give an image, a folder, or --image MODALITY=FILE")
     if not source.is_dir():
-        return [(source, output / source.name if output.is_dir() else _as_file(output))]
+        return [({first: source}, output / source.name if output.is_dir() else _as_file(output))]
     found = sorted(path for path in source.iterdir() if is_image_file(path, NIFTI_ENDINGS))
     if not found:
         raise DataError(f"{source}: holds no .nii.gz or .nii file")
-    return [(path, output / path.name) for path in found]
+    return [({first: path}, output / path.name) for path in found]
 
 
-def _masked(
-    jobs: list[tuple[Path | dict[str, Path], Path]], mask: Path | None, source: Sequence[str]
-) -> list[tuple[Path | dict[str, Path], Path]]:
-    """The same jobs, each with its mask where there is one."""
-    if mask is None:
-        return jobs
+def _masked(jobs: list[Job], mask: Path, first: str) -> list[Job]:
+    """The same jobs, each with its mask."""
     several = mask.is_dir()
     if not several and len(jobs) > 1:
         raise ConfigError(f"--mask {mask}: is one file, but there are {len(jobs)} images; give a folder of masks")
-    masked: list[tuple[Path | dict[str, Path], Path]] = []
-    for given, written in jobs:
-        images = given if isinstance(given, dict) else {source[0]: given}
-        masked.append(({**images, "mask": mask / images.get(source[0], written).name if several else mask}, written))
-    missing = [str(given["mask"]) for given, _ in masked if isinstance(given, dict) and not given["mask"].is_file()]
-    if missing:
-        raise DataError(f"--mask: no such file {missing[0]} ({len(missing)} of {len(masked)} masks are missing)")
-    return masked
+    masks = [mask / images.get(first, written).name if several else mask for images, written in jobs]
+    if missing := [path for path in masks if not path.is_file()]:
+        raise DataError(f"--mask: no such file {missing[0]} ({len(missing)} of {len(masks)} masks are missing)")
+    return [({**images, "mask": path}, written) for (images, written), path in zip(jobs, masks, strict=True)]
 
 
 def _as_file(output: Path) -> Path:
@@ -166,14 +209,55 @@ def write_translation(translator: Translator, target: str, volume: Volume, path:
         DataError, SetupError: as `medtrans.volume.write`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(volume, path, description=f"medtrans {__version__}: synthetic, research use only")
-    strange = any(note.startswith(OUT_OF_DISTRIBUTION) for note in volume.notes)
-    _write_sidecar(translator, target, path, volume.notes, strange=strange)
+    write(volume, path, description=DESCRIPTION)
+    ood = any(note.startswith(OUT_OF_DISTRIBUTION) for note in volume.notes)
+    _write_sidecar(translator, target, path, volume.notes, ood=ood)
     return path
 
 
-def _write_sidecar(
-    translator: Translator, target: str, path: Path, notes: Sequence[str], *, strange: bool | None
-) -> None:
-    facts = {**translator.sidecar(target), "ood": strange, "notes": list(notes)}
+def _write_sidecar(translator: Translator, target: str, path: Path, notes: Sequence[str], *, ood: bool | None) -> None:
+    facts = {**translator.sidecar(target), "ood": ood, "notes": list(notes)}
     write_json(path.with_name(f"{stem_of(path)}.json"), facts)
+
+
+_LONGEST = 60
+_SAFE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_LONGEST - 1}}}")
+
+
+def file_stems(members: Iterable[Member], targets: Sequence[str]) -> Mapping[tuple[int, str], str]:
+    """The name without ending of each case's prediction of each target: `<case>_<target>`.
+
+    A case or target whose name is no safe file name (letters, digits, - and _, not beginning with - or _, at most 60
+    characters) gets its number behind what is left of its name, and so does a case whose file would have the name of
+    an earlier case's. No two names are equal, in whatever case they are written.
+
+    Args:
+        members: all cases of the run, so that a name does not depend on which of them are predicted.
+        targets: modalities.
+
+    Returns:
+        By the case's number and the target.
+    """
+    endings = {target: _safe(target) or _numbered(target, number) for number, target in enumerate(targets, 1)}
+    stems: dict[tuple[int, str], str] = {}
+    taken: set[str] = set()
+    for member in members:
+        name = _safe(member.case.case)
+        if name is None or any(f"{name}_{ending}".casefold() in taken for ending in endings.values()):
+            name = _numbered(member.case.case, member.number)
+        for target, ending in endings.items():
+            stem = f"{name}_{ending}"
+            while stem.casefold() in taken:  # another case is called just as this one when numbered
+                stem += "-"
+            taken.add(stem.casefold())
+            stems[member.number, target] = stem
+    return stems
+
+
+def _safe(name: str) -> str | None:
+    return name if _SAFE.fullmatch(name) else None
+
+
+def _numbered(name: str, number: int) -> str:
+    left = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-")[:_LONGEST]
+    return f"{left}-{number:04d}" if left else f"{number:04d}"

@@ -10,22 +10,24 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medtrans._version import __version__
 from medtrans.config.experiment import Experiment
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Prepared, Preprocessing
-from medtrans.errors import DataError
-from medtrans.inference.auto_batch import AutoBatch
-from medtrans.inference.sliding_window import sliding_window
-from medtrans.inference.window_size import Windows, chosen_overlap, chosen_window, receptive_field
+from medtrans.errors import DataError, SetupError
+from medtrans.inference.sliding_window import Windows, choose_overlap, choose_window, receptive_field, sliding_window
 from medtrans.plugins.interfaces import Method
 from medtrans.volume import ReadingRules, Volume, read
 
-__all__ = ["NOTICE", "OUT_OF_DISTRIBUTION", "Image", "Translator"]
+__all__ = ["DESCRIPTION", "NOTICE", "OUT_OF_DISTRIBUTION", "AutoBatch", "Image", "Translator"]
 
+
+_log = logging.getLogger("medtrans")
 
 NOTICE = "synthetic image, for research use only, not for diagnosis"
+DESCRIPTION = f"medtrans {__version__}: synthetic, research use only"  # in the header of each written image
 
 OUT_OF_DISTRIBUTION = "out of distribution:"
 """What the notes of a translation begin with that say in what its source is unlike those of training."""
@@ -62,8 +64,9 @@ class Translator:
         self.target_numbers = target_numbers
         self.fingerprint = fingerprint
         self.masked = masked
+        self.rules = experiment.config.reading.rules
         self._batches: AutoBatch | None = None
-        self._reach: dict[tuple[int, int, int], tuple[int, int, int] | None] = {}
+        self._receptive_fields: dict[tuple[int, int, int], tuple[int, int, int] | None] = {}
 
     def translate(
         self, image: Image | Mapping[str, Image], affine: np.ndarray | None = None, *, strict: bool = False
@@ -89,16 +92,15 @@ class Translator:
         given = image if isinstance(image, Mapping) else {sources[0]: image}
         if set(given) - {"mask"} != set(sources):
             raise DataError(f"the run translates from {', '.join(sources)}; found {', '.join(given)}")
-        rules = self.experiment.config.reading.rules
-        images = {name: _volume(one, affine, rules) for name, one in given.items()}
+        images = {name: _volume(one, affine, self.rules) for name, one in given.items()}
         notes = tuple(f"{name}: {note}" for name, image in images.items() for note in image.notes)
         prepared = self.preprocessing.prepare(images)
-        strange = self.unlike_training(prepared)
-        if strange and strict:
-            raise DataError(f"{OUT_OF_DISTRIBUTION} {'; '.join(strange)}. Translate it without strict, or leave it out")
-        notes += tuple(f"{OUT_OF_DISTRIBUTION} {remark}" for remark in strange)
+        ood = self.unlike_training(prepared)
+        if ood and strict:
+            raise DataError(f"{OUT_OF_DISTRIBUTION} {'; '.join(ood)}. Translate it without strict, or leave it out")
+        notes += tuple(f"{OUT_OF_DISTRIBUTION} {remark}" for remark in ood)
         for note in notes:
-            logging.getLogger("medtrans").warning("%s", note)
+            _log.warning("%s", note)
         if "mask" not in images:
             self.warn_of_no_mask()
         restored = {
@@ -111,7 +113,7 @@ class Translator:
         """Say what a missing mask means for this run, where it means anything."""
         scalings = (self.preprocessing.scalings[name] for name in self.experiment.config.source)
         if self.masked and any(scaling.fitted for scaling in scalings):
-            logging.getLogger("medtrans").warning(
+            _log.warning(
                 "the run was trained inside masks and this image has none: its intensities are scaled by its "
                 "background too and its brightness may be off; give its mask (predict --mask)"
             )
@@ -140,10 +142,16 @@ class Translator:
         if any(moved) or not source.flags.writeable:  # torch takes no array that it may not write to
             source = np.pad(source, [(0, 0), *((voxels, 0) for voxels in moved)])
         translated = sliding_window(self.batches(), torch.from_numpy(source)[None], **windows, advance=advance)
-        whole = self.method.conclude(translated)[0].numpy()
-        scaled: np.ndarray = whole[:, moved[0] :, moved[1] :, moved[2] :]
-        broken = int(scaled.size - np.count_nonzero(np.isfinite(scaled)))
-        if broken:
+        return self.conclude(translated)[:, moved[0] :, moved[1] :, moved[2] :]
+
+    def conclude(self, translated: torch.Tensor) -> np.ndarray:
+        """What the method makes of blended windows `(1, c, i, j, k)`: `(c, i, j, k)`, of finite values.
+
+        Raises:
+            DataError: it is not finite.
+        """
+        scaled: np.ndarray = self.method.conclude(translated)[0].numpy()
+        if broken := int(scaled.size - np.count_nonzero(np.isfinite(scaled))):
             raise DataError(
                 f"the prediction is not finite in {broken} of {scaled.size} voxels: the weights are unusable"
             )
@@ -189,14 +197,14 @@ class Translator:
     def windows(self, shape: Sequence[int]) -> Windows:
         """The windows by which a prepared volume of `shape` is translated."""
         settings, networks = self.experiment.config.inference, list(self.method.networks().values())
-        window, multiple = chosen_window(settings.window, self.experiment.config.patch.size, networks, shape)
+        window, multiple = choose_window(settings.window, self.experiment.config.patch.size, networks, shape)
         overlap = settings.overlap
         if overlap is None:
-            if window not in self._reach:
-                self._reach[window] = receptive_field(
+            if window not in self._receptive_fields:
+                self._receptive_fields[window] = receptive_field(
                     self.batches(), len(self.experiment.config.source), window, multiple
                 )
-            overlap = chosen_overlap(self._reach[window], window, shape)
+            overlap = choose_overlap(self._receptive_fields[window], window, shape)
         return Windows(window=window, overlap=overlap, blend=settings.blend, batch=settings.batch, multiple=multiple)
 
 
@@ -208,3 +216,91 @@ def _volume(image: Image, affine: np.ndarray | None, rules: ReadingRules) -> Vol
             raise DataError("an array has no place in the world: give its affine (4, 4), voxel to world in mm")
         return Volume(image, np.asarray(affine, dtype=np.float64))
     return read(image, rules)
+
+
+_SPARE = 0.1  # of a device's free memory: its allocator cannot use all of it, and other programs take some
+
+
+class AutoBatch:
+    """Translates a batch of windows in parts where the whole does not fit into the device's memory.
+
+    On a GPU the first batch of several windows is begun with one, and what that took says how many fit. Where memory
+    runs out all the same, half as many are taken from then on. Both are remembered, so that a later volume begins with
+    what fitted. The result does not depend on it, but for the rounding of a GPU's kernels.
+
+    Args:
+        translate: from `(b, c, i, j, k)` to as many, on `device`.
+        device: where `translate` works.
+
+    Attributes:
+        device: as given.
+        most: windows translated at a time; None as many as are asked for.
+    """
+
+    def __init__(self, translate: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        self._translate = translate
+        self.device = device
+        self.most: int | None = None
+
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Translate windows `(b, c, i, j, k)`.
+
+        Raises:
+            SetupError: there is not enough memory for one.
+        """
+        done: list[Tensor] = []
+        refused = 0
+        if self.most is None and len(windows) > 1 and self.device.type == "cuda":
+            done.append(self._measured(windows[:1]))
+        while (first := sum(map(len, done))) < len(windows):
+            part = windows[first : first + (self.most or len(windows))]
+            if (output := self._attempt(part)) is not None:
+                done.append(output)
+                continue
+            if len(part) == 1:
+                raise _too_large(part)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            refused, self.most = refused or len(part), len(part) // 2
+        if refused:
+            _log.warning(
+                "%d windows of %s voxels do not fit into the device's memory: going on with %d at a time; "
+                "inference.batch=%d avoids the attempt",
+                refused,
+                _sides(windows),
+                self.most,
+                self.most,
+            )
+        return done[0] if len(done) == 1 else torch.cat(done)
+
+    def _attempt(self, windows: Tensor) -> Tensor | None:
+        """None where memory ran out; only behind the `except` are the tensors of the attempt free again."""
+        try:
+            return self._translate(windows)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _measured(self, window: Tensor) -> Tensor:
+        """One window's translation, by whose peak of memory the number that fits is chosen."""
+        device = self.device
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        if (output := self._attempt(window)) is None:
+            raise _too_large(window)
+        peak = max(1, torch.cuda.max_memory_allocated(device) - before)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + held
+        self.most = max(1, int((1 - _SPARE) * free / peak))
+        _log.debug("one window takes %d bytes, %d are free: up to %d at a time", peak, free, self.most)
+        return output
+
+
+def _too_large(windows: Tensor) -> SetupError:
+    return SetupError(
+        f"the device's memory is too small for one window of {_sides(windows)} voxels; set inference.window to smaller "
+        "sides, free memory that other programs hold, or translate on the CPU (with CUDA_VISIBLE_DEVICES empty)"
+    )
+
+
+def _sides(windows: Tensor) -> str:
+    return " × ".join(str(side) for side in windows.shape[2:])

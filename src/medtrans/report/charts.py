@@ -102,14 +102,14 @@ def strip_chart(
     axes.set_yticks(range(len(rows)), [row if len(row) < 18 else f"{row[:16]}…" for row in rows])
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
-    said = []
+    described = []
     for place, (row, cases) in enumerate(drawn.items()):
         if cases:
             values = [value for value, _ in cases]
             low, median, high = np.percentile(values, (25, 50, 75))
             axes.broken_barh([(low, high - low)], (place - 0.3, 0.6), facecolor=_ACCENT, alpha=0.13)
             axes.vlines(median, place - 0.3, place + 0.3, color=_ACCENT, linewidth=2)
-            said.append(f"{row} {len(cases)} cases, median {number(median)}".strip())
+            described.append(f"{row} {len(cases)} cases, median {number(median)}".strip())
             heights = place + _stacked(values, axes)
             axes.plot(values, heights, "o", color=_ACCENT, markersize=_DOT, markeredgewidth=0, alpha=0.72)
     for count, value in enumerate(shown.values(), 1):
@@ -122,7 +122,7 @@ def strip_chart(
         if missing := len(rows[row]) - len(cases):
             where = f" ({row})" if row else ""
             notes.append(f"{missing} case{'' if missing == 1 else 's'} without a finite value{where}.")
-    return Chart(title, _svg(figure, title, "; ".join(said) or "no finite value", dots), notes=tuple(notes))
+    return Chart(title, _svg(figure, title, "; ".join(described) or "no finite value", dots), notes=tuple(notes))
 
 
 def _frame(width: float, height: float, *, left: float, right: float) -> tuple[Figure, Axes]:

@@ -9,15 +9,14 @@ from typing import Any
 
 import yaml
 
-from medtrans.config.diff import differences
+from medtrans.config.experiment import differences
 from medtrans.data.anonymize import shareable_config
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv
 from medtrans.evaluation.statistics import compare
 from medtrans.report.charts import strip_chart
-from medtrans.report.page import page_of, scores_table
+from medtrans.report.page import downstream_part, faithfulness_part, page_of, scores_table
 from medtrans.report.run_report import report_facts
-from medtrans.report.sections import downstream_part, faithfulness_part
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import write_text
 from medtrans.utils.numbers import between, signed
@@ -74,7 +73,7 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
             )
             for name, column in columns.items()
         ],
-        watched=[
+        faithfulness=[
             {"name": run.name, "rows": faithfulness_part(run.folder.read_json(run.folder.faithfulness))}
             for run in runs
             if run.folder.faithfulness.is_file()

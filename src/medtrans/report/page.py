@@ -10,11 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medtrans.report.charts import Chart, line_chart, strip_chart
-from medtrans.report.sections import downstream_part, faithfulness_part
 from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
 from medtrans.utils.numbers import between, number, places, short
 
-__all__ = ["Headline", "headlines", "page_of", "render", "scores_table"]
+__all__ = ["Headline", "downstream_part", "faithfulness_part", "headlines", "page_of", "render", "scores_table"]
 
 
 _BASELINES = {
@@ -59,20 +58,9 @@ def render(
     Of `rows` only "label" and the scores are shown, so that names of cases and subjects stay with the data. All other
     texts are shown as given (and escaped): what they hold is what the page gives away.
 
-    Args:
-        title: of the run.
-        command: that runs it again.
-        config_text: the whole config, as YAML.
-        environment: versions and machine; mappings may nest.
-        summary: the content of `summary.json`, as `statistics.summary_of` makes it; "comparison" may be missing.
-        rows: a mapping a case, with "label" and the scores by column.
-        pictures: (label, caption, content of a PNG file), in order.
-        curves: name to (step, value) pairs.
-        warnings: shown with those of the summary.
-        facts: what was run, a line each.
-        faithfulness: the content of `faithfulness.json`.
-        downstream: the content of `downstream/results.json`.
-        viewed: cases for the interactive viewer; their volumes are carried in the page.
+    `summary` (whose "comparison" may be missing), `faithfulness` and `downstream` are the contents of the run's files;
+    `rows` a mapping a case, with "label" and the scores by column; `pictures` (label, caption, content of a PNG file);
+    `curves` (step, value) pairs by name; `viewed` the cases whose volumes the page carries for the viewer.
     """
     metrics, script = summary["metrics"], viewer_script()
     return page_of(
@@ -231,3 +219,128 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{key}", ", ".join(map(str, value))
         else:
             yield f"{prefix}{key}", str(value)
+
+
+def faithfulness_part(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each check of faithfulness: "name", "found", "meaning" and "tone" (good, bad or open).
+
+    Args:
+        found: the content of `faithfulness.json`.
+    """
+    copies, collapse, lesions = found["copy_through"], found["collapse"], found["lesions"]
+    unlike = found["out_of_distribution"]
+    rows = [
+        _row(
+            "Sources unlike training",
+            f"{len(unlike)} of {found['cases']} test cases",
+            "spacing, size, orientation, intensities and look of the source, against the training cases: robust z > 6",
+            tone="bad" if unlike else "good",
+        ),
+        _row(
+            "Copies of the source",
+            f"correlation {number(copies['source_prediction'], 3)}; of targets {number(copies['source_target'], 3)}",
+            "median correlation of source and prediction in the foreground; flagged above 0.99 where targets' is lower",
+            tone=_tone(copies),
+        ),
+        _row(
+            "The same for everybody",
+            f"{_percent(collapse['variation'], 100)} of the sources' variation",
+            "spread of coarse means over cases, predictions against sources; flagged below 20 %",
+            tone="open" if collapse["variation"] is None else _tone(collapse),
+        ),
+    ]
+    by_contrast = ", ".join(
+        f"{contrast}: {_percent(share)}" for contrast, share in lesions["preserved_by_contrast"].items()
+    )
+    rows += [
+        _share(
+            "Inserted spheres preserved", lesions["preserved_percent"],
+            f"{lesions['inserted']} spheres put into sources, 2 to 6 voxels in radius; by contrast {by_contrast}; "
+            "flagged below 80 %",
+            low_is_bad=True,
+        ),
+        _share(
+            "Changes elsewhere", lesions["elsewhere_percent"],
+            "insertions that changed the prediction as much far away from all spheres; flagged above 20 %",
+            low_is_bad=False,
+        ),
+    ]  # fmt: skip
+    if lesions["removed"]:
+        rows += [
+            _share(
+                "True lesions shown", lesions["shown_percent"],
+                "lesions that the target shows, with half its contrast or more; flagged below 80 %",
+                low_is_bad=True,
+            ),
+            _share(
+                "Lesions invented", lesions["invented_percent"],
+                f"{lesions['removed']} lesions taken out of sources, that the prediction still showed; flagged above "
+                "20 %",
+                low_is_bad=False,
+            ),
+        ]  # fmt: skip
+    return rows
+
+
+def downstream_part(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of arms: "columns" (name, unit, direction, definition), "rows", and what a reader must know.
+
+    Args:
+        results: the content of `downstream/results.json`.
+    """
+    arms = results["arms"]
+    columns = [
+        {"name": name, **{key: scores[key] for key in ("unit", "higher_is_better", "definition")}}
+        for name, scores in arms["trtr"].items()
+    ]
+    return {
+        "image": results["image"],
+        "columns": columns,
+        "rows": [
+            {
+                "name": arm,
+                "meaning": results["meanings"][arm],
+                "cells": [_arm_cell(scores[column["name"]], bound=arm == "trtr") for column in columns],
+            }
+            for arm, scores in arms.items()
+        ],
+        "subjects": results["subjects"],
+        "cases": results["cases"],
+        "labels": results["labels"],
+        "seeds": results["seeds"],
+        "protocol": results["protocol"],
+        "segmenter": results["segmenter"],
+        "warnings": results["warnings"],
+    }
+
+
+def _arm_cell(scores: Mapping[str, Any], *, bound: bool) -> dict[str, str]:
+    mean = scores["mean"]
+    digits = None if mean is None else places(mean)
+    ratio = "" if bound or scores["ratio"] is None else f"{number(scores['ratio'], 2)} of trtr"
+    within = between(scores["ratio_ci95"], 2)
+    return {
+        "mean": number(mean, digits),
+        "interval": between(scores["ci95"], digits),
+        "ratio": f"{ratio} ({within})" if ratio and within else ratio,
+        "seeds": "seeds " + ", ".join(number(value, digits) for value in scores["by_seed"]),
+    }
+
+
+def _row(name: str, found: str, meaning: str, *, tone: str) -> dict[str, Any]:
+    return {"name": name, "found": found, "meaning": meaning, "tone": tone}
+
+
+def _share(name: str, percent: float | None, meaning: str, *, low_is_bad: bool) -> dict[str, Any]:
+    if percent is None:
+        return _row(name, "nothing visible to judge", meaning, tone="open")
+    bad = percent < 80 if low_is_bad else percent > 20
+    return _row(name, _percent(percent), meaning, tone="bad" if bad else "good")
+
+
+def _percent(share: float | None, factor: float = 1) -> str:
+    return "–" if share is None else f"{factor * share:.0f} %"
+
+
+def _tone(found: Mapping[str, Any]) -> str:
+    return "bad" if found["flagged"] else "good"

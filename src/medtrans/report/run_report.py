@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from medtrans.data.anonymize import shareable_config
-from medtrans.data.cohort import roll
+from medtrans.data.cohort import read_case_table
 from medtrans.errors import ConfigError
 from medtrans.evaluation.example_volumes import kept_volumes
 from medtrans.evaluation.scores import read_metrics_csv
@@ -71,15 +70,15 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
         config: the run's, as plain data.
     """
     train = config["train"]
-    splits = roll(folder.cases)
-    subjects = {split: len({subject for _, subject, own in splits if own == split}) for split in _order(splits)}
+    splits = read_case_table(folder.cases)
+    subjects = {split: len({subject for _, subject, own in splits if own == split}) for split in _DOING}
     chosen = checkpoint.best(folder.checkpoints)
     used = chosen or checkpoint.newest(folder.checkpoints)
     discriminator = config["discriminator"]
     costs = told_costs(read_costs(folder.costs))
     return {
         "Data": f"{_name(config['dataset'])}: "
-        + ", ".join(f"{count} to {_DOING[split]}" for split, count in subjects.items())
+        + ", ".join(f"{count} to {_DOING[split]}" for split, count in subjects.items() if count)
         + " (subjects, none of them twice)",
         "Networks": _name(config["generator"])
         + (f" against {_name(discriminator)}" if discriminator else ", no discriminator")
@@ -96,11 +95,6 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
 
 
 _DOING = {"train": "train on", "validation": "choose the weights by", "test": "test"}
-
-
-def _order(splits: list[tuple[str, str, str]]) -> list[str]:
-    counted = Counter(split for _, _, split in splits)
-    return [split for split in _DOING if counted[split]]
 
 
 def _name(slot: Mapping[str, Any]) -> str:
@@ -121,8 +115,8 @@ def _pictures(folder: RunFolder, shown: Mapping[str, str]) -> list[tuple[str, st
 
 
 def _viewed(folder: RunFolder, config: Mapping[str, Any], shown: Mapping[str, str]) -> list[ViewedCase]:
-    target = config["target"][0]
-    unit = _unit(folder, target)
+    sidecars = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.predictions.glob("*.json")))
+    unit = next((str(facts.get("unit", "")) for facts in sidecars if facts.get("target") == config["target"][0]), "")
     cases = [
         ViewedCase(shown[label], f"{rank} test case", volumes, unit)
         for rank, label, path in _stems(folder)
@@ -133,11 +127,3 @@ def _viewed(folder: RunFolder, config: Mapping[str, Any], shown: Mapping[str, st
             f"{folder.path}: has no volumes for a viewer; medtrans evaluate {folder.path} keeps them, then report again"
         )
     return cases
-
-
-def _unit(folder: RunFolder, target: str) -> str:
-    for sidecar in sorted(folder.predictions.glob("*.json")):
-        facts = json.loads(sidecar.read_text(encoding="utf-8"))
-        if facts.get("target") == target:
-            return str(facts.get("unit", ""))
-    return ""

@@ -1,4 +1,8 @@
-"""Checkpoints: written whole or not at all, hashed, verified before they count, read without running code."""
+"""Checkpoints: written whole or not at all, hashed, verified before they count, read without running code.
+
+Weights are safetensors. The rest of the state is torch's own format, loaded with `weights_only=True`. The manifest has
+a hash of every file and of itself, so that what a full disk or a bad cable did is found before training goes on.
+"""
 
 from __future__ import annotations
 
@@ -53,17 +57,11 @@ def read_state(file: Path | io.BytesIO, name: str) -> dict[str, Any]:
     Raises:
         DataError: it holds anything else, which is not loaded since it may run code.
     """
+    # What a damaged or hostile file makes torch raise, of any kind.
+    odd = (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except odd as error:
         first = str(error).partition(". ")[0]
         raise DataError(f"{name}: not a state of weights and plain values, so it is not loaded ({first})") from error
     if not isinstance(state, dict):
@@ -151,9 +149,11 @@ def save(
             # Left by a process that was killed while it wrote or pruned.
             shutil.rmtree(left, ignore_errors=True)
         content = state_bytes(state, _STATE)
-        check_disk_space(folder, content.nbytes + _bytes(networks))
+        weights = sum(tensor.nbytes for own in networks.values() for tensor in own.values())
+        check_disk_space(folder, content.nbytes + weights)
         temporary.mkdir()
         _write(temporary, networks, content, {"step": step, "config_hash": config_hash, "facts": dict(facts)})
+        # Read back from the disk before it has a name: a checkpoint that is named is one that was whole.
         _verify(temporary)
         if final.exists():
             _discard(final)
@@ -186,10 +186,9 @@ def unmark(folder: Path, name: str) -> None:
 
 def at_step(folder: Path, step: int) -> Checkpoint | None:
     """The checkpoint of a step, or None where it is not there or not whole."""
-    try:
+    with suppress(DataError):
         return read(folder / f"step_{step:08d}")
-    except DataError:
-        return None
+    return None
 
 
 def best(folder: Path) -> Checkpoint | None:
@@ -225,10 +224,6 @@ def read(folder: Path) -> Checkpoint:
     """
     manifest = _verify(folder)
     return Checkpoint(folder, manifest["step"], manifest["config_hash"], facts=manifest.get("facts", {}))
-
-
-def _bytes(networks: Mapping[str, Mapping[str, Tensor]]) -> int:
-    return sum(tensor.nbytes for weights in networks.values() for tensor in weights.values())
 
 
 def _write(
@@ -279,19 +274,13 @@ def _prune(folder: Path, keep: int) -> None:
     left = max(keep, 2)
     for checkpoint in sorted(_checkpoints(folder), reverse=True):
         if left > 0:
-            left -= _is_whole(checkpoint)
+            with suppress(DataError):
+                _verify(checkpoint)
+                left -= 1
         elif checkpoint.name != spared:
             # The new checkpoint is safe: one that cannot be removed costs room and is tried again.
             with suppress(OSError):
                 _discard(checkpoint)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        _verify(checkpoint)
-    except DataError:
-        return False
-    return True
 
 
 def _discard(checkpoint: Path) -> None:

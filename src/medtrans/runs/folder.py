@@ -18,6 +18,16 @@ from medtrans.utils.files import write_json, write_text
 __all__ = ["RunFolder"]
 
 
+class _Entry:
+    """A file or folder inside a run's folder, as an attribute that gives its path."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, folder: RunFolder, _: type[RunFolder]) -> Path:
+        return folder.path.joinpath(*self._names)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one run.
@@ -28,100 +38,44 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The checked config, which runs again as it is."""
-        return self.path / "config.yaml"
-
-    @property
-    def cases(self) -> Path:
-        """The key from case numbers to case ids; readable by its owner only."""
-        return self.path / "cases.csv"
-
-    @property
-    def environment(self) -> Path:
-        """Versions, machine and command."""
-        return self.path / "environment.json"
-
-    @property
-    def log(self) -> Path:
-        """What was said while running."""
-        return self.path / "log.txt"
-
-    @property
-    def status(self) -> Path:
-        """Where the run stands."""
-        return self.path / "status.json"
-
-    @property
-    def lock(self) -> Path:
-        """Who is writing here."""
-        return self.path / "run.lock"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Weights and training state."""
-        return self.path / "checkpoints"
-
-    @property
-    def cache(self) -> Path:
-        """Preprocessed volumes; may be deleted at any time."""
-        return self.path / "cache"
-
-    @property
-    def predictions(self) -> Path:
-        """Translated test cases."""
-        return self.path / "predictions"
-
-    @property
-    def pictures(self) -> Path:
-        """Worst, median and best test case, for the report."""
-        return self.path / "pictures"
-
-    @property
-    def plugins(self) -> Path:
-        """Copies of the single-file plugins the run used."""
-        return self.path / "plugins"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Curves for TensorBoard."""
-        return self.path / "tensorboard"
-
-    @property
-    def watch(self) -> Path:
-        """What the watch over the training has seen."""
-        return self.path / "watch.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Scores, a row per case."""
-        return self.path / "metrics.csv"
-
-    @property
-    def summary(self) -> Path:
-        """Scores over cases, beside the trivial baselines."""
-        return self.path / "summary.json"
-
-    @property
-    def costs(self) -> Path:
-        """Parameters, time and memory."""
-        return self.path / "costs.json"
-
-    @property
-    def faithfulness(self) -> Path:
-        """What was watched for in the test cases: strange sources, lesions lost or invented, copies, collapse."""
-        return self.path / "faithfulness.json"
-
-    @property
-    def downstream(self) -> Path:
-        """What synthetic images are worth to a segmenter."""
-        return self.path / "downstream" / "results.json"
-
-    @property
-    def report(self) -> Path:
-        """The page to read first."""
-        return self.path / "report.html"
+    config = _Entry("config.yaml")
+    """The checked config, which runs again as it is."""
+    cases = _Entry("cases.csv")
+    """The key from case numbers to case ids; readable by its owner only."""
+    environment = _Entry("environment.json")
+    """Versions, machine and command."""
+    log = _Entry("log.txt")
+    """What was said while running."""
+    status = _Entry("status.json")
+    """Where the run stands."""
+    lock = _Entry("run.lock")
+    """Who is writing here."""
+    checkpoints = _Entry("checkpoints")
+    """Weights and training state."""
+    cache = _Entry("cache")
+    """Preprocessed volumes; may be deleted at any time."""
+    predictions = _Entry("predictions")
+    """Translated test cases."""
+    pictures = _Entry("pictures")
+    """Worst, median and best test case, for the report."""
+    plugins = _Entry("plugins")
+    """Copies of the single-file plugins the run used."""
+    tensorboard = _Entry("tensorboard")
+    """Curves for TensorBoard."""
+    monitor = _Entry("watch.json")
+    """What the monitor of the training has noticed."""
+    metrics = _Entry("metrics.csv")
+    """Scores, a row per case."""
+    summary = _Entry("summary.json")
+    """Scores over cases, beside the trivial baselines."""
+    costs = _Entry("costs.json")
+    """Parameters, time and memory."""
+    faithfulness = _Entry("faithfulness.json")
+    """What was checked in the test cases: strange sources, lesions lost or invented, copies, collapse."""
+    downstream = _Entry("downstream", "results.json")
+    """What synthetic images are worth to a segmenter."""
+    report = _Entry("report.html")
+    """The page to read first."""
 
     @classmethod
     def existing(cls, path: Path | str) -> RunFolder:
@@ -146,7 +100,7 @@ class RunFolder:
         """
         folder = cls(Path(path))
         if not folder.lock.is_file():  # nobody has it: what is not to be replaced is told without a trace
-            folder._refuse_what_is_there(resume=resume, overwrite=overwrite)
+            folder._check_contents(resume=resume, overwrite=overwrite)
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -154,28 +108,27 @@ class RunFolder:
         folder._lock()
         try:
             # Once more: another run may have come and gone before the lock was had.
-            folder._refuse_what_is_there(resume=resume, overwrite=overwrite)
+            folder._check_contents(resume=resume, overwrite=overwrite)
             if overwrite and not resume:
                 folder._clear()
             for inner in (folder.checkpoints, folder.predictions):
                 inner.mkdir(exist_ok=True)
-        except OSError as error:
+        except BaseException as error:
             folder.release()
-            raise folder._unwritable(error) from error
-        except BaseException:
-            folder.release()
+            if isinstance(error, OSError):
+                raise folder._unwritable(error) from error
             raise
         return folder
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Write in the folder of a run that has ended, while nobody else does.
 
         Raises:
             ConfigError: a link leads out of the folder.
             SetupError: it cannot be written, or another process is using it.
         """
-        self._refuse_links()
+        self._check_links()
         self._lock()
         try:
             yield
@@ -186,7 +139,7 @@ class RunFolder:
         """Let others write here."""
         lock.release(self.lock)
 
-    def say(self, state: str, **details: Any) -> None:
+    def set_status(self, state: str, **details: Any) -> None:
         """Record where the run stands."""
         write_json(self.status, {"state": state, "at": _now(), **details})
 
@@ -238,7 +191,7 @@ class RunFolder:
             raise ConfigError(f"{path}: expected a mapping, found {type(value).__name__}")
         return value
 
-    def _refuse_what_is_there(self, *, resume: bool, overwrite: bool) -> None:
+    def _check_contents(self, *, resume: bool, overwrite: bool) -> None:
         begun = self.path.is_dir() and any(inner != self.lock for inner in self.path.iterdir())
         if resume and not self.config.is_file():
             raise ConfigError(f"{self.path}: nothing to resume, config.yaml is missing; leave out --resume")
@@ -249,10 +202,10 @@ class RunFolder:
         if begun and overwrite and not resume and not self.config.is_file():
             raise ConfigError(f"{self.path}: holds files that no run left; --overwrite only replaces a run")
         if resume:
-            self._refuse_links()
+            self._check_links()
 
-    def _refuse_links(self) -> None:
-        """What a run writes stays in its folder, whoever made the folder."""
+    def _check_links(self) -> None:
+        # What a run writes stays in its folder, whoever made the folder.
         home = self.path.resolve()
         written = (
             self.checkpoints,

@@ -1,9 +1,10 @@
 """The lock of a run's folder: one process writes there at a time, and one that was killed holds nothing.
 
-The lock is the system's own (`lockf`), held for the whole run on the file `run.lock`; what stands in the file is only
-for the message to whom is refused. `lockf`, not `flock`: data workers are forked, and would go on holding a `flock`
-after their parent was killed. Its price is that closing any descriptor of the file gives the lock up, so a process
-never opens the file again while it holds it.
+The lock is the system's own (`lockf`), held for the whole run on the file `run.lock`; what stands in the file only
+names the holder to whoever is turned away. `lockf` and not `flock`: a `flock` belongs to the open file, which forked
+data workers inherit, so that they would hold it after their parent was killed; a `lockf` belongs to the process. Its
+price is that closing any descriptor of the file gives the lock up. So there is one descriptor, kept open until the
+end, and a process never opens the file again while it holds the lock.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from pathlib import Path
 __all__ = ["release", "take"]
 
 
-_held: dict[
-    Path, tuple[int, int]
-] = {}  # of each lock the process that took it, which a fork is not, and the descriptor
+# Of each lock the process that took it, since a fork inherits this table but not the lock, and the one descriptor.
+_held: dict[Path, tuple[int, int]] = {}
 _guard = threading.Lock()
 
 
@@ -42,10 +42,12 @@ def take(lock: Path) -> str | None:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
             try:
                 free = _locked(descriptor)
-                host, holder = _said(os.pread(descriptor, 4096, 0))
+                host, holder = _recorded(os.pread(descriptor, 4096, 0))
                 if not free or host not in (None, socket.gethostname()):
                     os.close(descriptor)
                     return holder
+                # The holder may have removed the file between open and lock: then this is a lock on nothing, and the
+                # name may be somebody else's new file. Try again with that.
                 if _is_still(lock, descriptor):
                     break
             except BaseException:
@@ -93,10 +95,10 @@ def _is_still(lock: Path, descriptor: int) -> bool:
         return False
 
 
-def _said(content: bytes) -> tuple[str | None, str]:
+def _recorded(content: bytes) -> tuple[str | None, str]:
     """The host and the process that a lock names; no host where it was never written whole."""
     try:
-        said = json.loads(content)
-        return str(said["host"]), f"process {int(said['process'])} on {said['host']} since {said.get('since')}"
+        own = json.loads(content)
+        return str(own["host"]), f"process {int(own['process'])} on {own['host']} since {own.get('since')}"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, "another process"

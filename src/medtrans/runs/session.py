@@ -1,39 +1,37 @@
-"""The beginning and the end of writing in a run folder: records first, status and lock whatever happens."""
+"""A run's session: its folder taken, records written first, a resumed config checked, status and lock at the end."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
+import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from medtrans.config.experiment import Experiment
+import yaml
+
+from medtrans._version import __version__
+from medtrans.config.experiment import Experiment, differences, lasting
 from medtrans.data.anonymize import Anonymizer
 from medtrans.data.cohort import Cohort, write_cases
 from medtrans.distributed.ranks import Ranks
-from medtrans.errors import MedtransError, RunInterruptedError
+from medtrans.errors import ConfigError, MedtransError, RunInterruptedError
+from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
-from medtrans.runs.provenance import environment_facts
-from medtrans.runs.resume import refuse_other_config
 
-__all__ = ["run_session"]
+__all__ = ["check_same_config", "config_facts", "config_hash", "environment_facts", "run_session"]
 
 
+_SHOWN = 5  # differences between configs
+_RECORDED = ("torch", "numpy", "scipy", "scikit-image", "nibabel", "torchio", "lightning-fabric", "safetensors")
 _log = logging.getLogger("medtrans")
-
-
-class _Discreet(logging.Formatter):
-    """What is written to the log may be shared; what is said on the terminal names files and cases."""
-
-    def __init__(self, discretion: Anonymizer) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
-        self._discretion = discretion
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._discretion.shareable(super().format(record))
 
 
 @contextmanager
@@ -56,68 +54,85 @@ def run_session(
     """
     ranks = ranks or Ranks()
     if not ranks.leads:
-        with _quiet(), ranks.explained():
+        with _errors_only(), ranks.explained():
             ranks.wait()
             yield RunFolder(Path(experiment.config.output_dir))
             ranks.wait()
         return
     folder = RunFolder.claim(experiment.config.output_dir, resume=resume, overwrite=overwrite)
     handler = logging.FileHandler(folder.log, encoding="utf-8")
-    discretion = Anonymizer(cohort, experiment)
-    handler.setFormatter(_Discreet(discretion))
-    talk = logging.StreamHandler(sys.stderr)
-    talk.setFormatter(logging.Formatter("%(message)s"))
+    anonymizer = Anonymizer(cohort, experiment)
+    handler.setFormatter(_AnonymousFormatter(anonymizer))
     level = _log.level
     _log.setLevel(logging.INFO)
     _log.addHandler(handler)
-    _log.addHandler(talk)
     try:
-        if resume:
-            refuse_other_config(folder, experiment, ranks.count)
-        _leave_records(folder, experiment, cohort)
-        for warning in warnings:
-            _log.warning("%s", warning)
-        folder.say("running")
-        ranks.tell_at_last(lambda error: _say_ended(folder, error, discretion))
-        with ranks.explained():
-            ranks.wait()
-            yield folder
-            ranks.wait()
-        folder.say("done")
+        with _terminal(logging.INFO):
+            if resume:
+                check_same_config(folder, experiment, ranks.count)
+            _write_records(folder, experiment, cohort)
+            for warning in warnings:
+                _log.warning("%s", warning)
+            folder.set_status("running")
+            # A rank that loses the others ends its process without unwinding: the status is set in its last moment.
+            ranks.tell_at_last(lambda error: _set_ended(folder, error, anonymizer))
+            with ranks.explained():
+                ranks.wait()
+                yield folder
+                ranks.wait()
+            folder.set_status("done")
     except BaseException as error:
-        _say_ended(folder, error, discretion)
+        _set_ended(folder, error, anonymizer)
         raise
     finally:
-        for each in (handler, talk):
-            _log.removeHandler(each)
-            each.flush()
+        _log.removeHandler(handler)
         handler.close()
         _log.setLevel(level)
         folder.release()
 
 
-def _say_ended(folder: RunFolder, error: BaseException, discretion: Anonymizer) -> None:
+class _AnonymousFormatter(logging.Formatter):
+    """The log may be shared, so that it names no case or file; what is said on the terminal does."""
+
+    def __init__(self, anonymizer: Anonymizer) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._anonymizer = anonymizer
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._anonymizer.shareable(super().format(record))
+
+
+def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) -> None:
     state = "interrupted" if isinstance(error, RunInterruptedError) else "failed"
-    told = str(error) if isinstance(error, MedtransError) else type(error).__name__
-    folder.say(state, error=discretion.shareable(told))
+    message = str(error) if isinstance(error, MedtransError) else type(error).__name__
+    folder.set_status(state, error=anonymizer.shareable(message))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """What the leading rank says too is said once: the others warn only."""
-    talk = logging.StreamHandler(sys.stderr)
-    talk.setFormatter(logging.Formatter("%(message)s"))
-    talk.setLevel(logging.ERROR)
-    propagate, _log.propagate = _log.propagate, False
-    _log.addHandler(talk)
+def _terminal(level: int) -> Iterator[None]:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setLevel(level)
+    _log.addHandler(handler)
     try:
         yield
     finally:
-        _log.removeHandler(talk)
+        _log.removeHandler(handler)
+        handler.flush()
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """What the leading rank says too is said once: the others report errors only."""
+    propagate, _log.propagate = _log.propagate, False
+    try:
+        with _terminal(logging.ERROR):
+            yield
+    finally:
         _log.propagate = propagate
 
 
-def _leave_records(folder: RunFolder, experiment: Experiment, cohort: Cohort) -> None:
+def _write_records(folder: RunFolder, experiment: Experiment, cohort: Cohort) -> None:
     folder.write_config(experiment.saved_text())
     write_cases(folder.cases, cohort)
     files = [Path(origin.location) for origin in experiment.origins() if origin.distribution is None]
@@ -126,3 +141,99 @@ def _leave_records(folder: RunFolder, experiment: Experiment, cohort: Cohort) ->
         shutil.copyfile(file, folder.plugins / file.name)
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     folder.write_environment(environment_facts(plugin_files=digests))
+
+
+def config_facts(experiment: Experiment, ranks: int) -> dict[str, Any]:
+    """What a checkpoint must know of the config it was trained with, without any of its values.
+
+    Args:
+        experiment: the config.
+        ranks: that train together.
+    """
+    train = experiment.config.train
+    return {
+        "global_batch": ranks * train.batch * train.accumulate,
+        "config": {key: _digest(value)[:16] for key, value in lasting(experiment.saved()).items()},
+    }
+
+
+def config_hash(experiment: Experiment) -> str:
+    """Of all that a resumed run must not change."""
+    return _digest(lasting(experiment.saved()))
+
+
+def check_same_config(folder: RunFolder, experiment: Experiment, ranks: int) -> None:
+    """Refuse to resume a run, or a checkpoint in its folder, that was trained with another config.
+
+    Raises:
+        ConfigError: names the first differences.
+    """
+    before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    found = differences(before, experiment.saved())
+    newest = checkpoint.newest(folder.checkpoints)
+    if newest is not None and newest.facts:
+        here = config_facts(experiment, ranks)
+        named = {one.partition(":")[0] for one in found}
+        old, new = dict(newest.facts["config"]), here["config"]
+        changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in named]
+        found += [f"{key}: differs from what {newest.folder.name} was trained with" for key in changed]
+        there, now = newest.facts["global_batch"], here["global_batch"]
+        # The same samples in each step: then only how they are shared out among devices has changed.
+        found = [one for one in found if not one.startswith("train.batch:")]
+        if there != now:
+            found.append(f"global batch (devices x train.batch x train.accumulate): {there} -> {now}")
+    if found:
+        raise ConfigError(
+            f"{folder.config}: the run to resume had another config ({len(found)} differences):",
+            *(f"  {one}" for one in found[:_SHOWN]),
+            f"resume with its own config, medtrans run {folder.config} --resume, or choose another output_dir",
+        )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def environment_facts(**more: Any) -> dict[str, Any]:
+    """Versions, processor and devices; nothing that names a person, a machine or a path."""
+    import torch
+
+    return {
+        "medtrans": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "packages": {name: _version(name) for name in _RECORDED},
+        "command": _command(sys.argv),
+        **more,
+    }
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The verb and its flags; config.yaml of the run's folder stands for all the files, names and values there were."""
+    program, *given = arguments
+    if "medtrans" not in Path(program).name and Path(program).parent.name != "medtrans":
+        return "the Python API"
+    flags = [one.partition("=")[0] for one in given[1:] if one.startswith("--")]
+    return " ".join(["medtrans", *given[:1], "config.yaml", *flags])
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 -- a kernel file, read line by line
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medtrans.plugins.interfaces import Callback, Scored
-from medtrans.runs.provenance import environment_facts
+from medtrans.runs.session import environment_facts
 from medtrans.utils.files import write_json
 
 __all__ = ["StepClock", "keep_training_costs", "keep_translation_costs", "read_costs", "told_costs"]

@@ -9,10 +9,9 @@ from typing import cast
 import torch
 
 from medtrans.config.experiment import Experiment
-from medtrans.data.checks.cohort import clipping_warnings, mark_twins, patch_warnings, registration_warnings
-from medtrans.data.checks.headers import resampled_warnings
-from medtrans.data.checks.images import CaseChecks, CaseInspector
-from medtrans.data.checks.report import CaseReport, CheckReport
+from medtrans.data.checks.cases import CaseChecks, CaseInspector, CaseReport, CheckReport
+from medtrans.data.checks.cohort import clipping_warnings, mark_duplicates, patch_warnings, registration_warnings
+from medtrans.data.checks.images import resampled_warnings
 from medtrans.data.cohort import Cohort, list_cases
 from medtrans.data.datamodule import DataModule
 from medtrans.distributed.devices import single_device_fabric
@@ -57,9 +56,9 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
         paired=method is None or method.pairing == "paired",
         prepares=not unlearnt,
     )
-    found = [inspector.look(member) for member in progress_over(cohort.members, "reading cases")]
+    found = [inspector.inspect(member) for member in progress_over(cohort.members, "reading cases")]
     faults += [remark.text for each in found for remark in each.faults] or unlearnt
-    faults += mark_twins(found)
+    faults += mark_duplicates(found)
     multiple = common_multiple(networks.values()) if networks else (1, 1, 1)
     warnings = [
         *registration_warnings(found, config.source[0]),

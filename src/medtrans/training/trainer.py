@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from lightning_fabric import Fabric
 
+from medtrans.data.checks.cases import CaseChecks
 from medtrans.data.checks.cohort import patch_warnings
-from medtrans.data.checks.images import CaseChecks
 from medtrans.data.datamodule import DataModule
 from medtrans.data.patches import check_shared_memory, training_loader, worker_faults
 from medtrans.distributed.ranks import Ranks
@@ -25,7 +25,7 @@ from medtrans.plugins.input_size import common_multiple, padded_sides
 from medtrans.plugins.interfaces import Callback, Method, RunInfo, Scored
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
-from medtrans.runs.resume import config_hash, facts_of
+from medtrans.runs.session import config_facts, config_hash
 from medtrans.training.activation_checkpointing import names_blocks
 from medtrans.training.compile import check_compiler
 from medtrans.training.costs import StepClock, keep_training_costs
@@ -409,7 +409,7 @@ def _plan(study: DataModule, validator: Validator, fabric: Fabric, folder: RunFo
         best_is_higher=validator.best_is_higher,
         checkpoints=folder.checkpoints,
         config_hash=config_hash(study.experiment),
-        facts=facts_of(study.experiment, fabric.world_size),
+        facts=config_facts(study.experiment, fabric.world_size),
         how_to_resume=f"medtrans run {folder.config} --resume",
         extra=study.translating_facts(),
     )

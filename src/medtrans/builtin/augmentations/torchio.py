@@ -38,7 +38,8 @@ class TorchIOAugmentation(Augmentation):
     def __call__(self, patches: Mapping[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
         """Change the patches `(c, i, j, k)`; an intensity transform changes "source" alone."""
         touched = ["source"] if self.intensity else list(patches)
-        images = {name: _kind(name)(tensor=patches[name]) for name in touched}
+        kinds = {name: torchio.LabelMap if name == "mask" else torchio.ScalarImage for name in touched}
+        images = {name: kind(tensor=patches[name]) for name, kind in kinds.items()}
         with _drawing_from(rng):
             changed = self._transform(torchio.Subject(images))
         return {**patches, **{name: changed[name].data.float().clamp(0, 1) for name in touched}}
@@ -52,10 +53,6 @@ def _drawing_from(rng: np.random.Generator) -> Iterator[None]:
     with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(int(rng.integers(2**63)))
         yield
-
-
-def _kind(name: str) -> type[torchio.Image]:
-    return torchio.LabelMap if name == "mask" else torchio.ScalarImage
 
 
 def _offered(transform: type[Any], *, intensity: bool) -> type[TorchIOAugmentation]:

@@ -33,14 +33,7 @@ _FREE = ("acq", "rec", "run")  # tell repeats apart; any other entity makes anot
 
 @dataclass(frozen=True)
 class BidsName:
-    """What a file's name says.
-
-    Args:
-        subject: "sub-01".
-        session: "ses-1", or "" where there are none.
-        entities: the other key-value pairs.
-        suffix: "T1w".
-    """
+    """What a file's name says: "sub-01", "ses-1" or "", the other key-value pairs, and "T1w"."""
 
     subject: str
     session: str
@@ -58,28 +51,27 @@ def parsed(name: str) -> BidsName | None:
 
 @dataclass(frozen=True)
 class Selector:
-    """Which files are a modality: those with this suffix and these entities.
+    """Which files are a modality: those with this suffix and these entities, in a folder below root ("" for root).
 
     Entities that the selector does not name must be absent, since they make another kind of image (`ce`, `part`,
     `space`, `desc`), save `acq`, `rec` and `run`, which tell repeats apart.
     """
 
+    folder: str
     entities: Mapping[str, str]
     suffix: str
 
     @classmethod
     def of(cls, text: str) -> Selector | None:
         """A selector as a config writes it, or None where it is none."""
-        fields = _SELECTOR.fullmatch(text)
-        return None if fields is None else cls(_pairs(fields["entities"]), fields["suffix"])
+        folder, _, last = text.rpartition("/")
+        fields = _SELECTOR.fullmatch(last)
+        return None if fields is None else cls(folder, _pairs(fields["entities"]), fields["suffix"])
 
     def rank(self, name: BidsName, chosen: Mapping[str, str]) -> int:
         """How well a file fits: -1 not at all, else the number of chosen entities that its name states.
 
-        Args:
-            name: of the file.
-            chosen: entities that decide among repeats; a file that states another value does not fit, one that states
-                none fits less well.
+        Of the entities `chosen` to decide among repeats a file must state no other value.
         """
         if name.suffix != self.suffix or any(key not in name.entities for key in self.entities):
             return -1
@@ -144,21 +136,21 @@ class BIDS(Dataset):
         incomplete: Literal["list", "leave_out"] = "list",
     ) -> None:
         self._root = root
-        self._given = images is not None
+        self._named = images is not None
         self._images = dict(_USUAL if images is None else images)
         self._chosen = {key: str(value) for key, value in (entities or {}).items()}
         self._incomplete = incomplete
-        found = {modality: _located(text) for modality, text in self._images.items()}
-        self._selectors = {modality: place for modality, place in found.items() if place is not None}
+        found = {modality: Selector.of(text) for modality, text in self._images.items()}
+        self._selectors = {modality: selector for modality, selector in found.items() if selector is not None}
         faults = [
             f"images.{modality}: expected a suffix such as T1w or ce-gadolinium_T1w, after a folder where need be, "
             f'found "{self._images[modality]}"'
-            for modality, place in found.items()
-            if place is None
+            for modality, selector in found.items()
+            if selector is None
         ]
         if all(modality in _OPTIONAL for modality in self._images):
             faults.append("images: expected at least one image beside mask and labels, found none")
-        if incomplete == "leave_out" and not self._given:
+        if incomplete == "leave_out" and not self._named:
             faults.append("incomplete: leave_out needs images, which say what a session must have")
         if faults:
             raise ConfigError(*faults)
@@ -172,17 +164,17 @@ class BIDS(Dataset):
         """
         expected = f'"sub-01/anat/sub-01_{next(iter(self._images.values()))}.nii.gz"'
         root = checked_root(self._root, expected)
-        files = {folder: _files(root / folder) for folder in {folder for folder, _ in self._selectors.values()}}
+        files = {folder: _files(root / folder) for folder in {one.folder for one in self._selectors.values()}}
         faults = [fault for one in files.values() for fault in _misplaced(one)]
         found: dict[str, dict[_Visit, Path]] = {}
-        for modality, (folder, selector) in self._selectors.items():
-            found[modality], ambiguous = self._choose(modality, selector, files[folder])
+        for modality, selector in self._selectors.items():
+            found[modality], ambiguous = self._choose(modality, selector, files[selector.folder])
             faults += ambiguous
         if faults:
             raise DataError(*capped(faults))
         if not any(found[modality] for modality in found if modality not in _OPTIONAL):
             raise nothing_fits(root, expected, "correct root or images")
-        if absent := [modality for modality in found if not found[modality] and self._given]:
+        if absent := [modality for modality in found if not found[modality] and self._named]:
             raise DataError(*(self._absent(root, modality, files) for modality in absent))
         return self._listed(found)
 
@@ -201,7 +193,7 @@ class BIDS(Dataset):
             cases = complete(cases, needed)
             if not cases:
                 raise DataError(f'images: no session in "{self._root}" has all of {", ".join(needed)}; name fewer')
-        if self._given:
+        if self._named:
             mention(cases, found)
         return cases
 
@@ -225,19 +217,12 @@ class BIDS(Dataset):
         return chosen, faults
 
     def _absent(self, root: Path, modality: str, files: Mapping[str, _Files]) -> str:
-        folder, _ = self._selectors[modality]
+        folder = self._selectors[modality].folder
         there = [path.name for named in files[folder].values() for _, path in named]
         return (
             f'images.{modality}: nothing in "{root / folder}" is "{self._images[modality]}"; found '
             f"{quoted(there) or 'no image'}. Correct images or root; entities that are not named must be absent"
         )
-
-
-def _located(text: str) -> tuple[str, Selector] | None:
-    """The folder below root, "" for root itself, and the selector."""
-    folder, _, last = text.rpartition("/")
-    selector = Selector.of(last)
-    return None if selector is None else (folder, selector)
 
 
 def _files(root: Path) -> dict[_Visit, list[tuple[BidsName, Path]]]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from medtrans import Case, Dataset
-from medtrans.builtin.datasets.folders import case_folders, checked_root, image_files, mention, nothing_fits
+from medtrans import Case
+from medtrans.builtin.datasets.folders import FolderDataset, case_folders, image_files
 
 __all__ = ["BraTS"]
 
@@ -25,7 +25,7 @@ _ENDINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 
 
-class BraTS(Dataset):
+class BraTS(FolderDataset):
     """BraTS 2021 and 2023 onwards: t1, t1ce, t2, flair and labels of brain tumours, skull-stripped, at 1 mm.
 
     Expects `BraTS2021_00000/BraTS2021_00000_{t1,t1ce,t2,flair,seg}.nii.gz` or, from 2023 on,
@@ -44,22 +44,16 @@ class BraTS(Dataset):
         root: folder that holds the case folders.
     """
 
+    expected = '"BraTS2021_00000/BraTS2021_00000_t1.nii.gz" or "BraTS-GLI-00000-000/BraTS-GLI-00000-000-t1n.nii.gz"'
+    optional = ("labels",)
+    advice = "unpack the archive there, or correct root"
+
     def __init__(self, *, root: Path) -> None:
-        self._root = root
+        self.root = root
 
-    def cases(self) -> Sequence[Case]:
-        """The cases in the order of their names; looks at names only.
-
-        Raises:
-            DataError: there is no such folder, or no case in it.
-        """
-        expected = '"BraTS2021_00000/BraTS2021_00000_t1.nii.gz" or "BraTS-GLI-00000-000/BraTS-GLI-00000-000-t1n.nii.gz"'
-        root = checked_root(self._root, expected)
-        cases = [case for folder in case_folders(root, _CASE, _DEPTH) if (case := _case(folder)).images]
-        if not cases:
-            raise nothing_fits(root, expected, "unpack the archive there, or correct root")
-        mention(cases, ["labels"])
-        return sorted(cases, key=lambda case: case.case)
+    def found(self, root: Path) -> Sequence[Case]:
+        cases = (_case(folder) for folder in case_folders(root, _CASE, _DEPTH))
+        return sorted((case for case in cases if case.images), key=lambda case: case.case)
 
 
 def _case(folder: Path) -> Case:

@@ -1,17 +1,19 @@
-"""Looking into a dataset's folders, and what is said of what is missing there."""
+"""The base of datasets whose layout is known, looking into their folders, and messages for what is missing there."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from medtrans import Case, DataError
+from medtrans import Case, DataError, Dataset
 from medtrans.volume import NIFTI_ENDINGS
 
 __all__ = [
+    "FolderDataset",
     "capped",
     "case_folders",
     "checked_root",
@@ -26,6 +28,47 @@ __all__ = [
 
 _NEVER_CASES = ("__MACOSX", "overview", "overviews")  # what archives bring along beside the cases
 _FAULTS = 20
+
+
+class FolderDataset(Dataset):
+    """Base of datasets with a known layout below a root; they look at names only.
+
+    Attributes:
+        root: folder from the config.
+        expected: the path pattern of a case below it, for messages.
+        required: modalities without which a case is left out, with a warning that counts.
+        optional: modalities whose lack is warned of.
+        advice: what to do where no case is found.
+    """
+
+    root: Path
+    expected: str
+    required: tuple[str, ...] = ()
+    optional: Sequence[str] = ()
+    advice: str = "correct root"
+
+    @abstractmethod
+    def found(self, root: Path) -> Sequence[Case]:
+        """The cases with the images they have, complete or not, in their order.
+
+        Raises:
+            DataError: the folder is another than this dataset's, or an image is there twice.
+        """
+
+    def cases(self) -> Sequence[Case]:
+        """The complete cases.
+
+        Raises:
+            DataError: there is no such folder, no complete case in it, or an image is there twice.
+        """
+        root = checked_root(self.root, self.expected)
+        found = self.found(root)
+        cases = complete(found, self.required)
+        if not cases:
+            lacking = f": {len(found)} cases are there, none with all of {', '.join(self.required)}" if found else ""
+            raise nothing_fits(root, self.expected, self.advice + lacking)
+        mention(cases, self.optional)
+        return cases
 
 
 def quoted(names: Sequence[str], most: int = 4) -> str:

@@ -8,23 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from medtrans import Case, DataError, Dataset
-from medtrans.builtin.datasets.folders import (
-    case_folders,
-    checked_root,
-    complete,
-    folder_names,
-    image_files,
-    mention,
-    nothing_fits,
-)
+from medtrans import Case, DataError
+from medtrans.builtin.datasets.folders import FolderDataset, case_folders, folder_names, image_files
 
 __all__ = ["DHCP", "HCP"]
 
 _NUMBER = re.compile(r"\d{6}")
 
 
-class HCP(Dataset):
+class HCP(FolderDataset):
     """HCP1200: registered t1 and t2 of young adults at 0.7 mm.
 
     Expects `<subject>/MNINonLinear/{T1w,T2w}.nii.gz` with a subject of six digits, or with `space: native`
@@ -43,6 +35,9 @@ class HCP(Dataset):
         labels: which segmentation to add as labels; null for none.
     """
 
+    required = ("t1", "t2")
+    advice = "correct root, space or restored"
+
     def __init__(
         self,
         *,
@@ -53,7 +48,7 @@ class HCP(Dataset):
         mask: bool = False,
         labels: Literal["ribbon", "aparc+aseg", "wmparc"] | None = None,
     ) -> None:
-        self._root = root
+        self.root = root
         self._folder = "MNINonLinear" if space == "mni" else "T1w"
         place = "" if space == "mni" else "_acpc_dc"
         kind = "_restore_brain" if brain else "_restore" if restored else ""
@@ -62,24 +57,14 @@ class HCP(Dataset):
             self._stems["mask"] = ["brainmask_fs"]
         if labels is not None:
             self._stems["labels"] = [labels]
+        self.optional = tuple(self._stems)
+        self.expected = f'"<six digits>/{self._folder}/{self._stems["t1"][0]}.nii.gz" and the same of T2w'
 
-    def cases(self) -> Sequence[Case]:
-        """The cases in the order of their subjects; looks at names only.
-
-        Raises:
-            DataError: there is no such folder, or no subject in it with both images.
-        """
-        expected = f'"<six digits>/{self._folder}/{self._stems["t1"][0]}.nii.gz" and the same of T2w'
-        root = checked_root(self._root, expected)
-        listed = [
+    def found(self, root: Path) -> Sequence[Case]:
+        return [
             Case(folder.name, folder.name, image_files(folder / self._folder, self._stems))
             for folder in case_folders(root, _NUMBER, 1)
         ]
-        cases = complete(listed, ("t1", "t2"))
-        if not cases:
-            raise nothing_fits(root, expected, "correct root, space or restored")
-        mention(cases, self._stems)
-        return cases
 
 
 _NEWBORN = re.compile(r"sub-[A-Za-z0-9]+")
@@ -99,7 +84,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-class DHCP(Dataset):
+class DHCP(FolderDataset):
     """dHCP, releases 1 to 3: t2 and t1 of newborns, the T1 in the T2's space, at 0.5 mm.
 
     Expects `sub-<id>/ses-<n>/anat/sub-<id>_ses-<n>_` followed by `T2w.nii.gz` and `T1w.nii.gz` (releases 1 and 3) or
@@ -116,6 +101,8 @@ class DHCP(Dataset):
         labels: which segmentation to add as labels: the nine tissues of Draw-EM or the cortical ribbon; null for none.
     """
 
+    required = ("t2", "t1")
+
     def __init__(
         self,
         *,
@@ -124,35 +111,25 @@ class DHCP(Dataset):
         mask: bool = False,
         labels: Literal["tissues", "ribbon"] | None = None,
     ) -> None:
-        self._root = root
-        self._restored = restored
+        self.root = root
+        self.advice = f"correct root, or try restored: {'false' if restored else 'true'}"
         self._kinds = {modality: f"{modality} restored" if restored else modality for modality in ("t1", "t2")}
         if mask:
             self._kinds["mask"] = "mask"
         if labels is not None:
             self._kinds["labels"] = labels
-
-    def cases(self) -> Sequence[Case]:
-        """The cases in the order of subject and session; looks at names only.
-
-        Raises:
-            DataError: there is no such folder, it holds raw data, or no session in it has both images.
-        """
+        self.optional = tuple(self._kinds)
         t2 = _NAMES[self._kinds["t2"]][0]
-        expected = f'"sub-<id>/ses-<n>/anat/sub-<id>_ses-<n>_{t2}.nii.gz" and a T1 in its space'
-        root = checked_root(self._root, expected)
+        self.expected = f'"sub-<id>/ses-<n>/anat/sub-<id>_ses-<n>_{t2}.nii.gz" and a T1 in its space'
+
+    def found(self, root: Path) -> Sequence[Case]:
         if root.resolve().name in _RAW:
             raise DataError(
                 f'root: "{root}" is raw data, where T1 and T2 are not in one space; expected the output of the '
                 'structural pipeline, such as "derivatives/dhcp_anat_pipeline". Correct root'
             )
         sessions = sorted(_sessions(root), key=lambda folder: (folder.parent.name, folder.name))
-        cases = complete([case for folder in sessions if (case := self._case(folder)).images], ("t2", "t1"))
-        if not cases:
-            other = "false" if self._restored else "true"
-            raise nothing_fits(root, expected, f"correct root, or try restored: {other}")
-        mention(cases, self._kinds)
-        return cases
+        return [case for folder in sessions if (case := self._case(folder)).images]
 
     def _case(self, folder: Path) -> Case:
         name = f"{folder.parent.name}_{folder.name}"

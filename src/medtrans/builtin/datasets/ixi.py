@@ -10,8 +10,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from medtrans import Case, DataError, Dataset
-from medtrans.builtin.datasets.folders import capped, checked_root, complete, entries, nothing_fits
+from medtrans import Case, DataError
+from medtrans.builtin.datasets.folders import FolderDataset, capped, entries, nothing_fits
 
 __all__ = ["IXI"]
 
@@ -21,7 +21,7 @@ _FILE = re.compile(r"(?P<case>IXI\d{3}-(?:Guys|HH|IOP)-\d{4})-(?P<modality>T1|T2
 _ONE_GRID = {"t2", "pd"}  # two echoes of one acquisition
 
 
-class IXI(Dataset):
+class IXI(FolderDataset):
     """IXI: t1, t2, pd and mra of healthy adults from three hospitals, not registered to each other.
 
     Expects `IXI-T1/IXI002-Guys-0828-T1.nii.gz` and the same for T2, PD and MRA, each archive unpacked into a folder of
@@ -36,33 +36,29 @@ class IXI(Dataset):
         modalities: images every case must have.
     """
 
+    expected = '"IXI-T1/IXI002-Guys-0828-T1.nii.gz" and the same for T2, PD and MRA'
+    advice = "check that the archives are whole"
+
     def __init__(
         self, *, root: Path, modalities: Annotated[tuple[Modality, ...], Field(min_length=1)] = ("t1", "t2")
     ) -> None:
-        self._root = root
-        self._modalities = tuple(dict.fromkeys(modalities))
+        self.root, self.required = root, tuple(dict.fromkeys(modalities))
 
-    def cases(self) -> Sequence[Case]:
-        """The cases in the order of their names; looks at names only.
-
-        Raises:
-            DataError: there is no such folder, a modality has no file, an image is there twice, or no case is complete.
-        """
-        expected = '"IXI-T1/IXI002-Guys-0828-T1.nii.gz" and the same for T2, PD and MRA'
-        root = checked_root(self._root, expected)
+    def found(self, root: Path) -> Sequence[Case]:
         found, twice = self._files(root)
         cases = [Case(name, name.partition("-")[0], images) for name, images in sorted(found.items())]
-        absent = [name for name in self._modalities if all(name not in case.images for case in cases)]
+        absent = [name for name in self.required if all(name not in case.images for case in cases)]
         if absent:
             folders = ", ".join(f"IXI-{name.upper()}" for name in absent)
             advice = f"unpack {folders} there, or correct root or modalities"
-            raise nothing_fits(root, expected, advice, what=f"no {' and no '.join(absent)}")
+            raise nothing_fits(root, self.expected, advice, what=f"no {' and no '.join(absent)}")
         if twice:
             raise DataError(*capped(twice))
-        cases = complete(cases, self._modalities)
-        if not cases:
-            raise nothing_fits(root, expected, "check that the archives are whole: no subject has all modalities")
-        if not _ONE_GRID.issuperset(self._modalities):
+        return cases
+
+    def cases(self) -> Sequence[Case]:
+        cases = super().cases()
+        if not _ONE_GRID.issuperset(self.required):
             logging.getLogger("medtrans").warning(
                 "the images of an IXI subject are not registered and lie on grids of their own; register them first"
             )
@@ -72,7 +68,7 @@ class IXI(Dataset):
         """Images by case and modality, and what is there twice."""
         found: dict[str, dict[str, Path]] = {}
         twice = []
-        for modality in self._modalities:
+        for modality in self.required:
             for folder in (root / f"IXI-{modality.upper()}", root):
                 for name in entries(folder):
                     fields = _FILE.fullmatch(name)

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from medtrans import Case, ConfigError, DataError, Dataset
+from medtrans.builtin.datasets.folders import checked_root
 
 __all__ = ["PairedFolders"]
 
@@ -61,8 +62,7 @@ class PairedFolders(Dataset):
         Raises:
             DataError: there is no such folder, a pattern matches nothing, or two files with the same fields.
         """
-        if not self._root.is_dir():
-            raise DataError(f'root: no such folder "{self._root}"; correct it, or mount the data')
+        checked_root(self._root, " and ".join(f'"{pattern.text}"' for pattern in self._patterns.values()))
         found = {modality: pattern.files(self._root) for modality, pattern in self._patterns.items()}
         faults = [self._nothing(modality) for modality, files in found.items() if not files]
         for modality, files in found.items():

@@ -9,16 +9,8 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from medtrans import Case, DataError, Dataset
-from medtrans.builtin.datasets.folders import (
-    capped,
-    case_folders,
-    checked_root,
-    complete,
-    image_files,
-    mention,
-    nothing_fits,
-)
+from medtrans import Case, DataError
+from medtrans.builtin.datasets.folders import FolderDataset, capped, case_folders, image_files
 from medtrans.volume import NIFTI_ENDINGS
 
 __all__ = ["SynthRAD2023", "SynthRAD2025"]
@@ -30,40 +22,28 @@ Region: TypeAlias = Literal["HN", "TH", "AB"]
 Centre2025: TypeAlias = Literal["A", "B", "C", "D", "E"]
 
 
-class _SynthRAD(Dataset):
+class _SynthRAD(FolderDataset):
     """What the two challenges share: folders named by ids, the images in them, and cases without a CT.
 
     The images of one id may lie in several archives, as a later one may bring the CTs of a validation set.
-
-    Attributes:
-        endings: of image files.
-
-    Args:
-        root: as the config gives it.
-        task: 1, from mr, or 2, from cbct.
-        ids: which folders are cases, behind the task's number.
-        place: folder of a case, for messages.
-        example: an id, likewise.
     """
 
     endings: ClassVar[tuple[str, ...]] = NIFTI_ENDINGS
+    optional = ("mask",)
+    advice = "take the training archive, or correct root, task or region"
 
-    def _look_for(self, root: Path, task: Literal[1, 2], ids: str, place: str, example: str) -> None:
-        self._root, self._ids = root, re.compile(f"{task}{ids}")
-        self._source = "mr" if task == 1 else "cbct"
-        image = f"Task{task}/{place}/<id>/{self._source}{self.endings[0]}"
-        self._expected = f'"{image}" with an id like {task}{example}'
+    def _locate(self, root: Path, task: Literal[1, 2], ids: str, place: str, example: str) -> None:
+        """Take folders named by the task and a fitting id; a place and an example of an id are for messages."""
+        self.root, self._ids = root, re.compile(f"{task}{ids}")
+        source = "mr" if task == 1 else "cbct"
+        self.required = (source, "ct")
+        image = f"Task{task}/{place}/<id>/{source}{self.endings[0]}"
+        self.expected = f'"{image}" with an id like {task}{example}'
 
-    def cases(self) -> Sequence[Case]:
-        """The cases in the order of their ids, without those that lack a CT or source; looks at names only.
-
-        Raises:
-            DataError: there is no such folder, no complete case in it, or an image is there twice.
-        """
-        root = checked_root(self._root, self._expected)
+    def found(self, root: Path) -> Sequence[Case]:
         found: dict[str, dict[str, Path]] = {}
         twice = []
-        stems = {modality: (modality,) for modality in (self._source, "ct", "mask")}
+        stems = {modality: (modality,) for modality in (*self.required, "mask")}
         for folder in case_folders(root, self._ids, _DEPTH):
             images = found.setdefault(folder.name, {})
             for modality, path in image_files(folder, stems, self.endings).items():
@@ -72,14 +52,7 @@ class _SynthRAD(Dataset):
                     twice.append(f'root: "{first}" and "{path}" are both {modality} of {folder.name}; remove one')
         if twice:
             raise DataError(*capped(twice))
-        listed = [Case(name, name, images) for name, images in sorted(found.items()) if images]
-        cases = complete(listed, (self._source, "ct"))
-        if not cases:
-            inputs = f", for {len(listed)} cases are there without their {self._source} or CT" if listed else ""
-            advice = f"take the training archive{inputs}, or correct root, task or region"
-            raise nothing_fits(root, self._expected, advice)
-        mention(cases, ["mask"])
-        return cases
+        return [Case(name, name, images) for name, images in sorted(found.items()) if images]
 
 
 class SynthRAD2023(_SynthRAD):
@@ -110,7 +83,7 @@ class SynthRAD2023(_SynthRAD):
     ) -> None:
         initial = "[BP]" if region is None else region[0].upper()
         example = f"{'B' if region == 'brain' else 'P'}{centres[0] if centres else 'A'}001"
-        self._look_for(root, task, rf"{initial}[{''.join(centres or 'ABC')}]\d{{3}}", region or "pelvis", example)
+        self._locate(root, task, rf"{initial}[{''.join(centres or 'ABC')}]\d{{3}}", region or "pelvis", example)
 
 
 class SynthRAD2025(_SynthRAD):
@@ -141,4 +114,4 @@ class SynthRAD2025(_SynthRAD):
         centres: Annotated[tuple[Centre2025, ...], Field(min_length=1)] = ("A", "B", "C", "D", "E"),
     ) -> None:
         ids = rf"(?:{'|'.join(regions)})[{''.join(centres)}]\d{{3}}"
-        self._look_for(root, task, ids, regions[0], f"{regions[0]}{centres[0]}001")
+        self._locate(root, task, ids, regions[0], f"{regions[0]}{centres[0]}001")

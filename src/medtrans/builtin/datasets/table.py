@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from medtrans import Case, DataError, Dataset
-from medtrans.builtin.datasets.folders import capped, quoted
+from medtrans.builtin.datasets.folders import capped, checked_root, quoted
 from medtrans.volume import is_image_file
 
 __all__ = ["Manifest", "Record", "Table", "read_manifest"]
@@ -65,9 +65,11 @@ def _from_csv(path: Path, text: str) -> Manifest:
     if first.strip().lower().startswith("sep=") and len(first.strip()) <= len("sep=x"):  # Excel's own first line
         separators, text, begin = (first.rstrip("\r\n")[4:] or "\t",), rest, 2
     try:
-        rows = max((list(csv.reader(io.StringIO(text, newline=""), delimiter=one)) for one in separators), key=_width)
+        readings = [list(csv.reader(io.StringIO(text, newline=""), delimiter=one)) for one in separators]
     except csv.Error as error:
         raise DataError(f"{path.name}: is no CSV file ({error}); save it again") from error
+    # The separator that gives the heading most cells is the file's.
+    rows = max(readings, key=lambda rows: next((len(row) for row in rows if row), 0))
     numbered = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, begin)]
     filled = [(number, row) for number, row in numbered if any(row)]
     if not filled:
@@ -87,11 +89,6 @@ def _from_csv(path: Path, text: str) -> Manifest:
     if faults:
         raise DataError(*capped(faults))
     return Manifest(columns, tuple(records))
-
-
-def _width(rows: list[list[str]]) -> int:
-    """Cells of the heading: the separator that gives most is the file's."""
-    return next((len(row) for row in rows if row), 0)
 
 
 def _trimmed(row: list[str]) -> list[str]:
@@ -121,7 +118,10 @@ def _from_json(path: Path, text: str) -> Manifest:
     if not (isinstance(found, list) and found and all(isinstance(record, dict) for record in found)):
         raise DataError(f"{path.name}: {expected}; found {_kind(found)}")
     records = tuple(
-        Record(f"record {number}", {key.strip(): _text(value) for key, value in record.items()})
+        Record(
+            f"record {number}",
+            {key.strip(): _text(value) for key, value in record.items()},
+        )
         for number, record in enumerate(found, 1)
     )
     return Manifest(tuple(dict.fromkeys(key for one in records for key in one.cells)), records)
@@ -187,8 +187,7 @@ class Table(Dataset):
                 there, state an unknown split or are there twice; all such rows together.
         """
         manifest = read_manifest(self._path)
-        if not self._root.is_dir():
-            raise DataError(f'root: no such folder "{self._root}"; correct it, or mount the data')
+        checked_root(self._root, f"the files of {self._path.name}")
         modalities = self._image_columns(manifest)
         missing_columns = [self._column(name) for name in ("subject", *self._columns, *modalities)]
         absent = [name for name in dict.fromkeys(missing_columns) if name not in manifest.columns]
@@ -216,8 +215,7 @@ class Table(Dataset):
             return list(dict.fromkeys(self._modalities))
         own = {column: name for name, column in self._columns.items()}
         named = [own.get(column, column) for column in manifest.columns if self._holds_images(manifest, column)]
-        given = [name for name in self._columns if name not in _KEYS]
-        return [name for name in dict.fromkeys([*given, *named]) if name not in _KEYS]
+        return [name for name in dict.fromkeys([*self._columns, *named]) if name not in _KEYS]
 
     def _holds_images(self, manifest: Manifest, column: str) -> bool:
         return any(is_image_file(record.cells.get(column, "")) for record in manifest.records)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from medtrans.builtin.conv3d import Conv3
-from medtrans.builtin.generators.blocks import (
+from medtrans.builtin.blocks import (
     CBAM,
     LEAK,
     RRDB,
     ChannelAttention,
+    Conv3,
     Count,
     ResidualDenseBlock,
     SpatialAttention,
@@ -140,11 +140,11 @@ class MDAUNet(nn.Module):
             raise ValueError(
                 f"{type(self).__name__}: preset {preset!r} is unknown; there are {', '.join(self.PRESETS)}"
             )
-        given: dict[str, Any] = {
+        chosen: dict[str, Any] = {
             "width": width, "growth": growth, "n_rdb": n_rdb, "rdb_layers": rdb_layers, "decoder_convs": decoder_convs,
             "rdb_skip": rdb_skip, "stem": stem,
         }  # fmt: skip
-        sizes = replace(self.PRESETS[preset], **{name: value for name, value in given.items() if value is not None})
+        sizes = replace(self.PRESETS[preset], **{name: value for name, value in chosen.items() if value is not None})
         if levels is not None and growth is None:
             sizes = replace(sizes, growth=(sizes.growth + sizes.growth[-1:] * levels)[:levels])
         depth = len(sizes.growth) if levels is None else levels

@@ -9,8 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medtrans.builtin.conv3d import Conv3
-from medtrans.builtin.generators.blocks import LEAK, Count, Norm, check_sides, norm_layer
+from medtrans.builtin.blocks import LEAK, Conv3, Count, Norm, check_sides, norm_layer
 
 __all__ = ["UNet"]
 
@@ -80,16 +79,12 @@ class UNet(nn.Module):
             for parameter in self.head.parameters():
                 nn.init.zeros_(parameter)
 
-    def make_norm(self, channels: int) -> nn.Module:
-        """What stands between a convolution and its activation."""
-        return norm_layer(self.norm, channels)
-
     def make_row(self, first: nn.Module, channels: int, *, normed: bool, slope: float) -> nn.Module:
         """A convolution that changes the resolution and `convs` that do not, each with norm and activation."""
         layers: list[nn.Module] = []
         for n in range(1 + self.convs):
             layers.append(Conv3(channels, channels) if n else first)
-            layers.append(self.make_norm(channels) if normed else nn.Identity())
+            layers.append(norm_layer(self.norm, channels) if normed else nn.Identity())
             layers.append(nn.LeakyReLU(slope, inplace=True))
         return nn.Sequential(*layers)
 

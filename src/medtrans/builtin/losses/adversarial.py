@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medtrans import ConfigError
-from medtrans.builtin.losses.levels import full_precision, weights_of_levels
+from medtrans.builtin.losses import full_precision, weights_of_levels
 from medtrans.types import Loss, LossInputs, batch_mean
 
 __all__ = ["BCE", "LSGAN", "AdversarialLoss", "Relativistic"]

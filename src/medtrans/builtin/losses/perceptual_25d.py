@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from medtrans.builtin.losses.levels import full_precision
+from medtrans.builtin.losses import full_precision
 from medtrans.builtin.losses.vgg import IMAGENET_MEAN, IMAGENET_STD, VGG19, Tap, load_weights
 from medtrans.types import Loss, LossInputs, batch_mean
 

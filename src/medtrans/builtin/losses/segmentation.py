@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from medtrans.builtin.losses.levels import full_precision
+from medtrans.builtin.losses import full_precision
 from medtrans.types import Loss, LossInputs, batch_mean
 
 __all__ = ["CrossEntropy", "SoftDice", "classes_of"]
@@ -18,9 +18,7 @@ __all__ = ["CrossEntropy", "SoftDice", "classes_of"]
 def classes_of(target: Tensor, logits: Tensor) -> Tensor:
     """The class of each voxel, `(b, i, j, k)`, from a target `(b, 1, i, j, k)` with class n of N at n / N.
 
-    Args:
-        target: in [0, 1].
-        logits: `(b, N + 1, i, j, k)`, the background first.
+    The logits are `(b, N + 1, i, j, k)`, the background first.
     """
     return (target[:, 0] * (logits.shape[1] - 1)).round().long()
 
@@ -46,12 +44,10 @@ class SoftDice(Loss):
         """The mean over classes, from the logits of the finest level."""
         logits = full_precision(inputs.prediction[0])
         shares = logits.softmax(1)[:, 1:]
-        truth = functional.one_hot(classes_of(inputs.target[0], logits), logits.shape[1]).movedim(-1, 1)[:, 1:]
-        truth = truth.to(shares.dtype)
+        reference = functional.one_hot(classes_of(inputs.target[0], logits), logits.shape[1]).movedim(-1, 1)[:, 1:]
         terms = []
-        for index in range(shares.shape[1]):
-            both = batch_mean(shares[:, index] * truth[:, index])
-            sizes = batch_mean(shares[:, index] + truth[:, index])
+        for share, true in zip(shares.unbind(1), reference.to(shares.dtype).unbind(1), strict=True):
+            both, sizes = batch_mean(share * true), batch_mean(share + true)
             terms.append(1 - (2 * both + self.smooth) / (sizes + self.smooth))
         return torch.stack(terms).mean()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medtrans import DataError
-from medtrans.builtin.losses.levels import full_precision, weights_of_levels
+from medtrans.builtin.losses import full_precision, weights_of_levels
 from medtrans.types import Loss, LossInputs, batch_mean, pyramid
 
 __all__ = ["L1", "L2", "VoxelLoss"]

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from medtrans import ConfigError, Parts
-from medtrans.builtin.methods.image_pool import ImagePool
-from medtrans.builtin.methods.trained_network import (
+from medtrans.builtin.methods.base import (
     ChunkMeans,
     GeneratorMethod,
+    ImagePool,
     TrainedNetwork,
     WeightAverage,
     backward,
-    judged,
+    discriminate,
+    generate,
     loss_inputs,
-    predicted,
 )
 from medtrans.types import Batch, Pyramid
 
 __all__ = ["CycleMethod"]
 
 
-@dataclass(frozen=True)
-class _Direction:
-    """One way of translating: its generator, the discriminator of what it writes, and the pool between them.
-
-    `suffix` tells its scalars from those of the other way.
-    """
+class _Direction(NamedTuple):
+    """One way of translating; `suffix` tells its scalars from those of the other way."""
 
     suffix: str
     generator: TrainedNetwork
@@ -40,16 +36,14 @@ class _Direction:
     pool: ImagePool
 
 
-@dataclass(frozen=True)
-class _Side:
+class _Domain(NamedTuple):
     """The patches of one modality."""
 
     image: Tensor
     mask: Tensor | None
 
 
-@dataclass(frozen=True)
-class _Term:
+class _Term(NamedTuple):
     """One loss's term for the generators, under the name that its scalar has."""
 
     name: str
@@ -110,7 +104,7 @@ class CycleMethod(GeneratorMethod):
         self.identity = identity
         self.adversarial = [name for name, loss in self.losses.items() if getattr(loss, "adversarial", False)]
         self.distances = [name for name in self.losses if name not in self.adversarial]
-        self._require_losses()
+        self._check_losses()
         self.there = self._direction("", source, target, pool_size)
         self.back = self._direction("_back", target, source, pool_size)
         self.generator = self.there.generator
@@ -121,7 +115,7 @@ class CycleMethod(GeneratorMethod):
         return self.there.generator, self.back.generator, self.there.discriminator, self.back.discriminator
 
     def pools(self) -> tuple[ImagePool, ...]:
-        """Of targets and of sources."""
+        """Those of targets and of sources."""
         return self.there.pool, self.back.pool
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -141,7 +135,7 @@ class CycleMethod(GeneratorMethod):
         """Take up what `state_dict` gave."""
         super().load_state_dict(state)
         for pool, kept in zip(self.pools(), state["pools"], strict=True):
-            pool.take_up(kept, next(self.generator.network.parameters()).device)
+            pool.restore(kept, next(self.generator.network.parameters()).device)
 
     def _direction(self, suffix: str, reads: int, writes: int, pool_size: int) -> _Direction:
         if self.parts.make_discriminator is None:
@@ -155,16 +149,14 @@ class CycleMethod(GeneratorMethod):
             ImagePool(pool_size),
         )
 
-    def _require_losses(self) -> None:
+    def _check_losses(self) -> None:
+        needed = (("compares images", "l1", self.distances), ("is adversarial", "lsgan", self.adversarial))
         faults = [
             f"cycle needs a loss that {what}, such as {example}; found {', '.join(self.losses)}"
-            for what, example, found in (
-                ("compares images", "l1", self.distances),
-                ("is adversarial", "lsgan", self.adversarial),
-            )
+            for what, example, found in needed
             if not found
         ]
-        if self.losses and faults:  # one that only translates has none
+        if self.losses and faults:  # a method that only translates has none
             raise ConfigError(*faults)
 
     def _update_generators(
@@ -173,10 +165,10 @@ class CycleMethod(GeneratorMethod):
         """Both at once; returns scalars, and the predictions of targets and of sources without graph."""
         generators, values = (self.there.generator, self.back.generator), ChunkMeans(len(chunks))
         shown: tuple[list[Pyramid], list[Pyramid]] = ([], [])
-        for one in generators:
-            one.clear()
+        for generator in generators:
+            generator.clear()
         for index, chunk in enumerate(chunks):
-            source, target = _Side(chunk.source, chunk.mask), _Side(chunk.target, chunk.target_mask)
+            source, target = _Domain(chunk.source, chunk.mask), _Domain(chunk.target, chunk.target_mask)
             there, targets = self._terms(self.there, self.back, source, target, step)
             back, sources = self._terms(self.back, self.there, target, source, step)
             # One sum for both: the cycle terms of either direction pass through both generators.
@@ -185,79 +177,72 @@ class CycleMethod(GeneratorMethod):
             values.add({**{term.name: term.value for term in (*there, *back)}, "generator": total})
             for kept, fresh in zip(shown, (targets, sources), strict=True):
                 kept.append(tuple(level.detach() for level in fresh))
-        norms = {name: norm for one in generators for name, norm in one.update(self.clip_norm).items()}
+        norms = {name: norm for generator in generators for name, norm in generator.update(self.clip_norm).items()}
         return values.means() | norms, shown
 
     def _terms(
-        self, way: _Direction, home: _Direction, given: _Side, wanted: _Side, step: int
+        self, way: _Direction, opposite: _Direction, source: _Domain, target: _Domain, step: int
     ) -> tuple[list[_Term], Pyramid]:
-        """The terms of one direction and its predictions.
-
-        Args:
-            way: the direction.
-            home: the other one, which undoes it.
-            given: what is translated.
-            wanted: images as the translation should look, of other subjects.
-            step: the training step.
-        """
-        prediction = predicted(way.generator.network, given.image)
-        terms = self._adversarial(way, given, wanted, prediction, step)
+        """The terms of one direction, which `opposite` undoes, and its predictions; the domains are unpaired."""
+        prediction = generate(way.generator.network, source.image)
+        terms = self._adversarial(way, source, target, prediction, step)
         # Level 0 alone goes back: a generator reads one image, whatever number of levels it writes.
-        again = predicted(home.generator.network, prediction[0])
-        terms += self._distance(f"cycle{way.suffix}", 1.0, prediction[0], given, again, step)
+        again = generate(opposite.generator.network, prediction[0])
+        terms += self._distance(f"cycle{way.suffix}", 1.0, prediction[0], source, again, step)
         if self.identity:
-            same = predicted(way.generator.network, wanted.image)
-            terms += self._distance(f"identity{way.suffix}", self.identity, wanted.image, wanted, same, step)
+            same = generate(way.generator.network, target.image)
+            terms += self._distance(f"identity{way.suffix}", self.identity, target.image, target, same, step)
         return terms, prediction
 
-    def _adversarial(self, way: _Direction, given: _Side, wanted: _Side, prediction: Pyramid, step: int) -> list[_Term]:
-        inputs = loss_inputs(given.image, wanted.image, prediction, wanted.mask, step)
-        # Source and target are of different subjects: a discriminator that saw the source would tell a translation by
-        # its anatomy.
-        nothing = _nothing(inputs.prediction)
-        with way.discriminator.frozen() as judge:
+    def _adversarial(
+        self, way: _Direction, source: _Domain, target: _Domain, prediction: Pyramid, step: int
+    ) -> list[_Term]:
+        inputs = loss_inputs(source.image, target.image, prediction, target.mask, step)
+        source_shown = _no_source(prediction)
+        with way.discriminator.frozen() as network:
             # For relativistic losses, which compare the two; the real image has nothing to give the generator.
             with torch.no_grad():
-                real = judged(judge, inputs.target, nothing)
-            inputs = replace(inputs, real=real, fake=judged(judge, inputs.prediction, nothing))
+                real = discriminate(network, inputs.target, source_shown)
+            inputs = replace(inputs, real=real, fake=discriminate(network, prediction, source_shown))
             return [
                 _Term(f"{name}{way.suffix}", self.weight(name, step), self.losses[name](inputs))
                 for name in self.adversarial
             ]
 
     def _distance(
-        self, kind: str, share: float, read: Tensor, wanted: _Side, written: Pyramid, step: int
+        self, kind: str, share: float, read: Tensor, target: _Domain, written: Pyramid, step: int
     ) -> list[_Term]:
         """The terms that compare what a generator wrote with the image that it should have written."""
-        inputs = loss_inputs(read, wanted.image, written, wanted.mask, step)
+        inputs = loss_inputs(read, target.image, written, target.mask, step)
         return [
             _Term(f"{name}_{kind}", share * self.weight(name, step), self.losses[name](inputs))
             for name in self.distances
         ]
 
     def _update_discriminator(
-        self, way: _Direction, wanted: list[Tensor], predictions: list[Pyramid], step: int
+        self, way: _Direction, targets: list[Tensor], predictions: list[Pyramid], step: int
     ) -> dict[str, Tensor]:
-        judge, values = way.discriminator, ChunkMeans(len(wanted))
-        judge.clear()
-        for index, (image, fresh) in enumerate(zip(wanted, predictions, strict=True)):
+        discriminator, values = way.discriminator, ChunkMeans(len(targets))
+        discriminator.clear()
+        for index, (target, fresh) in enumerate(zip(targets, predictions, strict=True)):
             # Both directions draw alike at a step; that is harmless, since each has a pool of its own.
-            shown = way.pool.exchange(fresh, step * len(wanted) + index)
-            inputs = loss_inputs(image, image, shown, None, step, "discriminator")
-            nothing = _nothing(shown)
-            inputs = replace(
-                inputs, real=judged(judge.network, inputs.target, nothing), fake=judged(judge.network, shown, nothing)
-            )
-            told = (getattr(self.losses[name], "discriminator_loss", None) for name in self.adversarial)
-            terms = [term for one in told if one is not None and (term := one(inputs)) is not None]
+            shown = way.pool.exchange(fresh, step * len(targets) + index)
+            inputs = loss_inputs(target, target, shown, None, step, "discriminator")
+            real = discriminate(discriminator.network, inputs.target, _no_source(shown))
+            inputs = replace(inputs, real=real, fake=discriminate(discriminator.network, shown, _no_source(shown)))
+            own_terms = (getattr(self.losses[name], "discriminator_loss", None) for name in self.adversarial)
+            terms = [term for own in own_terms if own is not None and (term := own(inputs)) is not None]
             if not terms:
                 return {}
             total = torch.stack(terms).sum()
-            backward(total / len(wanted), [judge], last=index == len(wanted) - 1)
-            values.add({judge.name: total})
-        return values.means() | judge.update(self.clip_norm)
+            backward(total / len(targets), [discriminator], last=index == len(targets) - 1)
+            values.add({discriminator.name: total})
+        return values.means() | discriminator.update(self.clip_norm)
 
 
-def _nothing(candidate: Pyramid) -> Pyramid:
-    """The source of a discriminator that was made for 0 source channels."""
+def _no_source(candidate: Pyramid) -> Pyramid:
+    """The source of a discriminator that was made for 0 source channels.
+
+    Source and target are of different subjects: one that saw the source would tell a translation by its anatomy.
+    """
     return tuple(level[:, :0] for level in candidate)

@@ -12,17 +12,17 @@ from pydantic import Field
 from torch import Tensor
 
 from medtrans import Parts
-from medtrans.builtin.methods.image_pool import ImagePool
-from medtrans.builtin.methods.trained_network import (
+from medtrans.builtin.methods.base import (
     ChunkMeans,
     GeneratorMethod,
+    ImagePool,
     TrainedNetwork,
     WeightAverage,
     accuracy,
     backward,
-    judged,
+    discriminate,
+    generate,
     loss_inputs,
-    predicted,
 )
 from medtrans.types import Batch, LossInputs, Pyramid, pyramid
 
@@ -59,11 +59,9 @@ class PairedMethod(GeneratorMethod):
         self.order = order
         channels = parts.source_channels, parts.target_channels
         self.generator = TrainedNetwork(parts, "generator", parts.make_generator(*channels))
-        self.discriminator = (
-            None
-            if parts.make_discriminator is None
-            else TrainedNetwork(parts, "discriminator", parts.make_discriminator(*channels))
-        )
+        self.discriminator: TrainedNetwork | None = None
+        if parts.make_discriminator is not None:
+            self.discriminator = TrainedNetwork(parts, "discriminator", parts.make_discriminator(*channels))
         self.average = None if ema is None else WeightAverage(self.generator.bare, ema)
         self.pool = ImagePool(pool_size)
 
@@ -85,7 +83,7 @@ class PairedMethod(GeneratorMethod):
         self.begin(step)
         if self.order == "discriminator_first":
             live = [self._predict(chunk) for chunk in chunks] if len(chunks) == 1 else None
-            values = self._update_discriminator(chunks, live or self._predictions_without_graph(chunks), step)
+            values = self._update_discriminator(chunks, live or self._detached_predictions(chunks), step)
             values |= self._update_generator(chunks, live, step)[0]
         else:
             values, shown = self._update_generator(chunks, None, step)
@@ -101,8 +99,7 @@ class PairedMethod(GeneratorMethod):
         found = {}
         for name, loss in self.losses.items():
             own_term = getattr(loss, "discriminator_loss", None)
-            term = None if own_term is None else own_term(inputs)
-            if term is not None:
+            if own_term is not None and (term := own_term(inputs)) is not None:
                 found[name] = term
         return found
 
@@ -113,7 +110,7 @@ class PairedMethod(GeneratorMethod):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         super().load_state_dict(state)
-        self.pool.take_up(state["pool"], next(self.generator.network.parameters()).device)
+        self.pool.restore(state["pool"], next(self.generator.network.parameters()).device)
 
     def _update_discriminator(self, chunks: list[Batch], predictions: list[Pyramid], step: int) -> dict[str, Tensor]:
         if self.discriminator is None:
@@ -125,8 +122,8 @@ class PairedMethod(GeneratorMethod):
             fresh = (*(level.detach() for level in prediction), chunk.source)
             *shown, source = self.pool.exchange(fresh, step * len(chunks) + index)
             inputs = loss_inputs(chunk.source, chunk.target, tuple(shown), chunk.mask, step, "discriminator")
-            real = judged(trained.network, inputs.target, inputs.source)
-            fake = judged(trained.network, inputs.prediction, pyramid(source, len(shown)))
+            real = discriminate(trained.network, inputs.target, inputs.source)
+            fake = discriminate(trained.network, inputs.prediction, pyramid(source, len(shown)))
             inputs = replace(inputs, real=real, fake=fake)
             terms = self.discriminator_losses(inputs)
             if not terms:
@@ -137,9 +134,9 @@ class PairedMethod(GeneratorMethod):
         return values.means() | trained.update(self.clip_norm)
 
     def _predict(self, chunk: Batch) -> Pyramid:
-        return predicted(self.generator.network, chunk.source)
+        return generate(self.generator.network, chunk.source)
 
-    def _predictions_without_graph(self, chunks: list[Batch]) -> list[Pyramid]:
+    def _detached_predictions(self, chunks: list[Batch]) -> list[Pyramid]:
         if self.discriminator is None:
             return []
         with torch.no_grad():
@@ -157,11 +154,11 @@ class PairedMethod(GeneratorMethod):
             prediction = self._predict(chunk) if live is None else live[index]
             shown.append(tuple(level.detach() for level in prediction))
             inputs = loss_inputs(chunk.source, chunk.target, prediction, chunk.mask, step)
-            with nullcontext() if self.discriminator is None else self.discriminator.frozen() as judge:
-                if judge is not None:
+            with nullcontext() if self.discriminator is None else self.discriminator.frozen() as network:
+                if network is not None:
                     with torch.no_grad():
-                        real = judged(judge, inputs.target, inputs.source)
-                    inputs = replace(inputs, real=real, fake=judged(judge, inputs.prediction, inputs.source))
+                        real = discriminate(network, inputs.target, inputs.source)
+                    inputs = replace(inputs, real=real, fake=discriminate(network, inputs.prediction, inputs.source))
                 terms = self.generator_losses(inputs)
                 total = torch.stack([term * weights.get(name, 1.0) for name, term in terms.items()]).sum()
                 backward(total / len(chunks), [trained], last=index == len(chunks) - 1)

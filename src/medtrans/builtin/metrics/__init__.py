@@ -9,11 +9,26 @@ import numpy as np
 
 from medtrans import ConfigError, DataError, DetailedMetric, Metric, Surroundings
 
-__all__ = ["DetailedVolumeMetric", "VolumeMetric", "VoxelMetric", "compared_voxels", "require_comparable", "width_of"]
+__all__ = [
+    "AXES",
+    "DetailedVolumeMetric",
+    "VolumeMetric",
+    "VoxelMetric",
+    "compared_voxels",
+    "require_comparable",
+    "width_of",
+]
+
+
+AXES = ("i", "j", "k")
+"""The columns of metrics that score each axis for itself."""
 
 
 class VoxelMetric(Metric):
-    """Base of metrics of the voxels inside the mask, wherever they lie."""
+    """Base of metrics of the voxels inside the mask, wherever they lie.
+
+    As the other bases, it raises a `DataError` where shapes differ or the mask holds no voxel.
+    """
 
     @abstractmethod
     def score(self, prediction: np.ndarray, target: np.ndarray) -> float:
@@ -22,11 +37,6 @@ class VoxelMetric(Metric):
     def __call__(
         self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
     ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)` in one unit, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, or the mask holds no voxel.
-        """
         return self.score(*compared_voxels(prediction, target, mask))
 
 
@@ -42,11 +52,6 @@ class VolumeMetric(Metric):
     def __call__(
         self, prediction: np.ndarray, target: np.ndarray, mask: np.ndarray | None, spacing_mm: Sequence[float]
     ) -> float:
-        """Score `prediction` against `target`, both `(i, j, k)` in one unit, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, the mask holds no voxel, or the volume is too small for the metric.
-        """
         require_comparable(prediction, target, mask)
         return self.score(prediction, target, None if mask is None else mask.astype(bool, copy=False), spacing_mm)
 
@@ -68,11 +73,6 @@ class DetailedVolumeMetric(DetailedMetric):
         spacing_mm: Sequence[float],
         surroundings: Surroundings,
     ) -> Mapping[str, float]:
-        """Score `prediction` against `target`, both `(i, j, k)` in one unit, inside `mask`.
-
-        Raises:
-            DataError: the shapes differ, the mask holds no voxel, or the volume is too small for the metric.
-        """
         require_comparable(prediction, target, mask)
         inside = None if mask is None else mask.astype(bool, copy=False)
         return self.columns(prediction, target, inside, surroundings)

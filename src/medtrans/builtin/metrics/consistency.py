@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from medtrans import Surroundings
-from medtrans.builtin.metrics import DetailedVolumeMetric, compared_voxels
+from medtrans.builtin.metrics import AXES, DetailedVolumeMetric, compared_voxels
 
 __all__ = ["Seam", "SliceConsistency"]
 
@@ -41,9 +41,6 @@ class Seam(DetailedVolumeMetric):
             return {"": math.nan}
         moved, _ = compared_voxels(surroundings.retranslated(self.shift), target, mask)
         return {"": float(np.mean(np.abs(here - moved)))}
-
-
-AXES = ("i", "j", "k")
 
 
 class SliceConsistency(DetailedVolumeMetric):

@@ -13,12 +13,9 @@ from torch import Tensor, nn
 
 from medtrans import ConfigError, DataError, Surroundings, read_weights
 from medtrans.builtin.losses.vgg import IMAGENET_MEAN, IMAGENET_STD, VGG16, VGG19, Tap, fill, load_weights, sha256_of
-from medtrans.builtin.metrics import DetailedVolumeMetric
+from medtrans.builtin.metrics import AXES, DetailedVolumeMetric
 
-__all__ = ["LPIPS", "PLANES", "PerceptualDistance", "SliceDistance"]
-
-PLANES = ("i", "j", "k")
-"""The axis that the slices of each plane are counted along."""
+__all__ = ["LPIPS", "PerceptualDistance", "SliceDistance"]
 
 _CHUNK = 16  # slices that pass through the network at once, whatever the volume: a bound on memory
 
@@ -57,7 +54,7 @@ class SliceDistance(DetailedVolumeMetric):
         if mask is not None:
             prediction = np.where(mask, prediction, target)
         planes = {}
-        for axis, plane in enumerate(PLANES):
+        for axis, plane in enumerate(AXES):
             numbers = np.arange(target.shape[axis])
             if mask is not None:
                 numbers = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
@@ -79,9 +76,9 @@ class PerceptualDistance(SliceDistance):
     """Mean absolute difference between the VGG-19 features of predicted and target slices, mean over three planes.
 
     Intensities are brought to [0, 1] by the range that scores refer to, replicated to three channels and normalised as
-    ImageNet's. Inside a mask only: outside, the prediction is replaced by the target, and slices that the mask does not
-    meet are left out. The columns `<key>_i`, `<key>_j` and `<key>_k` hold the planes whose slices are counted along
-    that axis. Another network takes a subclass with its own `features`.
+    ImageNet's. Outside a mask the prediction is replaced by the target, and slices that the mask does not meet are left
+    out. The columns `<key>_i`, `<key>_j` and `<key>_k` hold the planes by the axis that their slices are counted along.
+    Another network takes a subclass with its own `features`.
 
     Source: the distance is the loss of Ha et al. (arXiv 2412.00575) on whole volumes.
 
@@ -112,7 +109,7 @@ class PerceptualDistance(SliceDistance):
         ends = f"[{data_low:g}, {data_low + data_range:g}]"
         how = f"mean |phi(prediction) - phi(target)| over slices, phi = {self.network} after {', '.join(taps)}"
         self.definition = f"{how}, slices from {ends} to [0, 1], mean over three planes"
-        self.parts = {plane: f"{how}, slices along {plane} from {ends} to [0, 1]" for plane in PLANES}
+        self.parts = {plane: f"{how}, slices along {plane} from {ends} to [0, 1]" for plane in AXES}
 
     @cached_property
     def network(self) -> str:
@@ -139,8 +136,7 @@ TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 WIDTHS = (64, 128, 256, 512, 512)
 """Channels of the taps."""
 
-SHIFT = (-0.030, -0.088, -0.188)
-SCALE = (0.458, 0.448, 0.450)
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """What images in [-1, 1] are normalised by: about ImageNet's mean and spread."""
 
 _TINY = 1e-10
@@ -186,7 +182,7 @@ class LPIPS(SliceDistance):
         self.definition = (
             f"LPIPS 0.1, VGG-16, weights of SHA-256 {files}, slices from {ends} to [-1, 1], mean over three planes"
         )
-        self.parts = {plane: f"{self.definition.rpartition(',')[0]}, slices along {plane}" for plane in PLANES}
+        self.parts = {plane: f"{self.definition.rpartition(',')[0]}, slices along {plane}" for plane in AXES}
 
     def scaled(self, volume: np.ndarray) -> np.ndarray:
         return 2 * (volume - self.data_low) / self.data_range - 1

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medtrans.data.checks.duplicates import twins
-from medtrans.data.checks.images import Remark
+from medtrans.data.checks.cases import Remark
 from medtrans.data.checks.registration import median_shift_mm, outliers
+from medtrans.data.cohort import find_duplicates
 from medtrans.plugins.input_size import padded_sides
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.utils.messages import listed
+from medtrans.utils.numbers import sides as sides_text
 
 if TYPE_CHECKING:
-    from medtrans.data.checks.images import CaseChecks
-    from medtrans.data.checks.registration import Registration
+    from medtrans.data.checks.cases import CaseChecks
+    from medtrans.data.preprocessing import Prepared
 
-__all__ = ["clipping_warnings", "mark_twins", "patch_warnings", "registration_warnings"]
+__all__ = ["clipping_warnings", "mark_duplicates", "patch_warnings", "registration_warnings"]
 
 
 _SYSTEMATIC_MM = 1.5
+_CLIPPED = 0.001  # share of a case's voxels that may be clipped beyond what the scaling clips on purpose
+_NAMED = 3  # cases a modality; the others are counted
 
 
-def mark_twins(found: Sequence[CaseChecks]) -> list[str]:
+def mark_duplicates(found: Sequence[CaseChecks]) -> list[str]:
     """Mark the cases in two splits that hold the same voxels; returns the faults, one a pair."""
     by_number = {each.member.number: each for each in found}
     faults = []
-    for pair in twins([each.member for each in found], [each.digests for each in found]):
+    for pair in find_duplicates([each.member for each in found], [each.digests for each in found]):
         faults.append(str(pair))
         for own, other in ((pair.earlier, pair.later), (pair.later, pair.earlier)):
             by_number[own.number].faults.append(Remark(f"same {pair.held} as {other.label}", str(pair)))
@@ -36,25 +39,29 @@ def mark_twins(found: Sequence[CaseChecks]) -> list[str]:
 
 
 def registration_warnings(found: Sequence[CaseChecks], first: str) -> list[str]:
-    """Mark the cases whose images seem shifted against each other; returns what is to be said of the cohort.
-
-    Args:
-        found: of every case.
-        first: the first source, against which the others were measured.
-    """
+    """Mark the cases whose images seem shifted against the first source; returns what is to be said of the cohort."""
     warnings = []
     for modality in dict.fromkeys(name for each in found for name in each.registrations):
         measured = {each.member.number: each for each in found if modality in each.registrations}
         registrations = {number: each.registrations[modality] for number, each in measured.items()}
         for number, distance in outliers(registrations).items():
-            measured[number].warn(f"{modality} {distance:.1f} mm off", _shifted(registrations[number], modality, first))
+            one = registrations[number]
+            where = f"{_vector(one.shift_mm or (0, 0, 0))}, overlap of foregrounds {one.overlap:.0%}"
+            measured[number].warn(
+                f"{modality} {distance:.1f} mm off",
+                f"{modality}: seems shifted against {first} ({where}). Look at the pair in a viewer; register it, or "
+                "exclude the case",
+            )
         usual = median_shift_mm(registrations)
         if usual is not None and float(np.linalg.norm(usual)) > _SYSTEMATIC_MM:
             warnings.append(
                 f"{modality} seems shifted against {first} in the whole cohort, typically by {_vector(usual)}: look at "
                 "some pairs in a viewer"
             )
-        warnings += _unmeasured({measured[number].member.label: one for number, one in registrations.items()}, modality)
+        notes = {measured[number].member.label: one.note for number, one in registrations.items() if one.note}
+        if notes:
+            which = f"{len(notes)} of {len(registrations)} cases ({listed(list(notes))})"
+            warnings.append(f"{modality}: registration could not be measured in {which}: {next(iter(notes.values()))}")
     return warnings
 
 
@@ -74,8 +81,8 @@ def patch_warnings(
         return _too_large(found, patch, multiple)
     lower = [max(step, side // step * step) for side, step in zip(patch, multiple, strict=True)]
     rounded = (
-        f"patch.size {_by(patch)}: generator {generator} needs multiples of {_by(multiple)}; patches are cut at "
-        f"{_by(whole)}. Nearest: {_by(lower)} or {_by(whole)}; set one of them"
+        f"patch.size {sides_text(patch)}: generator {generator} needs multiples of {sides_text(multiple)}; patches are "
+        f"cut at {sides_text(whole)}. Nearest: {sides_text(lower)} or {sides_text(whole)}; set one of them"
     )
     return [rounded, *_too_large(found, whole, multiple)]
 
@@ -86,33 +93,14 @@ def _too_large(found: Sequence[CaseChecks], patch: Sequence[int], multiple: Sequ
     if not small:
         return []
     for each in small:
-        each.warnings.append(Remark("smaller than a patch", _small(each, patch)))
+        text = f"{sides_text(each.sides)} voxels after resampling and cropping, patches have {sides_text(patch)}"
+        each.warnings.append(Remark("smaller than a patch", f"{each.member.label}: {text}"))
     largest = np.min([*sides.values(), tuple(patch)], axis=0)
     whole = largest // multiple * multiple
-    fits = _by(whole if whole.all() else largest)
-    which = f"{len(small)} of {len(sides)} cases, such as {small[0].member.label} ({_by(small[0].sides or ())}"
+    fits = sides_text(whole if whole.all() else largest)
+    which = f"{len(small)} of {len(sides)} cases, such as {small[0].member.label} ({sides_text(small[0].sides)}"
     advice = f"what is missing is filled with 0. Largest that fits all: {fits}. Set it, or leave it so"
-    return [f"patch.size {_by(patch)} does not fit {which} after resampling and cropping); {advice}"]
-
-
-def _small(each: CaseChecks, patch: Sequence[int]) -> str:
-    return (
-        f"{each.member.label}: {_by(each.sides or ())} voxels after resampling and cropping, patches have {_by(patch)}"
-    )
-
-
-def _shifted(one: Registration, modality: str, first: str) -> str:
-    where = f"{_vector(one.shift_mm or (0, 0, 0))}, overlap of foregrounds {one.overlap:.0%}"
-    advice = "Look at the pair in a viewer; register it, or exclude the case"
-    return f"{modality}: seems shifted against {first} ({where}). {advice}"
-
-
-def _unmeasured(registrations: Mapping[str, Registration], modality: str) -> list[str]:
-    without = [label for label, one in registrations.items() if one.shift_mm is None]
-    if not without:
-        return []
-    which = f"{len(without)} of {len(registrations)} cases ({listed(without)})"
-    return [f"{modality}: registration could not be measured in {which}: {registrations[without[0]].note}"]
+    return [f"patch.size {sides_text(patch)} does not fit {which} after resampling and cropping); {advice}"]
 
 
 def _vector(shift_mm: Sequence[float]) -> str:
@@ -121,31 +109,13 @@ def _vector(shift_mm: Sequence[float]) -> str:
     return ", ".join(parts) or "0 mm"
 
 
-def _by(sides: Sequence[int]) -> str:
-    return "×".join(str(int(side)) for side in sides)
-
-
-_CLIPPED = 0.001  # share of a case's voxels that may be clipped beyond what the scaling clips on purpose
-_NAMED = 3  # cases a modality; the others are counted
-
-
-class Scaled(Protocol):
-    """What is known of a case once its images are scaled, by modality."""
-
-    @property
-    def numbers(self) -> Mapping[str, Mapping[str, float]]:
-        """What the scaling was fitted to."""
-
-    @property
-    def clipped(self) -> Mapping[str, float]:
-        """The share of voxels whose intensity was clipped."""
-
-
-def clipping_warnings(cases: Iterable[tuple[str, Scaled]], scalings: Mapping[str, Preprocess]) -> list[str]:
+def clipping_warnings(
+    cases: Iterable[tuple[str, CaseChecks | Prepared]], scalings: Mapping[str, Preprocess]
+) -> list[str]:
     """A warning for each of the worst cases in which more than 0.1 % of voxels are clipped without intent.
 
     Args:
-        cases: label ("case_0001") and what was scaled, such as `Prepared`.
+        cases: label ("case_0001"), and the case with its numbers and shares of clipped voxels.
         scalings: by modality.
     """
     found: dict[str, list[tuple[float, str, str]]] = {}
@@ -155,21 +125,20 @@ def clipping_warnings(cases: Iterable[tuple[str, Scaled]], scalings: Mapping[str
             if share > scaling.clips + _CLIPPED:
                 kept = _kept(scaling, prepared.numbers[modality])
                 found.setdefault(modality, []).append((share, label, kept))
-    return [warning for modality, several in found.items() for warning in _worded(modality, several)]
+    warnings = []
+    for modality, several in found.items():
+        ranked = sorted(several, key=lambda one: (-one[0], one[1]))
+        warnings += [
+            f"{label}, {modality}: {100 * share:.2g} % of voxels lie outside {kept} and are clipped; widen "
+            f"preprocess.intensity.{modality}, or look at the case"
+            for share, label, kept in ranked[:_NAMED]
+        ]
+        if len(ranked) > _NAMED:
+            warnings.append(f"{modality}: the same in {len(ranked) - _NAMED} more cases")
+    return warnings
 
 
 def _kept(scaling: Preprocess, numbers: Mapping[str, float]) -> str:
     low, high = scaling.invert(np.array([[[0.0, 1.0]]], dtype=np.float32), numbers).ravel()
     limits = f"{low:.6g} to {high:.6g} {scaling.unit}".rstrip()
     return f"its own limits {limits}" if scaling.fitted else f"the window {limits}"
-
-
-def _worded(modality: str, several: list[tuple[float, str, str]]) -> list[str]:
-    ranked = sorted(several, key=lambda one: (-one[0], one[1]))
-    warnings = [
-        f"{label}, {modality}: {100 * share:.2g} % of voxels lie outside {kept} and are clipped; widen "
-        f"preprocess.intensity.{modality}, or look at the case"
-        for share, label, kept in ranked[:_NAMED]
-    ]
-    more = len(ranked) - _NAMED
-    return [*warnings, f"{modality}: the same in {more} more cases"] if more > 0 else warnings

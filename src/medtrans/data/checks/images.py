@@ -1,190 +1,198 @@
-"""The look at one case before a run: is every image there, sound, in place, registered, and fit to be prepared."""
+"""Which images a run refuses: by their headers, by where they lie in the world, and by their voxels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from medtrans.data.checks.duplicates import array_digest, voxel_digest
-from medtrans.data.checks.headers import apart, headers_of
-from medtrans.data.checks.registration import Registration, registration
-from medtrans.data.checks.voxels import looks_like_labels, voxel_faults
-from medtrans.data.cohort import Member, absent_images, load_image
-from medtrans.errors import DataError, MedtransError
-from medtrans.volume import NO_RULES, ReadingRules, Volume
+import numpy as np
+
+from medtrans.errors import DataError
+from medtrans.utils.messages import capped, listed
+from medtrans.utils.numbers import sides
+from medtrans.volume import NO_RULES, Header, ReadingRules, read_header
+from medtrans.volume.resampling import canonical
 
 if TYPE_CHECKING:
-    from medtrans.data.preprocessing import Preprocessing
-    from medtrans.volume import Grid
+    from medtrans.data.cohort import Cohort, Member
+    from medtrans.plugins.interfaces import Case, Preprocess
+    from medtrans.volume import Grid, Volume
 
-__all__ = ["CaseChecks", "CaseInspector", "Remark"]
-
-
-_EXTRA = ("mask", "labels")
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something a reader should know of a case.
-
-    Args:
-        brief: in a few words, such as "t2 unreadable".
-        text: what is wrong, where, what was found, what was expected, what to do.
-    """
-
-    brief: str
-    text: str
+__all__ = [
+    "apart",
+    "check_headers",
+    "headers_of",
+    "looks_like_labels",
+    "range_faults",
+    "resampled_warnings",
+    "voxel_faults",
+    "whole_numbers",
+]
 
 
-@dataclass
-class CaseChecks:
-    """What was found in one case; what cases have in common is found by comparing these.
-
-    Args:
-        member: the case.
-        grid: of its first source as stored; None where it is not known.
-        sides: voxels of the case as networks see it; None where it cannot be prepared.
-        faults: for which a run refuses it.
-        warnings: with which a run goes on.
-        resampled: by modality, how far the corners of another grid lie apart, in mm.
-        registrations: by modality, how it lies against the first source.
-        digests: hashes of voxels, of images as stored by modality, and of "source" and "target" as networks see them.
-        clipped: by modality, the share of voxels its scaling clips.
-        numbers: by modality, what its scaling was fitted to.
-    """
-
-    member: Member
-    grid: Grid | None = None
-    sides: tuple[int, int, int] | None = None
-    faults: list[Remark] = field(default_factory=list)
-    warnings: list[Remark] = field(default_factory=list)
-    resampled: Mapping[str, float] = field(default_factory=dict)
-    registrations: dict[str, Registration] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    clipped: Mapping[str, float] = field(default_factory=dict)
-    numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    def fault(self, brief: str, text: str) -> None:
-        """Add a fault; its text says the case's number first."""
-        self.faults.append(Remark(brief, f"{self.member.label}: {text}"))
-
-    def warn(self, brief: str, text: str) -> None:
-        """Add a warning, which names no case but by number."""
-        self.warnings.append(Remark(brief, f"{self.member.label}, {text}"))
+_LARGEST_GREY = 255
+_MOST_LABELS = 50
+_SAMPLE = 20_000  # voxels that are tried first
 
 
-class CaseInspector:
-    """Looks at cases one by one, each image being read once and forgotten.
+def check_headers(
+    cohort: Cohort, source: Sequence[str], target: Sequence[str], rules: ReadingRules = NO_RULES
+) -> list[str]:
+    """Read the header of every file and compare each image's place in the world with the first source's.
+
+    Images that functions make are trusted. An image on another grid is legal, since it is resampled onto the first
+    source's; it must cover at least half of the first source's field of view (a mask or labels: some of it).
 
     Args:
-        preprocessing: of the run; what it refuses, a run refuses.
-        rules: how images are read that would otherwise be refused.
-        paired: whether source and target of a case belong together, so that their registration matters.
-        prepares: whether the preprocessing has all that it needs; without, cases are not tried with it.
+        cohort: whose files to look at.
+        source: modalities; the first one's grid is the case's grid.
+        target: modalities.
+        rules: how headers are read that would otherwise be refused.
+
+    Returns:
+        Warnings: one an image that a rule was needed for, and one a modality where grids differ by more than a tenth
+        of a voxel.
+
+    Raises:
+        DataError: naming together every header that is refused and every pair that is apart.
     """
-
-    def __init__(
-        self,
-        preprocessing: Preprocessing,
-        rules: ReadingRules = NO_RULES,
-        *,
-        paired: bool = True,
-        prepares: bool = True,
-    ) -> None:
-        self._preprocessing = preprocessing
-        self._rules = rules
-        self._paired = paired
-        self._prepares = prepares
-        self._first = preprocessing.source[0]
-        self._scans = tuple(dict.fromkeys((*preprocessing.source, *preprocessing.target)))
-
-    def look(self, member: Member) -> CaseChecks:
-        """Read every image of a case and say what is wrong with it."""
-        found = CaseChecks(member)
-        absent = absent_images(member.case, self._scans)
-        for modality, text in absent.items():
-            found.fault(f"{modality} missing", text)
-        there = [name for name in (*self._scans, *_EXTRA) if name in member.case.images and name not in absent]
-        refused = self._look_at_headers(found, there)
-        images = self._read(found, [modality for modality in there if modality not in refused])
-        self._look_at_voxels(found, images)
-        if self._paired:
-            self._measure(found, images)
-        complete = all(modality in images for modality in self._scans)
-        if self._prepares and complete and not found.faults:
-            self._prepare(found, images)
-        return found
-
-    def _look_at_headers(self, found: CaseChecks, modalities: list[str]) -> set[str]:
-        """Compare what headers say; returns the modalities whose header is refused."""
-        headers, unreadable = headers_of(found.member.case, modalities, self._rules)
-        for modality, faults in unreadable.items():
-            for fault in faults:
-                found.fault(f"{modality} unreadable", fault)
+    faults: list[str] = []
+    by_rule: list[str] = []
+    resampled: list[tuple[Member, Mapping[str, float]]] = []
+    for member in cohort.members:
+        headers, unreadable = headers_of(member.case, [*source, *target, "mask", "labels"], rules)
+        faults += [fault for several in unreadable.values() for fault in several]
+        by_rule += [
+            f"{member.label}, {modality}: {note}" for modality, header in headers.items() for note in header.notes
+        ]
         grids = {modality: header.grid for modality, header in headers.items()}
-        found.grid = grids.get(self._first)
-        away, found.resampled = apart(found.member.case, self._first, grids)
-        for modality, fault in away.items():
-            found.fault(f"{modality} apart", fault)
-        for modality, header in headers.items():
-            for note in header.notes:
-                found.warn(f"{modality} by rule", f"{modality}: {note}")
-        return set(unreadable)
+        away, moved = apart(member.case, source[0], grids)
+        faults += away.values()
+        resampled.append((member, moved))
+    if faults:
+        raise DataError(*capped(faults))
+    return by_rule + resampled_warnings(source[0], resampled)
 
-    def _read(self, found: CaseChecks, modalities: list[str]) -> dict[str, Volume]:
-        images: dict[str, Volume] = {}
-        for modality in modalities:
-            try:
-                images[modality] = load_image(found.member.case, modality, self._rules)
-            except MedtransError as error:
-                for fault in error.faults:
-                    if modality == "labels":  # a run does not open them
-                        found.warn("labels unreadable", f"labels: {fault}")
-                    else:
-                        found.fault(f"{modality} unreadable", fault)
-        if self._first in images:
-            found.grid = images[self._first].grid
-        return images
 
-    def _look_at_voxels(self, found: CaseChecks, images: Mapping[str, Volume]) -> None:
-        noted = {remark.text for remark in found.warnings}
-        for modality, image in images.items():
-            for note in image.notes:
-                if f"{found.member.label}, {modality}: {note}" not in noted:
-                    found.warn(f"{modality} by rule", f"{modality}: {note}")
-            if modality in _EXTRA:
-                continue
-            where = f'case "{found.member.case.case}", {modality}'
-            for brief, fault in voxel_faults(image, self._preprocessing.scalings[modality]).items():
-                found.fault(f"{modality} {brief}", f"{where}: {fault}")
-            different = looks_like_labels(image)
-            if different:
-                found.warn(
-                    f"{modality} like labels",
-                    f"{modality}: only {different} different values, all whole numbers: it looks like labels or a "
-                    "mask, not like a scan. Check which file the dataset takes",
-                )
-            digest = voxel_digest(image)
-            if digest is not None:
-                found.digests[modality] = digest
-
-    def _measure(self, found: CaseChecks, images: Mapping[str, Volume]) -> None:
-        if self._first not in images:
-            return
-        for modality in self._scans:
-            if modality != self._first and modality in images:
-                found.registrations[modality] = registration(images[self._first], images[modality], images.get("mask"))
-
-    def _prepare(self, found: CaseChecks, images: Mapping[str, Volume]) -> None:
+def headers_of(
+    case: Case, modalities: Iterable[str], rules: ReadingRules = NO_RULES
+) -> tuple[dict[str, Header], dict[str, list[str]]]:
+    """The header of each image that is a file, and what is wrong with the others', by modality."""
+    headers: dict[str, Header] = {}
+    faults: dict[str, list[str]] = {}
+    for modality in dict.fromkeys(modalities):
+        image = case.images.get(modality)
         try:
-            prepared = self._preprocessing.prepare({name: image for name, image in images.items() if name != "labels"})
+            if image is not None and not callable(image):
+                headers[modality] = read_header(image, rules)
         except DataError as error:
-            for fault in error.faults:
-                found.fault("not preparable", f'case "{found.member.case.case}", {fault}')
-            return
-        found.sides = prepared.grid.shape
-        found.clipped, found.numbers = prepared.clipped, prepared.numbers
-        found.digests["source"] = array_digest(prepared.source)
-        if prepared.target is not None:
-            found.digests["target"] = array_digest(prepared.target)
+            faults[modality] = [f'case "{case.case}", {modality}: {fault}' for fault in error.faults]
+    return headers, faults
+
+
+def apart(case: Case, first: str, grids: Mapping[str, Grid]) -> tuple[dict[str, str], dict[str, float]]:
+    """Compare the grids of a case's images with its first source's.
+
+    Args:
+        case: whose images they are.
+        first: the first source.
+        grids: by modality; without the first source's there is nothing to say.
+
+    Returns:
+        By modality, what is wrong where the images do not lie together; and by modality, the distance of the corners
+        in mm where they do, but on another grid.
+    """
+    faults: dict[str, str] = {}
+    resampled: dict[str, float] = {}
+    here = grids.get(first)
+    for modality, grid in grids.items():
+        if here is None or modality == first:
+            continue
+        covered, apart_mm = _covered(here, grid), _apart_mm(here, grid)
+        if covered == 0 or (covered < 0.5 and modality not in ("mask", "labels")):
+            faults[modality] = (
+                f'case "{case.case}": {first} is {_shown(here)}, {modality} is {_shown(grid)}; their corners are up to '
+                f"{apart_mm:.1f} mm apart and {modality} covers {covered:.0%} of {first}'s field of view. The images "
+                "of a case must lie in one world space: register them first"
+            )
+        elif canonical(here).shape != canonical(grid).shape or apart_mm > 0.1 * min(here.spacing_mm):
+            resampled[modality] = apart_mm
+    return faults, resampled
+
+
+def resampled_warnings(first: str, found: Sequence[tuple[Member, Mapping[str, float]]]) -> list[str]:
+    """A warning for each modality on another grid than the first source, from what `apart` gave for every case."""
+    warnings = []
+    for modality in dict.fromkeys(modality for _, moved in found for modality in moved):
+        pairs = [(member.label, moved[modality]) for member, moved in found if modality in moved]
+        warnings.append(
+            f"{modality} lies on another grid than {first} in {len(pairs)} of {len(found)} cases "
+            f"({listed([label for label, _ in pairs])}; corners up to {max(mm for _, mm in pairs):.2f} mm apart) and "
+            "is resampled onto it"
+        )
+    return warnings
+
+
+def _apart_mm(one: Grid, other: Grid) -> float:
+    """The largest distance between corners, whatever the order the voxels are stored in."""
+    corners = (canonical(grid).corners_mm() for grid in (one, other))
+    return float(np.linalg.norm(np.subtract(*corners), axis=1).max())
+
+
+def _covered(one: Grid, other: Grid) -> float:
+    """The share of `one`'s field of view that `other` covers, by 9 × 9 × 9 points."""
+    along = [(np.arange(9) + 0.5) / 9 * side - 0.5 for side in one.shape]
+    points = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3)
+    move = np.linalg.solve(other.affine, one.affine)
+    at = points @ move[:3, :3].T + move[:3, 3]
+    return float(((at >= -0.5) & (at <= np.asarray(other.shape) - 0.5)).all(axis=1).mean())
+
+
+def _shown(grid: Grid) -> str:
+    return f"{sides(grid.shape)} at {sides(grid.spacing_mm)} mm"
+
+
+def voxel_faults(image: Volume, scaling: Preprocess) -> dict[str, str]:
+    """Why a stored image may not be scaled, in a word and as a sentence that follows "modality: "."""
+    low, high = float(image.data.min()), float(image.data.max())
+    if not np.isfinite([low, high]).all():
+        count = int((~np.isfinite(image.data)).sum())
+        found = f"{count:,} of {image.data.size:,} voxels are NaN or infinite"
+        return {"not finite": f"{found}, expected finite numbers; mend the image or exclude the case"}
+    return range_faults(low, high, lambda: whole_numbers(image.data), scaling)
+
+
+def range_faults(low: float, high: float, whole: Callable[[], bool], scaling: Preprocess) -> dict[str, str]:
+    """As `voxel_faults`, of an image from `low` to `high`; `whole` says whether all values are whole numbers."""
+    if low == high and not scaling.nearest:
+        return {"constant": f"every voxel is {low:g}: nothing to normalise; exclude the case"}
+    lower, upper = _limits(scaling) if not scaling.fitted and scaling.unit == "HU" else (0.0, 0.0)
+    # A scaling for air and bone, which the grey values of a picture cannot hold.
+    if lower < 0 and upper > _LARGEST_GREY >= high and low >= 0 and whole():
+        found = f"all values are whole numbers from {low:g} to {high:g}"
+        advice = "Export it again in HU, or give it a scaling that suits it, such as minmax"
+        expected = f"HU are expected ({lower:g} to {upper:g})"
+        return {"not in HU": f"{found}, but {expected}. Was it exported as a picture? {advice}"}
+    return {}
+
+
+def looks_like_labels(image: Volume) -> int:
+    """How many different values an image has that looks like a label map, else 0: at most 50, all whole numbers."""
+    values = image.data.reshape(-1)
+    some = np.unique(values[:: max(1, values.size // _SAMPLE)])
+    if len(some) > _MOST_LABELS or not whole_numbers(some):
+        return 0
+    every = np.unique(values)
+    return len(every) if 1 < len(every) <= _MOST_LABELS and whole_numbers(every) else 0
+
+
+def whole_numbers(values: np.ndarray) -> bool:
+    """Whether all values are whole."""
+    return values.dtype.kind in "biu" or bool((values == np.rint(values)).all())
+
+
+def _limits(scaling: Preprocess) -> tuple[float, float]:
+    """The native intensities of 0 and 1 of a scaling that is not fitted."""
+    ends = np.array([[[0.0, 1.0]]], dtype=np.float32)
+    low, high = scaling.invert(ends, scaling.fit(ends, None)).ravel()
+    return float(low), float(high)

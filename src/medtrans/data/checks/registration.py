@@ -1,4 +1,12 @@
-"""How well two images of a case are registered: how far one seems shifted, and which cases stand out."""
+"""How well two images of a case are registered: how far one seems shifted, and which cases stand out.
+
+The two images may be of different modalities, so that neither their difference nor their correlation says anything:
+bone is bright in CT and dark in MR. Mutual information only asks how well one image's intensity foretells the other's,
+
+    I(A; B) = sum over a, b of p(a, b) log( p(a, b) / (p(a) p(b)) ),
+
+with p the joint histogram of both at the same points, and is largest where they lie on one another.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from scipy import ndimage
 
+from medtrans.data.sampling import foreground
 from medtrans.volume import Grid
 from medtrans.volume.resampling import canonical, regrid, spaced
 
@@ -25,7 +34,6 @@ Shift: TypeAlias = tuple[int, int, int]
 _STEP_MM = 2.0  # voxels of the grid both images are compared on
 _REACH = 6  # voxels a shift is looked for in each direction
 _BINS = 32
-_BRIGHT = 0.1  # of the robust intensity range, as where patches may lie
 _POINTS = 60_000  # voxels looked at for each shift
 _LATTICE = 150_000  # about as many voxels may be looked at
 _FEWEST_ML = 8.0  # a cube of 20 mm: without it nothing can be said
@@ -77,10 +85,13 @@ def registration(first: Volume, second: Volume, mask: Volume | None = None) -> R
     coarse = _every(fine, every)
     moving = _on(second, fine)  # in full, since it is looked at in all places around
     one, other = _on(first, coarse), moving[::every, ::every, ::every]
-    inner, outer = _foreground(one), _foreground(other)
+    inner, outer = (foreground(image, _range(image[np.isfinite(image)])) for image in (one, other))
     size = int(inner.sum()) + int(outer.sum())
     overlap = 2 * int((inner & outer).sum()) / size if size else 0.0
-    points = _dilated(inner | outer) if mask is None else _inside(mask, coarse)
+    if mask is None:  # with a voxel of background around it: an outline moves too
+        points = np.asarray(ndimage.binary_dilation(inner | outer, ndimage.generate_binary_structure(3, 1)))
+    else:
+        points = regrid((mask.data > 0).astype(np.uint8), mask.grid, coarse, nearest=True) > 0
     shift, note = _shift_mm(one, moving, points & np.isfinite(one) & np.isfinite(other), every)
     return Registration(corners_mm, overlap, shift, voxel_mm, note)
 
@@ -129,25 +140,11 @@ def _every(grid: Grid, step: int) -> Grid:
     return Grid((i, j, k), grid.affine @ np.diag((step, step, step, 1)))
 
 
-def _inside(mask: Volume, grid: Grid) -> np.ndarray:
-    return regrid((mask.data > 0).astype(np.uint8), mask.grid, grid, nearest=True) > 0
-
-
-def _foreground(image: np.ndarray) -> np.ndarray:
-    low, high = _range(image[np.isfinite(image)])
-    return np.asarray(image > low + _BRIGHT * (high - low))  # NaN is above nothing
-
-
 def _range(values: np.ndarray) -> tuple[float, float]:
     if not values.size:
         return 0.0, 0.0
     low, high = np.percentile(values[:: max(1, values.size // _POINTS)], (0.5, 99.5))
     return float(low), float(high)
-
-
-def _dilated(inside: np.ndarray) -> np.ndarray:
-    """With a voxel of background around it: an outline moves too."""
-    return np.asarray(ndimage.binary_dilation(inside, ndimage.generate_binary_structure(3, 1)))
 
 
 def _shift_mm(
@@ -159,6 +156,8 @@ def _shift_mm(
     curve = _Curve(one, moving, points, every)
     best = curve.peak()
     along = [curve.along(best, axis) for axis in range(3)]
+    # The value itself says little, since it grows with both images' own entropy; what counts is by how much the best
+    # place is better than the others.
     gain = max(along[0]) - float(np.median(along))
     if gain < _GAIN:
         return None, f"too little in common: one image tells {gain:.3f} nats of the other"
@@ -181,6 +180,8 @@ class _Curve:
     """Mutual information of two images on one grid, over whole shifts of the second; each is computed once."""
 
     def __init__(self, one: np.ndarray, moving: np.ndarray, points: np.ndarray, every: int) -> None:
+        # A shift moves no image: with the second one padded by the reach, in a flat array, it is one number that is
+        # added to the index of every point. Bin 32 stands for what is not known, and its column is left out.
         places = np.stack(np.nonzero(points))
         places = places[:, :: -(-places.shape[1] // _POINTS)]
         self._one = _codes(one[tuple(places)]).astype(np.intp) * (_BINS + 1)
@@ -205,7 +206,10 @@ class _Curve:
         return [self.at(_placed(shift, axis, side)) for side in range(-_REACH, _REACH + 1)]
 
     def peak(self) -> Shift:
-        """The best shift of all on the three lines through it."""
+        """The best shift of all on the three lines through it.
+
+        One axis after the other: 13 values a line instead of 13³ in all, and the peak is broad enough for it.
+        """
         best: Shift = (0, 0, 0)
         for _ in range(_ROUNDS):
             before = best

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from medtrans.config.schema import DownstreamSettings
-from medtrans.data.cohort import Cohort, Member, absent_images, roll
+from medtrans.data.cohort import Cohort, Member, absent_images, read_case_table
 from medtrans.data.splits import folded
 from medtrans.errors import DataError
 from medtrans.utils.messages import capped
@@ -122,7 +122,7 @@ def seen_subjects(cohort: Cohort, run: Path, config: Mapping[str, Any]) -> tuple
 def _recorded(path: Path, *, required: bool = False) -> list[str]:
     if not path.is_file() and not required:
         return []
-    return [folded(subject) for _, subject, split in roll(path) if split != "test"]
+    return [folded(subject) for _, subject, split in read_case_table(path) if split != "test"]
 
 
 def _refuse_leaks(members: tuple[Member, ...], seen: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medtrans._version import __version__
 from medtrans.data.cohort import Cohort, Member, load_images
-from medtrans.inference.file_names import file_stems
+from medtrans.inference.prediction import file_stems
 from medtrans.inference.translator import Translator
 from medtrans.utils.files import write_json
 from medtrans.utils.progress import progress_over

@@ -10,7 +10,7 @@ import numpy as np
 
 from medtrans.data.cohort import Member, load_image
 from medtrans.data.preprocessing import Prepared
-from medtrans.data.sampling import foreground, stream
+from medtrans.data.sampling import patch_centres, stream
 from medtrans.evaluation.baselines import Baseline
 from medtrans.evaluation.faithfulness.copy_and_collapse import Similarity, collapse, copy_through, likeness_of
 from medtrans.evaluation.faithfulness.lesions import Insertion, Removal, insertions, lesion_summary, removals
@@ -101,7 +101,7 @@ class FaithfulnessChecks:
             self.watched.strange[member.label] = strange
         source = np.asarray(prepared.source, dtype=np.float32)
         target = None if prepared.target is None else np.asarray(prepared.target, dtype=np.float32)
-        inside = foreground(source, None)
+        inside = patch_centres(source, None)
         if prepared.mask is not None:
             inside = inside & (np.asarray(prepared.mask[0]) != 0)
         if inside.any():

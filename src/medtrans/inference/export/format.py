@@ -92,16 +92,10 @@ def write_export(
     masked: bool,
     networks: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
-    """Write an export's files, the manifest last.
+    """Write an export's files into an empty folder, the manifest last.
 
-    Args:
-        folder: an empty one.
-        settings: the entries of a saved config under `KEYS`.
-        card: the model card, Markdown.
-        learned: what the scalings learnt.
-        target_numbers: in which fitted targets are written.
-        masked: whether training images were scaled inside masks.
-        networks: weights by network.
+    `settings` are the entries of a saved config under `KEYS`, `networks` weights by network; the others are as in
+    `Exported`.
 
     Raises:
         OSError: the disk is full or may not be written.

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from medtrans._version import __version__
+from medtrans.errors import ConfigError
+from medtrans.inference.translator import Translator
+from medtrans.runs import checkpoint
+from medtrans.runs.folder import RunFolder
 from medtrans.utils.numbers import DASH, between, number, sides
 
 __all__ = ["model_card"]
@@ -38,28 +45,27 @@ put; nothing else is needed. Every file in it is compared with `manifest.json` b
 
 
 def model_card(
-    *,
-    config: Mapping[str, Any],
-    step: int,
-    parameters: Mapping[str, int],
-    splits: Mapping[str, Sequence[int]],
-    units: Mapping[str, str],
-    summary: Mapping[str, Any] | None,
-    warnings: Sequence[str],
-    licence: str,
+    folder: RunFolder, translator: Translator, networks: Mapping[str, Mapping[str, Tensor]], licence: str
 ) -> str:
     """The card as Markdown; it names no case, no file and no folder.
 
     Args:
-        config: the run's saved config.
-        step: steps of training behind the weights.
-        parameters: number of parameters of each exported network.
-        splits: split to the numbers of its cases.
-        units: target to the unit of its intensities, "" where there is none.
-        summary: the content of `summary.json`; None where the run was not evaluated.
-        warnings: to be shown.
+        folder: of the run.
+        translator: of it.
+        networks: the exported weights by network.
         licence: of the weights, in the words of whoever exports.
+
+    Raises:
+        ConfigError: the run's table of cases is missing or damaged.
     """
+    config = translator.experiment.saved()
+    found = checkpoint.best(folder.checkpoints) or checkpoint.newest(folder.checkpoints)
+    step = 0 if found is None else found.step
+    parameters = {name: sum(tensor.numel() for tensor in weights.values()) for name, weights in networks.items()}
+    units = {name: translator.preprocessing.scalings[name].unit for name in config["target"]}
+    summary = folder.read_json(folder.summary) if folder.summary.is_file() else None
+    # Where cases go by their names, the run's warnings may speak of them so.
+    warnings = () if summary is None or config["names"] else summary["warnings"]
     title = f"{' + '.join(config['source'])} to {' + '.join(config['target'])}"
     others = [name for name in config["versions"] if name != "medtrans" and not name.endswith("(file)")]
     parts = [
@@ -68,9 +74,9 @@ def model_card(
         _NOTICE,
         _table("## Task", _task(config, units)),
         _USE.format(packages=" ".join(["medtrans", *others])),
-        _table("## Training", _training(config, step, parameters, splits)),
+        _table("## Training", _training(config, step, parameters, _splits(folder))),
         _scores(summary),
-        *([_list("## Warnings of the run", warnings)] if warnings else []),
+        *([f"## Warnings of the run\n\n{_list(warnings)}"] if warnings else []),
         _table("## Software", [("medtrans", __version__), *sorted(config["versions"].items())]),
         f"## Licence\n\nOf these weights: {licence}. medtrans itself is under Apache-2.0.\n",
     ]
@@ -103,6 +109,18 @@ def _training(
         yield f"{split} cases", f"{len(numbers)}: {_ranges(numbers)}" if numbers else "none"
 
 
+def _splits(folder: RunFolder) -> dict[str, list[int]]:
+    """The numbers of the cases in each split."""
+    splits: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    try:
+        with folder.cases.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                splits[row["split"]].append(int(row["number"]))
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise ConfigError(f"{folder.cases}: is missing or damaged ({error}); the card needs it") from error
+    return splits
+
+
 def _scores(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
         return "## Scores\n\nThe model was not scored on test cases.\n"
@@ -118,7 +136,7 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
             rows.append((f"{name} of the baseline {baseline}", number(scored[name]["mean"]), "", "", ""))
     definitions = [f"{name}: {score['definition']}" for name, score in summary["metrics"].items()]
     text = "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
-    return f"## Scores\n\nOn the test cases.\n\n{text}\n\n{_list('', definitions)}"
+    return f"## Scores\n\nOn the test cases.\n\n{text}\n\n{_list(definitions)}"
 
 
 def _table(heading: str, rows: Iterator[tuple[str, str]] | Sequence[tuple[str, str]]) -> str:
@@ -126,9 +144,8 @@ def _table(heading: str, rows: Iterator[tuple[str, str]] | Sequence[tuple[str, s
     return f"{heading}\n\n| | |\n| --- | --- |\n{lines}\n"
 
 
-def _list(heading: str, lines: Sequence[str]) -> str:
-    text = "\n".join(f"- {_line(line)}" for line in lines)
-    return f"{heading}\n\n{text}\n" if heading else f"{text}\n"
+def _list(lines: Sequence[str]) -> str:
+    return "".join(f"- {_line(line)}\n" for line in lines)
 
 
 def _line(text: str) -> str:

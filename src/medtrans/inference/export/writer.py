@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from medtrans.inference.export.model_card import model_card
 from medtrans.inference.loading import load
 from medtrans.inference.translator import Translator
 from medtrans.plugins.input_size import common_multiple, padded_sides
-from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
 
 __all__ = ["export"]
@@ -51,13 +49,13 @@ def export(
     """
     folder = RunFolder.existing(run)
     output = folder.path / "export" if output is None else output
-    _refuse_taken(output, overwrite=overwrite)
+    _check_free(output, overwrite=overwrite)
     translator = load(folder.path, plugins=plugins)
     config = translator.experiment.saved()
     settings = {key: config[key] for key in KEYS}
-    _refuse_paths(settings)
+    _check_no_path(settings)
     networks = _used(translator)
-    card = _card(folder, config, translator, networks, licence)
+    card = model_card(folder, translator, networks, licence)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=output.parent))
@@ -71,7 +69,8 @@ def export(
                 masked=translator.masked,
                 networks=networks,
             )
-            _compare(translator, load(temporary, plugins=plugins))
+            if not torch.equal(_probed(translator), _probed(load(temporary, plugins=plugins))):
+                raise _not_by_weights(translator)
             temporary.chmod(0o755)
             _install(temporary, output)
         finally:
@@ -81,7 +80,7 @@ def export(
     return output
 
 
-def _refuse_taken(output: Path, *, overwrite: bool) -> None:
+def _check_free(output: Path, *, overwrite: bool) -> None:
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise ConfigError(f"{output}: is a file or a link; give a folder to make")
     if not output.exists() or not any(output.iterdir()):
@@ -92,7 +91,7 @@ def _refuse_taken(output: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{output}: holds an export; replace it with --overwrite, or give another folder")
 
 
-def _refuse_paths(settings: Mapping[str, Any]) -> None:
+def _check_no_path(settings: Mapping[str, Any]) -> None:
     """An export must work where nothing else is, and say nothing of the machine it was made on."""
     named = [f"{key}: {value}" for key, value in _texts(settings) if _is_path(value)]
     if named:
@@ -142,50 +141,11 @@ def _probed(translator: Translator) -> Tensor:
         return translator.method.translate(source.to(device)).cpu()
 
 
-def _compare(trained: Translator, exported: Translator) -> None:
-    if not torch.equal(_probed(trained), _probed(exported)):
-        raise _not_by_weights(trained)
-
-
 def _not_by_weights(translator: Translator) -> SetupError:
     return SetupError(
         f"method {translator.experiment.config.method.name}: does not translate alike from its networks' weights "
         "alone, so that a run of it cannot be exported"
     )
-
-
-def _card(
-    folder: RunFolder,
-    config: Mapping[str, Any],
-    translator: Translator,
-    networks: Mapping[str, Mapping[str, Tensor]],
-    licence: str,
-) -> str:
-    found = checkpoint.best(folder.checkpoints) or checkpoint.newest(folder.checkpoints)
-    summary = folder.read_json(folder.summary) if folder.summary.is_file() else None
-    named = bool(config["names"])  # then the run's warnings may speak of cases by name
-    return model_card(
-        config=config,
-        step=0 if found is None else found.step,
-        parameters={name: sum(tensor.numel() for tensor in weights.values()) for name, weights in networks.items()},
-        splits=_splits(folder),
-        units={name: translator.preprocessing.scalings[name].unit for name in config["target"]},
-        summary=summary,
-        warnings=() if summary is None or named else summary["warnings"],
-        licence=licence,
-    )
-
-
-def _splits(folder: RunFolder) -> dict[str, list[int]]:
-    """The numbers of the cases in each split."""
-    splits: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    try:
-        with folder.cases.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                splits[row["split"]].append(int(row["number"]))
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise ConfigError(f"{folder.cases}: is missing or damaged ({error}); the card needs it") from error
-    return splits
 
 
 def _install(temporary: Path, output: Path) -> None:

@@ -123,7 +123,7 @@ class GanMonitor(Callback):
     def on_start(self, run: RunInfo) -> None:
         """Take up what an interrupted run had found by the step it goes on from; what it found later comes again."""
         self._run = run
-        path = RunFolder(run.folder).watch
+        path = RunFolder(run.folder).monitor
         self.findings = monitor_log_in(path).until(run.first_step)
         if path.exists():
             self.findings.write(path)
@@ -197,7 +197,7 @@ class GanMonitor(Callback):
 
     def _keep(self) -> None:
         if self._run is not None and self.findings.told:
-            self.findings.write(RunFolder(self._run.folder).watch)
+            self.findings.write(RunFolder(self._run.folder).monitor)
 
 
 def _numbers(values: Mapping[str, Tensor], wanted: set[str]) -> dict[str, float]:

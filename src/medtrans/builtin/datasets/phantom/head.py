@@ -26,7 +26,7 @@ from medtrans.builtin.datasets.phantom.shapes import (
 )
 from medtrans.builtin.datasets.phantom.tissues import Tissue
 
-__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw_head"]
+__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw"]
 
 FIELD_OF_VIEW_MM: Point = (200.0, 248.0, 216.0)
 CENTRE_MM: Point = (0.0, 4.0, 4.0)
@@ -34,15 +34,8 @@ CENTRE_MM: Point = (0.0, 4.0, 4.0)
 _SIDES = (-1.0, 1.0)
 
 
-def draw_head(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
-    """Paint one head.
-
-    Args:
-        canvas: takes the tissues.
-        points: positions (3, i, j, k) in mm.
-        rng: draws what differs between subjects.
-        lesions: whether there are any; all else is the same with and without.
-    """
+def draw(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
+    """Paint the head of one subject, whom `rng` draws; all else is the same with and without lesions."""
     # Painted from the outside in: each shape covers what was there, so the order is part of the anatomy. The random
     # numbers are drawn in this order too, and lesions last, so that they change nothing else of a subject.
     vault = ellipsoid(points, (0, -6, 20), (67, 84, 70))
@@ -71,8 +64,7 @@ def _skull_base(points: Points) -> Distance:
     # plane, so that the value is near a distance in mm.
     temporal = 16 * np.exp(-np.square((np.abs(x) - 38) / 17) - np.square((y - 8) / 24))
     posterior = 10 * np.exp(-np.square(x / 45) - np.square((y + 54) / 30))
-    floor: Distance = (0.32 * y - z - 20 - temporal - posterior) / np.float32(1.1)
-    return floor
+    return np.asarray((0.32 * y - z - 20 - temporal - posterior) / np.float32(1.1))
 
 
 def _skin(points: Points, vault: Distance) -> Distance:

@@ -26,7 +26,7 @@ from medtrans.builtin.datasets.phantom.shapes import (
 )
 from medtrans.builtin.datasets.phantom.tissues import Tissue
 
-__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw_pelvis"]
+__all__ = ["CENTRE_MM", "FIELD_OF_VIEW_MM", "draw"]
 
 FIELD_OF_VIEW_MM: Point = (400.0, 272.0, 240.0)
 CENTRE_MM: Point = (0.0, -4.0, 24.0)
@@ -34,15 +34,8 @@ CENTRE_MM: Point = (0.0, -4.0, 24.0)
 _SIDES = (-1.0, 1.0)
 
 
-def draw_pelvis(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
-    """Paint one pelvis.
-
-    Args:
-        canvas: takes the tissues.
-        points: positions (3, i, j, k) in mm.
-        rng: draws what differs between subjects.
-        lesions: whether there are any, in the marrow; all else is the same with and without.
-    """
+def draw(canvas: Canvas, points: Points, rng: np.random.Generator, *, lesions: bool) -> None:
+    """Paint the pelvis of one subject, whom `rng` draws; all else is the same with and without lesions."""
     skin = _skin(points)
     cavity = _cavity(points)
     _soft_tissues(canvas, points, skin, cavity, rng)

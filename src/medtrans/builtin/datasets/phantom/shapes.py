@@ -41,11 +41,7 @@ class Canvas:
     """The share of each tissue in each voxel, painted shape over shape.
 
     A shape covers a voxel by a linear ramp one voxel wide about its surface, which is its volume share for a flat
-    surface: partial volume without a finer grid.
-
-    Args:
-        shape: voxels along each axis.
-        voxel_mm: side of a voxel; the mean one where sides differ.
+    surface: partial volume without a finer grid. `voxel_mm` is the side of a voxel, the mean one where sides differ.
     """
 
     def __init__(self, shape: tuple[int, int, int], voxel_mm: float) -> None:
@@ -55,8 +51,7 @@ class Canvas:
 
     def coverage(self, distance: Distance) -> NDArray[np.float32]:
         """The share (i, j, k) of each voxel that lies inside the surface."""
-        cover: NDArray[np.float32] = np.clip(np.float32(0.5) - distance / np.float32(self._voxel_mm), 0, 1)
-        return cover
+        return np.asarray(np.clip(np.float32(0.5) - distance / np.float32(self._voxel_mm), 0, 1))
 
     def share(self, *tissues: Tissue) -> NDArray[np.float32]:
         """The share (i, j, k) of these tissues together so far."""
@@ -98,12 +93,8 @@ def _bounding_box(cover: NDArray[np.float32]) -> tuple[slice, slice, slice] | No
 class Waves:
     """A smooth random function of position: plane waves of random direction, length and phase; variance 1.
 
-    It does not depend on the grid, so that one subject has one shape at every resolution.
-
-    Args:
-        rng: draws the waves.
-        count: how many.
-        length_mm: shortest and longest wavelength.
+    It does not depend on the grid, so that one subject has one shape at every resolution. `length_mm` are the shortest
+    and the longest wavelength.
     """
 
     def __init__(self, rng: np.random.Generator, count: int, length_mm: tuple[float, float]) -> None:
@@ -130,18 +121,15 @@ class Waves:
             wave = np.cos(angle)
             for axis in range(3):
                 slope[axis] += vector[axis] * wave
-        distance: Distance = np.abs(value) / (_length(slope) + np.float32(_TINY))
-        return distance
+        return np.asarray(np.abs(value) / (_length(slope) + np.float32(_TINY)))
 
 
 def _dot(vector: NDArray[np.float32], points: Points) -> NDArray[np.float32]:
-    total: NDArray[np.float32] = vector[0] * points[0] + vector[1] * points[1] + vector[2] * points[2]
-    return total
+    return np.asarray(vector[0] * points[0] + vector[1] * points[1] + vector[2] * points[2])
 
 
 def _length(points: Points) -> NDArray[np.float32]:
-    length: NDArray[np.float32] = np.sqrt(np.square(points[0]) + np.square(points[1]) + np.square(points[2]))
-    return length
+    return np.asarray(np.sqrt(np.square(points[0]) + np.square(points[1]) + np.square(points[2])))
 
 
 def as_column(vector: object) -> NDArray[np.float32]:
@@ -154,8 +142,7 @@ def ellipsoid(points: Points, centre: Point, radii: Point) -> Distance:
     size = as_column(radii)
     scaled = (points - as_column(centre)) / size
     norm = _length(scaled)
-    distance: Distance = norm * (norm - 1) / (_length(scaled / size) + np.float32(_TINY))
-    return distance
+    return np.asarray(norm * (norm - 1) / (_length(scaled / size) + np.float32(_TINY)))
 
 
 def column(
@@ -166,8 +153,7 @@ def column(
     along = (points[1] - np.float32(centre[1])) / np.asarray(depth, np.float32)
     norm = np.hypot(across, along)
     steepness = np.hypot(across / np.asarray(width, np.float32), along / np.asarray(depth, np.float32))
-    distance: Distance = norm * (norm - 1) / (steepness + np.float32(_TINY))
-    return distance
+    return np.asarray(norm * (norm - 1) / (steepness + np.float32(_TINY)))
 
 
 def tube(points: Points, path: Sequence[Point], radius: float) -> Distance:
@@ -194,21 +180,18 @@ def tilted(points: Points, centre: Point, degrees: float) -> Points:
 
 def union(*distances: Distance) -> Distance:
     """Inside any of the shapes."""
-    result: Distance = np.minimum.reduce(distances)
-    return result
+    return np.asarray(np.minimum.reduce(distances))
 
 
 def both(*distances: Distance) -> Distance:
     """Inside all of the shapes."""
-    result: Distance = np.maximum.reduce(distances)
-    return result
+    return np.asarray(np.maximum.reduce(distances))
 
 
 def smooth_union(first: Distance, second: Distance, blend_mm: float) -> Distance:
     """Inside either, with the crease between them filled over about `blend_mm`."""
     gap = np.maximum(np.float32(blend_mm) - np.abs(first - second), 0)
-    blended: Distance = np.minimum(first, second) - np.square(gap) / np.float32(4 * blend_mm)
-    return blended
+    return np.asarray(np.minimum(first, second) - np.square(gap) / np.float32(4 * blend_mm))
 
 
 def smooth_both(first: Distance, second: Distance, blend_mm: float) -> Distance:

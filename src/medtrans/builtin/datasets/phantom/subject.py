@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medtrans.builtin.datasets.phantom import head, pelvis
-from medtrans.builtin.datasets.phantom.ct import cbct_image, ct_image
-from medtrans.builtin.datasets.phantom.mr import SEQUENCES, mr_image
+from medtrans.builtin.datasets.phantom.scanners import SEQUENCES, cbct_image, ct_image, mr_image
 from medtrans.builtin.datasets.phantom.shapes import Canvas, Points, Waves, as_column
 from medtrans.builtin.datasets.phantom.tissues import Tissue
 from medtrans.volume import Volume
@@ -22,6 +21,7 @@ from medtrans.volume import Volume
 __all__ = ["MODALITIES", "Image", "Recipe", "field_of_view_mm"]
 
 MODALITIES = (*SEQUENCES, "ct", "cbct", "labels", "mask")
+_ANATOMIES = MappingProxyType({"head": head, "pelvis": pelvis})
 
 _TURN_DEGREES = 5.0
 _SHIFT_MM = 20.0  # of the scan's centre in the world
@@ -46,6 +46,7 @@ class Image:
     recipe: Recipe
     index: int
     modality: str
+    cached_as: ClassVar[str] = "medtrans.builtin.datasets.phantom_subject.Image"  # as in the caches of 0.1
 
     def __call__(self) -> Volume:
         """Draw it."""
@@ -56,20 +57,14 @@ class Image:
         if self.modality == "labels":
             return subject.labels.copy()
         if self.modality == "mask":
-            mask: NDArray[np.uint8] = (subject.labels != Tissue.AIR).astype(np.uint8)
-            return mask
-        tissues, noise = self._rng(f"tissues of {self._kind()}"), self._rng(self.modality)
-        if self.modality == "ct":
-            return ct_image(subject.fractions, self.recipe.spacing_mm, tissues, noise)
-        if self.modality == "cbct":
-            return cbct_image(subject.fractions, self.recipe.spacing_mm, tissues, noise)
-        return mr_image(SEQUENCES[self.modality], subject.fractions, subject.points, tissues, noise)
-
-    def _kind(self) -> str:
-        return "mr" if self.modality in SEQUENCES else "ct"
-
-    def _rng(self, purpose: str) -> np.random.Generator:
-        return _stream(self.recipe, self.index, purpose)
+            return np.asarray(subject.labels != Tissue.AIR, np.uint8)
+        # Tissues deviate alike in all images of one kind of scanner; gain and noise are an image's own.
+        kind = "mr" if self.modality in SEQUENCES else "ct"
+        tissues, noise = (_stream(self.recipe, self.index, of) for of in (f"tissues of {kind}", self.modality))
+        if kind == "mr":
+            return mr_image(SEQUENCES[self.modality], subject.fractions, subject.points, tissues, noise)
+        draw = ct_image if self.modality == "ct" else cbct_image
+        return draw(subject.fractions, self.recipe.spacing_mm, tissues, noise)
 
 
 def field_of_view_mm(anatomy: str) -> tuple[float, float, float]:
@@ -95,8 +90,7 @@ def _subject(recipe: Recipe, index: int) -> _Subject:
     affine = _affine(recipe, _stream(recipe, index, "grid"))
     points = _posed(recipe, affine, _stream(recipe, index, "pose"))
     canvas = Canvas(recipe.size, float(np.cbrt(np.prod(recipe.spacing_mm))))
-    draw = pelvis.draw_pelvis if recipe.anatomy == "pelvis" else head.draw_head
-    draw(canvas, points, _stream(recipe, index, "anatomy"), lesions=recipe.lesions)
+    _ANATOMIES[recipe.anatomy].draw(canvas, points, _stream(recipe, index, "anatomy"), lesions=recipe.lesions)
     return _Subject(MappingProxyType(canvas.fractions), canvas.labels, points, affine)
 
 
@@ -120,9 +114,8 @@ def _posed(recipe: Recipe, affine: NDArray[np.float64], rng: np.random.Generator
     from_centre = np.tensordot(affine[:3, :3].astype(np.float32), steps, axes=1)
     scale = np.clip(rng.normal(1, 0.03), 0.94, 1.06) * np.clip(rng.normal(1, 0.02, size=3), 0.96, 1.04)
     shift = rng.uniform(-_OFF_CENTRE_MM, _OFF_CENTRE_MM, size=3)
-    centre = pelvis.CENTRE_MM if recipe.anatomy == "pelvis" else head.CENTRE_MM
-    points = (from_centre - as_column(shift)) / as_column(scale) + as_column(centre)
+    centre = as_column(_ANATOMIES[recipe.anatomy].CENTRE_MM)
+    points = (from_centre - as_column(shift)) / as_column(scale) + centre
     size = min(field_of_view_mm(recipe.anatomy))
     bends = [Waves(rng, 6, (0.4 * size, 0.9 * size)) for _ in range(3)]
-    bent: Points = points + np.float32(0.012 * size) * np.stack([bend(points) for bend in bends])
-    return bent
+    return np.asarray(points + np.float32(0.012 * size) * np.stack([bend(points) for bend in bends]))

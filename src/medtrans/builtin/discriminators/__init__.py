@@ -1,1 +1,0 @@
-"""The built-in discriminators, one to a file."""

@@ -1,1 +1,0 @@
-"""`medtrans init`: a config for a folder of the user's own."""

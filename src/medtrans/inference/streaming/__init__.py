@@ -1,1 +1,0 @@
-"""Translation of images larger than memory, slab by slab."""
