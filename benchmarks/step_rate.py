@@ -21,7 +21,7 @@ from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import MDAUNet
 from medtrans.builtin.blocks import Conv3
 from medtrans.training.activation_checkpointing import recompute_blocks
-from medtrans.training.memory_format import in_channels_last
+from medtrans.training.build import in_channels_last
 
 CONVOLUTIONS = tuple((channels, side) for side in (32, 48, 64, 96) for channels in (16, 32, 64))
 """Channels in and out, and sides, of the 3^3 convolutions whose best rate is the ceiling."""

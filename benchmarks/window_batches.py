@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.harness.timing import alternated, processor_seconds
 from medtrans import component
-from medtrans.training.memory_format import in_channels_last
+from medtrans.training.build import in_channels_last
 
 WINDOWS, REPEATS = 4, 3
 BATCHES = (1, 2, 4)

@@ -70,7 +70,7 @@ def _compared(ours: dict[str, Any], sizes_of_batches: Iterator[int], windows: Ca
 
 def _volumes(subject: Subject) -> list[Prepared]:
     """The training cases as networks see them."""
-    return [subject.study.cache.prepared(member) for member in subject.study.cohort.of("train")]
+    return [subject.data.cache.prepared(member) for member in subject.data.cohort.of("train")]
 
 
 def _monai_patches(subject: Subject) -> Iterator[int]:
@@ -102,7 +102,7 @@ def _monai_windows(subject: Subject, sides: Sequence[int]) -> Callable[[], objec
     """Passes a volume's windows through a network that does nothing."""
     inferers: Any = import_module("monai.inferers")
 
-    prepared = subject.study.cache.prepared(subject.volume)
+    prepared = subject.data.cache.prepared(subject.volume)
     settings = subject.translator.windows(prepared.grid.shape)
     image = torch.from_numpy(prepared.source.copy())[None]
     return lambda: inferers.sliding_window_inference(
@@ -145,7 +145,7 @@ def _torchio_windows(subject: Subject, sides: Sequence[int]) -> Callable[[], obj
     """Passes a volume's windows through a network that does nothing."""
     torchio: Any = import_module("torchio")
 
-    prepared = subject.study.cache.prepared(subject.volume)
+    prepared = subject.data.cache.prepared(subject.volume)
     settings = subject.translator.windows(prepared.grid.shape)
     image = torch.from_numpy(prepared.source.copy())
     overlap = tuple(int(side * settings["overlap"]) // 2 * 2 for side in sides)

@@ -111,7 +111,7 @@ def _config(subject: Subject) -> dict[str, Any]:
         "batch": config.train.batch,
         "accumulate": config.train.accumulate,
         "cases": subject.cases,
-        "cases_measured": len(subject.study.cohort.members),
+        "cases_measured": len(subject.data.cohort.members),
         "parameters": {
             name: sum(one.numel() for one in network.parameters())
             for name, network in subject.method.networks().items()

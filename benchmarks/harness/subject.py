@@ -45,7 +45,7 @@ class Subject:
     """
 
     experiment: Experiment
-    study: DataModule
+    data: DataModule
     method: Method
     fabric: Fabric
     cases: int
@@ -63,18 +63,18 @@ class Subject:
     @property
     def translator(self) -> Translator:
         """Of whole volumes, by the weights as they are."""
-        return Translator(self.experiment, self.method, self.study.preprocessing, {})
+        return Translator(self.experiment, self.method, self.data.preprocessing, {})
 
     @property
     def volume(self) -> Member:
         """The case that is translated: one that was not trained on where there is one."""
-        members = self.study.cohort.members
+        members = self.data.cohort.members
         return next((member for member in members if member.split != "train"), members[0])
 
     @contextmanager
     def batches(self) -> Iterator[Iterator[Batch]]:
         """Batches on the device without end."""
-        with worker_faults(), closing(fabric_batches(self.study, self.method, self.fabric, 0)) as batches:
+        with worker_faults(), closing(fabric_batches(self.data, self.method, self.fabric, 0)) as batches:
             yield batches
 
     def another_method(self) -> Method:
@@ -108,13 +108,13 @@ def opened_subject(experiment: Experiment, *, whole: bool = False) -> Iterator[S
     settings = experiment.config.train.model_copy(update={"steps": _ENDLESS})
     endless = replace(experiment, config=experiment.config.model_copy(update={"train": settings}))
     with tempfile.TemporaryDirectory(prefix="medtrans-bench-") as folder:
-        study = DataModule(endless, cohort if whole else _first(cohort), Path(folder))
-        for member in study.cohort.members:
-            study.cache.prepared(member)
+        data = DataModule(endless, cohort if whole else _first(cohort), Path(folder))
+        for member in data.cohort.members:
+            data.cache.prepared(member)
         method = make_method(endless, training_cases=len(training))
         fabric = single_device_fabric(experiment.config.train)
         method.setup(fabric)
-        yield Subject(endless, study, method, fabric, len(cohort.members))
+        yield Subject(endless, data, method, fabric, len(cohort.members))
 
 
 def _first(cohort: Cohort) -> Cohort:

@@ -14,7 +14,7 @@ from benchmarks.harness.subject import Subject, opened_subject
 from benchmarks.harness.timing import processor_seconds
 from medtrans.config.loading import load_config
 from medtrans.evaluation.scorer import Scorer
-from medtrans.evaluation.validation import validation_scores
+from medtrans.evaluation.validation import translate_and_score
 from medtrans.plugins.interfaces import Method
 from medtrans.types import Batch
 from medtrans.utils.seeds import derived_seed
@@ -53,9 +53,10 @@ class Trainee:
         """Take steps until so much processor time is spent, and score."""
         while self.seconds < mark:
             self.seconds += processor_seconds(self._step)
-        study = self.subject.study
-        scored = validation_scores(study, Scorer.of(study), self.subject.translator, study.cohort.of("test"))
-        scores = [one.values for one, _ in scored]
+        data = self.subject.data
+        scorer, translator = Scorer.of(data), self.subject.translator
+        test = data.cohort.of("test")
+        scores = [translate_and_score(data, scorer, translator, member).scores.values for member in test]
         psnr, ssim = (fmean(next(v for k, v in one.items() if k.startswith(name)) for one in scores) for name in KEYS)
         self.points.append(Point(self.seconds, self.step, psnr, ssim))
 

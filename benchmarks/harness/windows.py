@@ -96,7 +96,7 @@ class _FirstSeenError(Exception):
 
 def measure_windows(subject: Subject) -> Windows:
     """Translate a volume of the config's own with its window, overlap and batch."""
-    prepared, clock = subject.study.cache.prepared(subject.volume), Clock(subject.device)
+    prepared, clock = subject.data.cache.prepared(subject.volume), Clock(subject.device)
     windows = _first_windows(subject, prepared)
     output = subject.method.translate(windows)
     each = [clock.of(lambda: subject.method.translate(windows)) for _ in range(_REPEATS)]

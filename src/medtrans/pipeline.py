@@ -1,4 +1,4 @@
-"""Owns the story of a run, from a config to a report; the first file to read."""
+"""The story of a run, from a config to a report; the first file to read."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ def run(
     with end_requests() as request, distributed_session(experiment.config.train) as (fabric, ranks):
         cohort, warnings = load_cohort(experiment)
         output = Path(experiment.config.output_dir)
-        worth = plan_downstream(experiment, cohort, output, plugins=plugins) if experiment.config.downstream else None
+        planned = plan_downstream(experiment, cohort, output, plugins=plugins) if experiment.config.downstream else None
         method = make_method(experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
         with run_session(experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks) as folder:
-            study = DataModule(experiment, cohort, folder.cache)
-            judge = Scorer.of(study)
-            target_numbers = study.prepare(ranks, request)
-            translator = Translator(experiment, method, study.preprocessing, target_numbers)
-            validator = Validator(study, judge, translator, ranks)
-            train_method(study, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
+            data = DataModule(experiment, cohort, folder.cache)
+            scorer = Scorer.of(data)
+            target_numbers = data.prepare(ranks, request)
+            translator = Translator(experiment, method, data.preprocessing, target_numbers)
+            validator = Validator(data, scorer, translator, ranks)
+            train_method(data, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
             trained = load(folder.path, plugins=plugins)
-            score_test_cases(study, judge, trained, folder, warnings, ranks=ranks, request=request)
+            score_test_cases(data, scorer, trained, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
-                if worth is not None:
-                    run_downstream(worth, trained)
+                if planned is not None:
+                    run_downstream(planned, trained)
                 write_report(folder)
     return folder
 
@@ -113,9 +113,9 @@ def evaluate(run_folder: Path | str, *, plugins: Sequence[Path] = ()) -> RunFold
     translator = load(folder.path, plugins=plugins)
     with end_requests() as request, distributed_session(translator.experiment.config.train) as (_, ranks):
         cohort, warnings = load_cohort(translator.experiment)
-        study = DataModule(translator.experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
+        data = DataModule(translator.experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
         with folder.locked() if ranks.leads else nullcontext():
-            score_test_cases(study, Scorer.of(study), translator, folder, warnings, ranks=ranks, request=request)
+            score_test_cases(data, Scorer.of(data), translator, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 write_report(folder)
     return folder
@@ -146,12 +146,12 @@ def downstream(
     experiment = load_config([folder.config], overrides, plugins=plugins)
     translator = load(folder.path, plugins=plugins)
     cohort, _ = load_cohort(experiment)
-    assessment = plan_downstream(experiment, cohort, folder.path, plugins=plugins)
+    planned = plan_downstream(experiment, cohort, folder.path, plugins=plugins)
     RunFolder.claim(folder.path, resume=True, overwrite=False)
     try:
         if overwrite:
-            shutil.rmtree(assessment.folder, ignore_errors=True)
-        run_downstream(assessment, translator)
+            shutil.rmtree(planned.folder, ignore_errors=True)
+        run_downstream(planned, translator)
         if folder.summary.is_file():
             write_report(folder)
     finally:

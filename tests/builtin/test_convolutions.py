@@ -10,7 +10,7 @@ from torch.nn import functional
 from medtrans import MDAUNet, MultiResUNet, UNet
 from medtrans.builtin import blocks
 from medtrans.builtin.blocks import Conv3, conv_in_halves
-from medtrans.training.memory_format import in_channels_last
+from medtrans.training.build import in_channels_last
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 

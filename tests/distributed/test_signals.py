@@ -17,9 +17,9 @@ from medtrans import RunCancelledError, RunInfo, RunInterruptedError
 from medtrans.distributed.signals import end_requests
 from medtrans.runs import checkpoint
 from medtrans.training.state import TrainingState
-from medtrans.training.trainer import train
 from tests.helpers.processes import Mishap, config_of, fingerprint, trained
-from tests.training.test_trainer import Ears, Random, batches, plan
+from tests.helpers.toys import toy_trainer
+from tests.training.test_trainer import Ears, Random, batches
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,15 @@ def test_a_signal_ends_the_run_after_the_step_it_came_in_with_a_checkpoint(tmp_p
                 signal.raise_signal(number)
             return super().training_step(batch, step)
 
-    before, standing, ears = signal.getsignal(number), TrainingState(), Ears()
-    with end_requests() as request, pytest.raises(error) as caught:
-        train(
-            Asked(), batches(0, 9), plan(tmp_path, steps=9, every=every), standing=standing, validate=None,
-            callbacks=[ears], run=RunInfo(tmp_path, {}, 0, 9), request=request,
-        )  # fmt: skip
+    before, state, ears = signal.getsignal(number), TrainingState(), Ears()
+    with end_requests() as request:
+        trainer = toy_trainer(Asked(), tmp_path, steps=9, every=every, callbacks=[ears], request=request)
+        with pytest.raises(error) as caught:
+            trainer.fit(batches(0, 9), state, RunInfo(tmp_path, {}, 0, 9))
     assert caught.value.exit_code == code
     for told in ("step 3 of 9", number.name, "--resume"):
         assert told in str(caught.value)
-    assert checkpoint.newest(tmp_path).step == standing.step == 3
+    assert checkpoint.newest(tmp_path).step == state.step == 3
     assert [heard for heard in ears.heard if heard.startswith("checkpoint")] == ["checkpoint 3 step_00000003"]
     assert ears.heard[-1] == f"end 3 {error.__name__}"
     assert signal.getsignal(number) is before

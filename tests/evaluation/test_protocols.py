@@ -41,9 +41,9 @@ def judged(config: dict[str, Any]) -> tuple[Experiment, Scorer, Member, Prepared
     preprocessing = make_preprocessing(experiment)
     metrics = make_metrics(experiment, preprocessing)
     settings = experiment.config
-    judge = Scorer(preprocessing, metrics, settings.target, protocol=settings.protocol)
+    scorer = Scorer(preprocessing, metrics, settings.target, protocol=settings.protocol)
     member = load_cohort(experiment)[0].of("test")[0]
-    return experiment, judge, member, preprocessing.prepare(load_images(member.case, ["t1", *settings.target, "mask"]))
+    return experiment, scorer, member, preprocessing.prepare(load_images(member.case, ["t1", *settings.target, "mask"]))
 
 
 def guess(prepared: Prepared) -> np.ndarray:
@@ -59,10 +59,10 @@ def guess(prepared: Prepared) -> np.ndarray:
 def test_a_protocol_brings_its_metrics_and_says_their_range_and_its_saved_config_loads_again(
     to_ct: dict[str, Any], tmp_path: Path, protocol: str, keys: list[str], limit: str
 ) -> None:
-    experiment, judge, _, _ = judged(to_ct | {"protocol": protocol})
-    assert list(judge.columns) == keys
-    assert all(f"[-1024, {limit}" in judge.columns[key].definition for key in keys[1:])
-    assert judge.columns["mae"].unit == "HU"
+    experiment, scorer, _, _ = judged(to_ct | {"protocol": protocol})
+    assert list(scorer.columns) == keys
+    assert all(f"[-1024, {limit}" in scorer.columns[key].definition for key in keys[1:])
+    assert scorer.columns["mae"].unit == "HU"
     (tmp_path / "saved.yaml").write_text(experiment.saved_text())
     assert load_config([tmp_path / "saved.yaml"]).saved() == experiment.saved()
 
@@ -86,18 +86,18 @@ def test_hounsfield_protocols_need_hounsfield_targets_and_masks(to_ct: dict[str,
         load_config([to_ct | {"target": ["t2"], "preprocess": scaled}])
     with pytest.raises(ConfigError, match=r"protocol.*'synthrad2023' or 'synthrad2025'"):
         load_config([to_ct | {"protocol": "synthrad2024"}])
-    _, judge, member, prepared = judged(to_ct)
+    _, scorer, member, prepared = judged(to_ct)
     images = {name: image for name, image in member.case.images.items() if name != "mask"}
     bare = replace(member, case=medtrans.Case("bare", "bare", images))
     with pytest.raises(DataError, match=r"case_000\d: protocol synthrad2023 scores inside a mask"):
-        judge.truth(bare, prepared)
+        scorer.reference(bare, prepared)
 
 
 def test_synthrad_scores_hounsfield_units_as_stored_inside_the_mask(to_ct: dict[str, Any]) -> None:
     # A window narrower than the CT: it limits the prediction, and the target only where the protocol clips.
     to_ct["preprocess"]["intensity"]["ct"]["options"]["range"] = [-500.0, 600.0]
-    _, judge, member, prepared = judged(to_ct | {"protocol": "synthrad2023"})
-    found = judge.scores(guess(prepared), prepared, judge.truth(member, prepared), member).values
+    _, scorer, member, prepared = judged(to_ct | {"protocol": "synthrad2023"})
+    found = scorer.scores(guess(prepared), prepared, scorer.reference(member, prepared), member).values
     images = load_images(member.case, ["ct", "mask"])
     ct, mask = images["ct"].data.astype(np.float64), images["mask"].data > 0
     native = make_preprocessing(load_config([to_ct])).to_native(guess(prepared), prepared)[0]
@@ -119,8 +119,8 @@ def box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_paper_scores_whole_volumes_with_zeros_outside_the_box_of_both_images(to_ct: dict[str, Any]) -> None:
-    _, judge, member, prepared = judged(to_ct | {"protocol": "mdaunet"})
-    found = judge.scores(guess(prepared), prepared, judge.truth(member, prepared), member).values
+    _, scorer, member, prepared = judged(to_ct | {"protocol": "mdaunet"})
+    found = scorer.scores(guess(prepared), prepared, scorer.reference(member, prepared), member).values
     assert list(found) == ["psnr", "ssim", "nmse"]
     images = load_images(member.case, ["t1", "ct"])
     t1, ct = images["t1"].data, images["ct"].data.astype(np.float64)
@@ -140,20 +140,20 @@ def test_the_paper_scores_whole_volumes_with_zeros_outside_the_box_of_both_image
 
 def test_the_paper_stretches_both_mr_images_to_their_own_extremes(tiny: dict[str, Any]) -> None:
     tiny["preprocess"]["intensity"] = {"t1": {"name": "minmax"}, "t2": {"name": "minmax"}}
-    _, judge, member, prepared = judged(tiny | {"protocol": "mdaunet"})
-    truth = judge.truth(member, prepared)
+    _, scorer, member, prepared = judged(tiny | {"protocol": "mdaunet"})
+    reference = scorer.reference(member, prepared)
     assert prepared.target is not None
     dim = (0.1 + 0.5 * guess(prepared)).astype(np.float32)
-    found = judge.scores(dim, prepared, truth, member).values
+    found = scorer.scores(dim, prepared, reference, member).values
     t2 = load_images(member.case, ["t2"])["t2"].data.astype(np.float64)
     native = make_preprocessing(load_config([tiny])).to_native(dim, prepared)[0].astype(np.float64)
-    assert truth.counted is not None
+    assert reference.counted is not None
     low, high = prepared.numbers["t2"]["low"], prepared.numbers["t2"]["high"]
     scaled = np.clip((t2 - low) / (high - low), 0, 1)
-    true, predicted = (np.where(truth.counted, one, 0) for one in (scaled, native))
+    true, predicted = (np.where(reference.counted, one, 0) for one in (scaled, native))
     true, predicted = ((one - one.min()) / np.ptp(one) for one in (true, predicted))
     assert native.max() < 0.7
-    assert (float(truth.target.min()), float(truth.target.max())) == (0, 1)
+    assert (float(reference.target.min()), float(reference.target.max())) == (0, 1)
     assert found["nmse"] == pytest.approx(((true - predicted) ** 2).mean() / true.var(), rel=1e-3)
 
 

@@ -136,14 +136,14 @@ def train_only(config: Mapping[str, Any], cache: str, resume: bool, mishap: Mish
     with end_requests() as request, distributed_session(experiment.config.train) as (fabric, ranks):
         cohort, warnings = load_cohort(experiment)
         with run_session(experiment, cohort, warnings, resume=resume, overwrite=False, ranks=ranks) as folder:
-            study = DataModule(experiment, cohort, Path(cache))
-            numbers = study.prepare(ranks, request)
+            data = DataModule(experiment, cohort, Path(cache))
+            numbers = data.prepare(ranks, request)
             method = make_method(experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
             if mishap is not None and mishap.rank == ranks.rank:
                 mishap.arm(method)
-            translator = Translator(experiment, method, study.preprocessing, numbers)
-            validator = Validator(study, Scorer.of(study), translator, ranks)
-            train_method(study, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
+            translator = Translator(experiment, method, data.preprocessing, numbers)
+            validator = Validator(data, Scorer.of(data), translator, ranks)
+            train_method(data, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
 
 
 def _child(work: Callable[..., None], arguments: Sequence[Any], environment: Mapping[str, str], log: str) -> None:

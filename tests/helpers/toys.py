@@ -1,4 +1,4 @@
-"""A method and a plan of a few toy steps, for tests of what happens around them."""
+"""A method and a trainer of a few toy steps, for tests of what happens around them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from medtrans import PairedMethod, Parts
+from medtrans import Method, PairedMethod, Parts
 from medtrans.plugins.interfaces import WeightedLoss
-from medtrans.training.trainer import Plan
+from medtrans.training.trainer import Trainer
 from medtrans.types import Loss
 
 
@@ -43,9 +43,9 @@ def toy_method(
     return made
 
 
-def toy_plan(folder: Path, *, steps: int = 6, every: int = 2, **more: Any) -> Plan:
+def toy_trainer(method: Method, folder: Path, *, steps: int = 6, every: int = 2, **more: Any) -> Trainer:
     settings: dict[str, Any] = {
-        "seed": 3, "rank": 0, "steps": steps, "validate_every": every, "checkpoint_every": every, "keep": 2,
-        "best": "psnr", "best_is_higher": True, "checkpoints": folder, "config_hash": "c0ffee",
+        "seed": 3, "steps": steps, "validate_every": every, "checkpoint_every": every, "keep": 2, "best": "psnr",
+        "checkpoints": folder, "config_hash": "c0ffee",
     }  # fmt: skip
-    return Plan(**settings | more)
+    return Trainer(method=method, **settings | more)

@@ -83,19 +83,16 @@ def test_all_of_them_are_predicted_inside_the_run_and_nothing_is_written_outside
     )
     experiment = load_config([tiny])
     folder = RunFolder.claim(tiny["output_dir"], resume=False, overwrite=False)
-    study = DataModule(experiment, cohort, folder.cache)
+    data = DataModule(experiment, cohort, folder.cache)
 
     class Copies(Translator):
         def predict(self, prepared: Any, advance: Any = None) -> np.ndarray:
             return np.asarray(prepared.source)
 
     before = snapshot(tmp_path)
-    monkeypatch.setattr(
-        "medtrans.evaluation.scorer.montage", lambda *_, **__: np.zeros((4, 4, 3), np.uint8)
-    )  # a second for each
     numbers = {"t2": {"low": 0.0, "high": 900.0}}
-    answers = Copies(experiment, None, study.preprocessing, numbers)
-    score_test_cases(study, Scorer.of(study), answers, folder, ())
+    answers = Copies(experiment, None, data.preprocessing, numbers)
+    score_test_cases(data, Scorer.of(data), answers, folder, ())
     written = snapshot(tmp_path) - before
     assert written
     assert all(path.startswith("runs/deep/run/") for path in written)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medtrans.evaluation.montage import png_bytes
+from medtrans.evaluation.pictures import png_bytes
 from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.evaluation.statistics import summary_of
 from medtrans.report.charts import line_chart, strip_chart

@@ -13,7 +13,7 @@ import pytest
 
 import medtrans
 from medtrans.errors import ConfigError
-from medtrans.evaluation.example_volumes import ROLES, for_viewing
+from medtrans.evaluation.pictures import ROLES, for_viewing
 from medtrans.report.comparison import write_comparison
 from medtrans.report.run_report import write_report
 from medtrans.report.viewer import ViewedCase

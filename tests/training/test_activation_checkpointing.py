@@ -28,7 +28,7 @@ from medtrans import (
 from medtrans.builtin.losses.voxel import L1
 from medtrans.plugins.optimizers import Adam
 from medtrans.training.activation_checkpointing import recompute_blocks
-from medtrans.training.compile import check_compiler, compiled
+from medtrans.training.build import check_compiler
 from medtrans.types import Batch, as_pyramid
 from tests.helpers.toys import toy_method
 
@@ -148,7 +148,7 @@ def method(mode: str | None) -> PairedMethod:
         lambda *_: UNet(1, 1, width=2, levels=1),  # soon compiled
         {"l1": (L1(1), 1.0)},
         optimizer=Adam(lr=1e-3).make,
-        compiled=None if mode is None else lambda network: compiled(network, mode),
+        compiled=None if mode is None else lambda network: torch.compile(network, mode=mode),
     )
 
 

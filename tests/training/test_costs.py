@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medtrans.training import costs
-from medtrans.training.costs import StepClock, keep_training_costs, keep_translation_costs, read_costs, told_costs
+from medtrans.training.costs import StepClock, costs_text, keep_training_costs, keep_translation_costs, read_costs
 
 
 class Time:
@@ -67,9 +67,9 @@ def test_frozen_weights_are_no_parameters_and_shared_ones_count_once(tmp_path: P
     # A run that was resumed at its end trains nothing, and says nothing else of what training cost.
     keep_training_costs(tmp_path / "costs.json", {}, StepClock(), ranks=1)
     assert read_costs(tmp_path / "costs.json") == found
-    assert told_costs(found).startswith("6e-06 M parameters in generator, 1 s a step, at most ")
+    assert costs_text(found).startswith("6e-06 M parameters in generator, 1 s a step, at most ")
 
 
 def test_a_run_without_costs_tells_nothing(tmp_path: Path) -> None:
     assert read_costs(tmp_path / "costs.json") == {}
-    assert told_costs({}) == ""
+    assert costs_text({}) == ""

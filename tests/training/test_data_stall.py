@@ -14,7 +14,7 @@ from medtrans.types import Batch
 BATCH = Batch(source=torch.zeros(1, 1, 2, 2, 2), target=torch.zeros(1, 1, 2, 2, 2), mask=None, cases=(1,))
 
 
-class Hand:
+class Hand(HostClock):
     """A clock that is moved by hand; its marks are reached `behind` marks later, as those of a busy GPU."""
 
     def __init__(self, behind: int = 0) -> None:
@@ -43,7 +43,7 @@ def _train(loader_s: float, step_s: float, *, steps: int = 200, behind: int = 0,
             clock.now += loader_s if step else 100.0  # the first batch waits for workers to start
             yield BATCH
 
-    for _ in wait.watched(batches()):
+    for _ in wait.timed(batches()):
         clock.now += step_s
         wait.stepped()
         clock.now += between_s
@@ -84,4 +84,4 @@ def test_the_processor_is_timed_by_the_host() -> None:
 
 
 def test_batches_come_as_they_are_and_all_of_them() -> None:
-    assert list(DataStall().watched([BATCH, BATCH])) == [BATCH, BATCH]
+    assert list(DataStall().timed([BATCH, BATCH])) == [BATCH, BATCH]

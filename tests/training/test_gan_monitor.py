@@ -22,13 +22,12 @@ from medtrans.data.preprocessing import Prepared
 from medtrans.errors import TrainingError
 from medtrans.pipeline import evaluate
 from medtrans.plugins.interfaces import RunInfo
-from medtrans.training.gan_monitor.monitor import GanMonitor, monitor_log_in
+from medtrans.training.gan_monitor import GanMonitor, MonitorLog
 from medtrans.training.nan_guard import LOG_INTERVAL
 from medtrans.training.state import TrainingState
-from medtrans.training.trainer import train
 from medtrans.types import Batch, DiscriminatorOutput
 from medtrans.volume import Grid
-from tests.helpers.toys import toy_method, toy_plan
+from tests.helpers.toys import toy_method, toy_trainer
 
 GRID = Grid((16, 16, 16), np.eye(4))
 CASES = 4
@@ -47,32 +46,32 @@ def phantom(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     return source.astype(np.float32), target.astype(np.float32)
 
 
-def watch_in(folder: Path, *, cases: int = CASES, steps: int = 100_000, first_step: int = 0) -> GanMonitor:
-    watch = GanMonitor(LOG_INTERVAL, "psnr", higher_is_better=True, cases=cases)
-    watch.on_start(RunInfo(folder, {}, first_step, steps))
-    return watch
+def monitor_in(folder: Path, *, cases: int = CASES, steps: int = 100_000, first_step: int = 0) -> GanMonitor:
+    monitor = GanMonitor(LOG_INTERVAL, "psnr", higher_is_better=True, cases=cases)
+    monitor.on_start(RunInfo(folder, {}, first_step, steps))
+    return monitor
 
 
 def psnr(prediction: np.ndarray, target: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((prediction - target) ** 2) + 1e-12))
 
 
-def see(watch: GanMonitor, number: int, source: np.ndarray, target: np.ndarray, prediction: np.ndarray) -> float:
+def show(monitor: GanMonitor, number: int, source: np.ndarray, target: np.ndarray, prediction: np.ndarray) -> float:
     """Show one case `(i, j, k)` of a validation; returns its score."""
     prepared = Prepared(source[None], target[None], None, GRID, GRID, 1, {}, {})
     own = psnr(prediction, target)
-    watch.see_case(number, prepared, prediction[None], source > 0.1, own, lambda made: psnr(made[0], target))
+    monitor.add_case(number, prepared, prediction[None], source > 0.1, own, lambda made: psnr(made[0], target))
     return own
 
 
-def validate(watch: GanMonitor, seed: int, step: int, generator: str) -> None:
+def validate(monitor: GanMonitor, seed: int, step: int, generator: str) -> None:
     """A validation on toy phantoms."""
     scores = []
     for number in range(CASES):
         source, target = phantom(seed, number)
         prediction = np.clip(GENERATORS[generator](source, target, np.random.default_rng((seed, number, step))), 0, 1)
-        scores.append(see(watch, number, source, target, prediction))
-    watch.on_validation(step, {"psnr": float(np.mean(scores))}, [])
+        scores.append(show(monitor, number, source, target, prediction))
+    monitor.on_validation(step, {"psnr": float(np.mean(scores))}, [])
 
 
 def noise(rng: np.random.Generator) -> np.ndarray:
@@ -90,10 +89,10 @@ GENERATORS: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np
 
 def after(folder: Path, generator: str, seed: int, validations: int = 3) -> list[str]:
     """The kinds told after so many validations."""
-    watch = watch_in(folder)
+    monitor = monitor_in(folder)
     for step in range(1, validations + 1):
-        validate(watch, seed, step, generator)
-    return list(watch.findings.told)
+        validate(monitor, seed, step, generator)
+    return list(monitor.findings.recorded)
 
 
 @pytest.mark.parametrize("generator", ["collapsed", "one for all"])
@@ -118,53 +117,55 @@ def test_an_identity_generator_is_always_told_and_only_of_copying(tmp_path: Path
     ids=["copy", "collapse"],
 )
 def test_what_the_target_is_like_too_is_no_fault(tmp_path: Path, pair: Any) -> None:
-    watch = watch_in(tmp_path)
+    monitor = monitor_in(tmp_path)
     for step in (1, 2, 3):
         for number in range(CASES):
             source, target = phantom(0, number)
-            see(watch, number, source, *pair(source, target))
-        watch.on_validation(step, {"psnr": 40.0}, [])
-    assert watch.findings.told == {}
+            show(monitor, number, source, *pair(source, target))
+        monitor.on_validation(step, {"psnr": 40.0}, [])
+    assert monitor.findings.recorded == {}
 
 
 def test_a_validation_worse_than_the_source_itself_is_told_after_three_in_a_row(tmp_path: Path) -> None:
-    watch = watch_in(tmp_path)
+    monitor = monitor_in(tmp_path)
     for step, generator in enumerate(("worse", "worse", "healthy", "worse", "worse")):
-        validate(watch, 0, step, generator)
-    assert watch.findings.told == {}
-    validate(watch, 0, 5, "worse")
-    assert list(watch.findings.told) == ["baseline"]
+        validate(monitor, 0, step, generator)
+    assert monitor.findings.recorded == {}
+    validate(monitor, 0, 5, "worse")
+    assert list(monitor.findings.recorded) == ["baseline"]
 
 
 def test_at_the_last_validation_of_a_run_once_is_enough(tmp_path: Path) -> None:
-    watch = watch_in(tmp_path, steps=7)
-    validate(watch, 0, 6, "collapsed")
-    assert watch.findings.told == {}
-    validate(watch, 0, 7, "collapsed")
-    assert "collapse" in watch.findings.told
+    monitor = monitor_in(tmp_path, steps=7)
+    validate(monitor, 0, 6, "collapsed")
+    assert monitor.findings.recorded == {}
+    validate(monitor, 0, 7, "collapsed")
+    assert "collapse" in monitor.findings.recorded
 
 
-def scripted(watch: GanMonitor, steps: int, values: Any) -> list[str]:
+def scripted(monitor: GanMonitor, steps: int, values: Any) -> list[str]:
     """The kinds told after so many steps of scalars that a function of the step gives."""
     for step in range(1, steps + 1):
-        watch.on_step(step, {name: torch.tensor(float(value)) for name, value in values(step).items()})
-    return list(watch.findings.told)
+        monitor.on_step(step, {name: torch.tensor(float(value)) for name, value in values(step).items()})
+    return list(monitor.findings.recorded)
 
 
 @pytest.mark.parametrize(("accuracy", "side"), [(0.995, "high"), (0.52, "low")])
 def test_a_game_that_one_side_has_won_for_500_steps_is_told_with_the_numbers(
     tmp_path: Path, accuracy: float, side: str
 ) -> None:
-    watch = watch_in(tmp_path)
-    assert scripted(watch, 499, lambda step: {"discriminator_accuracy": accuracy}) == []
-    assert scripted(watch, 510, lambda step: {"discriminator_accuracy": accuracy}) == [f"discriminator_accuracy {side}"]
-    (warning,) = watch.findings.warnings()
+    monitor = monitor_in(tmp_path)
+    assert scripted(monitor, 499, lambda step: {"discriminator_accuracy": accuracy}) == []
+    assert scripted(monitor, 510, lambda step: {"discriminator_accuracy": accuracy}) == [
+        f"discriminator_accuracy {side}"
+    ]
+    (warning,) = monitor.findings.warnings()
     assert f"{accuracy:.3g}" in warning
 
 
 def test_each_of_several_discriminators_is_watched(tmp_path: Path) -> None:
     values = {"a_discriminator_accuracy": 0.7, "b_discriminator_accuracy": 1}
-    assert scripted(watch_in(tmp_path), 500, lambda step: values) == ["b_discriminator_accuracy high"]
+    assert scripted(monitor_in(tmp_path), 500, lambda step: values) == ["b_discriminator_accuracy high"]
 
 
 @pytest.mark.parametrize(("generator", "discriminator", "told"), [(500, 1, "generator"), (1, 500, "discriminator")])
@@ -172,12 +173,12 @@ def test_gradients_a_hundred_times_the_others_are_told(
     tmp_path: Path, generator: float, discriminator: float, told: str
 ) -> None:
     values = {"generator_gradient_norm": generator, "discriminator_gradient_norm": discriminator}
-    assert scripted(watch_in(tmp_path), 500, lambda step: values) == [f"gradient norms {told}"]
+    assert scripted(monitor_in(tmp_path), 500, lambda step: values) == [f"gradient norms {told}"]
 
 
 def test_a_loss_ten_times_its_lowest_for_200_steps_is_told(tmp_path: Path) -> None:
     for steps, told in ((490, []), (540, ["divergence"])):
-        assert scripted(watch_in(tmp_path), steps, lambda step: {"generator": 1 if step < 300 else 50}) == told
+        assert scripted(monitor_in(tmp_path), steps, lambda step: {"generator": 1 if step < 300 else 50}) == told
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_a_loss_ten_times_its_lowest_for_200_steps_is_told(tmp_path: Path) -> No
 def test_a_game_that_is_open_and_a_loss_that_falls_peaks_or_has_no_ratio_are_left_alone(
     tmp_path: Path, name: str, value: Any
 ) -> None:
-    assert scripted(watch_in(tmp_path), 1000, lambda step: {name: value(step)}) == []
+    assert scripted(monitor_in(tmp_path), 1000, lambda step: {name: value(step)}) == []
 
 
 class Untouchable(dict[str, Tensor]):
@@ -205,36 +206,36 @@ class Untouchable(dict[str, Tensor]):
 
 
 def test_scalars_are_read_at_the_log_interval_only(tmp_path: Path) -> None:
-    watch = watch_in(tmp_path)
-    watch.on_step(1, {"generator": torch.tensor(1.0)})
+    monitor = monitor_in(tmp_path)
+    monitor.on_step(1, {"generator": torch.tensor(1.0)})
     for step in range(2, 10):
-        watch.on_step(step, Untouchable(generator=torch.ones(())))
+        monitor.on_step(step, Untouchable(generator=torch.ones(())))
     with pytest.raises(BlockingIOError):
-        watch.on_step(10, Untouchable(generator=torch.ones(())))
+        monitor.on_step(10, Untouchable(generator=torch.ones(())))
 
 
 def test_a_fault_is_told_once_in_the_log_and_kept_over_an_interruption(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watch = watch_in(tmp_path)
+    monitor = monitor_in(tmp_path)
     with caplog.at_level(logging.WARNING, "medtrans"):
         for step in (10, 20, 30, 40):
-            validate(watch, 0, step, "collapsed")
+            validate(monitor, 0, step, "collapsed")
     told = [record.getMessage() for record in caplog.records if "mode collapse" in record.getMessage()]
     assert len(told) == 1
-    watch.on_end(40, None)
-    again = watch_in(tmp_path, first_step=40)
-    assert again.findings == watch.findings
-    assert again.findings.told["collapse"]["last"] == 40
-    assert watch_in(tmp_path, first_step=35).findings.told["collapse"]["last"] == 35
-    assert watch_in(tmp_path, first_step=20).findings.told == {}  # resumed from before it was seen
-    assert monitor_log_in(tmp_path / "watch.json").told == {}
+    monitor.on_end(40, None)
+    again = monitor_in(tmp_path, first_step=40)
+    assert again.findings == monitor.findings
+    assert again.findings.recorded["collapse"]["last"] == 40
+    assert monitor_in(tmp_path, first_step=35).findings.recorded["collapse"]["last"] == 35
+    assert monitor_in(tmp_path, first_step=20).findings.recorded == {}  # resumed from before it was seen
+    assert MonitorLog.read(tmp_path / "watch.json").recorded == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"told": 3}', '{"told": {"a": {}}}', "[" * 100_000])
 def test_a_damaged_record_costs_the_findings_and_no_more(tmp_path: Path, text: str) -> None:
     (tmp_path / "watch.json").write_text(text)
-    assert monitor_log_in(tmp_path / "watch.json").told == {}
+    assert MonitorLog.read(tmp_path / "watch.json").recorded == {}
 
 
 class Judge(nn.Module):
@@ -262,7 +263,7 @@ def trained(folder: Path, seed: int, rate: float) -> set[str]:
         )
         pairs = [phantom(seed, number) for number in range(8)]
         sources, targets = (torch.from_numpy(np.stack(images))[:, None] for images in zip(*pairs, strict=True))
-        watch = GanMonitor(LOG_INTERVAL, "psnr", higher_is_better=True, cases=2)
+        monitor = GanMonitor(LOG_INTERVAL, "psnr", higher_is_better=True, cases=2)
 
         def batches() -> Iterator[Batch]:
             for step in range(300):
@@ -273,17 +274,26 @@ def trained(folder: Path, seed: int, rate: float) -> set[str]:
             scores = []
             for number in (6, 7):
                 made = method.translate(sources[number : number + 1])[0, 0].numpy()
-                scores.append(see(watch, number, *pairs[number], made))
+                scores.append(show(monitor, number, *pairs[number], made))
             return {"psnr": float(np.mean(scores))}, []
 
         folder.mkdir()
-        plan = toy_plan(folder / "checkpoints", steps=300, every=50, checkpoint_every=300, seed=seed, best=None)
-        run = RunInfo(folder, {}, 0, 30_000)
+        trainer = toy_trainer(
+            method,
+            folder / "checkpoints",
+            steps=300,
+            every=50,
+            checkpoint_every=300,
+            seed=seed,
+            best=None,
+            validate=judged,
+            callbacks=[monitor],
+        )
         try:
-            train(method, batches(), plan, standing=TrainingState(), validate=judged, callbacks=[watch], run=run)
+            trainer.fit(batches(), TrainingState(), RunInfo(folder, {}, 0, 30_000))
         except TrainingError:
-            return {*watch.findings.told, "stopped"}
-    return set(watch.findings.told)
+            return {*monitor.findings.recorded, "stopped"}
+    return set(monitor.findings.recorded)
 
 
 def diverged(folder: Path, seed: int) -> bool:

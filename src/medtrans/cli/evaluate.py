@@ -196,7 +196,7 @@ def downstream(
 
 def _score_labels(prediction: Path, target: Path, labels: list[str], output: Path | None) -> None:
     from medtrans.cli.tables import summary_table
-    from medtrans.evaluation.label_maps import score_label_maps
+    from medtrans.evaluation.folders import score_label_maps
     from medtrans.evaluation.scores import write_metrics_csv
     from medtrans.utils.files import write_json
 

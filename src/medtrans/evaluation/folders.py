@@ -1,8 +1,8 @@
-"""`medtrans evaluate --prediction --target`: the scores of anybody's images, paired by file name."""
+"""Scores of anybody's images or label maps, in folders that are paired by file name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,26 @@ import yaml
 
 from medtrans.config.protocols import PROTOCOLS, Protocol
 from medtrans.errors import ConfigError, DataError, SetupError
-from medtrans.evaluation.folder_pairs import images_by_name
-from medtrans.evaluation.scores import CaseScores, target_sha, write_metrics_csv
+from medtrans.evaluation.scores import CaseScores, Column, target_sha, write_metrics_csv
 from medtrans.evaluation.scoring import columns_of, score
-from medtrans.evaluation.statistics import summary_of
+from medtrans.evaluation.statistics import summarise, summary_of
 from medtrans.plugins.interfaces import DetailedMetric, Metric
 from medtrans.plugins.options import build, check_options, facts_of
-from medtrans.plugins.registry import Registry
+from medtrans.plugins.registry import Registry, component
 from medtrans.utils.files import write_json
-from medtrans.utils.messages import capped
+from medtrans.utils.messages import capped, listed
 from medtrans.utils.progress import progress_over
-from medtrans.volume import Grid, Volume, read, read_header
+from medtrans.volume import IMAGE_ENDINGS, Grid, Volume, is_image_file, read, read_header, stem_of
 from medtrans.volume.affine import TOLERANCE_VOXELS
+from medtrans.volume.resampling import regrid
 
-__all__ = ["DEFAULT_METRICS", "FolderScores", "Scoring", "evaluate_folders"]
+__all__ = ["DEFAULT_METRICS", "FolderScores", "Scoring", "evaluate_folders", "score_label_maps"]
 
 
 DEFAULT_METRICS = ("psnr", "ssim", "nmse", "mae")
 
 _NAME = "target"
+_MOST_LABELS = 200
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,24 @@ class Scoring:
     limits: tuple[float, float] | None = None
     unit: str = ""
 
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """What the data range is the width of: the protocol's limits, else these."""
+        return PROTOCOLS[self.protocol].limits or self.limits
+
+    @property
+    def scored_unit(self) -> str:
+        """That of scores: a protocol with limits of its own gives them in HU."""
+        return "HU" if PROTOCOLS[self.protocol].limits is not None else self.unit
+
+    @property
+    def scored_in(self) -> str:
+        """The intensities that scores refer to, in words."""
+        if self.window is None:
+            return f"intensities as stored {self.scored_unit}".rstrip()
+        place = f"[{self.window[0]:g}, {self.window[1]:g}] {self.scored_unit}".rstrip()
+        return f"{place}, clipped" if self.limits is not None else f"{place}, clipped where a metric says so"
+
     @staticmethod
     def options_from(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Options by metric from texts such as `ssim.window=5`; values are YAML.
@@ -64,11 +83,11 @@ class Scoring:
             place, equals, value = text.partition("=")
             metric, dot, name = place.rpartition(".")
             if not (equals and dot and metric and name):
-                raise ConfigError(f"--option {text}: expected METRIC.OPTION=VALUE, such as ssim.window=5")
+                raise ConfigError(f"option {text}: expected METRIC.OPTION=VALUE, such as ssim.window=5")
             try:
                 found.setdefault(metric, {})[name] = yaml.safe_load(value)
             except yaml.YAMLError as error:
-                raise ConfigError(f"--option {text}: the value is no YAML: {error}") from error
+                raise ConfigError(f"option {text}: the value is no YAML: {error}") from error
         return found
 
 
@@ -114,26 +133,28 @@ def evaluate_folders(
     """
     scoring = scoring or Scoring()
     folders = {"prediction": prediction, "target": target, **({"mask": mask} if mask else {}), **(images or {})}
-    faults = [f"{folder}: there is no such folder ({role})" for role, folder in folders.items() if not folder.is_dir()]
+    faults = _absent(folders)
     written = [] if output is None else [output / "metrics.csv", output / "summary.json"]
     if not overwrite:
-        faults += [f"{path}: is there already; give --overwrite to replace it" for path in written if path.exists()]
+        faults += [
+            f"{path}: is there already; overwrite it, or choose another folder" for path in written if path.exists()
+        ]
     faults += _scoring_faults(scoring, folders)
     if faults:
         raise ConfigError(*faults)
     metrics = _metrics(scoring, folders, plugins)
-    pairs = images_by_name(folders)
+    pairs = _images_by_name(folders)
     _check_grids(pairs)
     rows = _rows(pairs, metrics, scoring)
-    columns = columns_of({_NAME: metrics}, {_NAME: _unit(scoring)})
-    summary = summary_of(rows, {}, columns, protocol=scoring.protocol, scored_in={_NAME: _scored_in(scoring)})
+    columns = columns_of({_NAME: metrics}, {_NAME: scoring.scored_unit})
+    summary = summary_of(rows, {}, columns, protocol=scoring.protocol, scored_in={_NAME: scoring.scored_in})
     if output is not None:
         try:
             output.mkdir(parents=True, exist_ok=True)
             write_metrics_csv(output / "metrics.csv", rows)
             write_json(output / "summary.json", summary)
         except OSError as error:
-            raise SetupError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
+            raise SetupError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
     return FolderScores(rows, summary)
 
 
@@ -142,16 +163,16 @@ def _scoring_faults(scoring: Scoring, folders: Mapping[str, Path]) -> list[str]:
     faults = []
     if published.zero_outside:
         faults.append(
-            f"--protocol {scoring.protocol} looks at source images too: set `protocol: {scoring.protocol}` in a run's "
+            f"protocol {scoring.protocol} looks at source images too: set `protocol: {scoring.protocol}` in a run's "
             "config and evaluate that run"
         )
     if published.mask == "required" and "mask" not in folders:
-        faults.append(f"--protocol {scoring.protocol} scores inside a mask: give --mask")
+        faults.append(f"protocol {scoring.protocol} scores inside a mask: give a folder of masks")
     if published.limits is not None and (scoring.limits is not None or scoring.unit not in ("", "HU")):
-        faults.append(f"--protocol {scoring.protocol} has its own range, in HU: leave --range and --unit out")
+        faults.append(f"protocol {scoring.protocol} has its own range, in HU: leave range and unit out")
     if scoring.limits is not None and not scoring.limits[0] < scoring.limits[1]:
         low, high = scoring.limits
-        faults.append(f"--range {low:g} {high:g}: expected the lower end first")
+        faults.append(f"range {low:g} {high:g}: expected the lower end first")
     return faults
 
 
@@ -167,33 +188,33 @@ def _slots(scoring: Scoring) -> dict[str, tuple[str, Mapping[str, Any]]]:
         )
     stray = [key for key in scoring.options if key not in named]
     if stray:
-        raise ConfigError(*(f"--option {key}: no such metric is scored; add --metric {key}" for key in stray))
+        raise ConfigError(*(f"option {key}: no such metric is scored; add the metric {key}" for key in stray))
     return slots | {key: (key, scoring.options.get(key, {})) for key in named}
 
 
 def _metrics(scoring: Scoring, folders: Mapping[str, Path], plugins: Sequence[Path]) -> dict[str, Metric]:
     registry = Registry(tuple(plugins))
-    limits = PROTOCOLS[scoring.protocol].limits or scoring.limits
+    limits = scoring.window
     facts = {} if limits is None else {"data_range": limits[1] - limits[0], "data_low": limits[0]}
     metrics: dict[str, Metric] = {}
     faults: list[str] = []
     for key, (name, options) in _slots(scoring).items():
         try:
-            component = registry.find("metric", name).component
+            metric_component = registry.find("metric", name).component
         except ConfigError as error:
             faults += error.faults
             continue
-        checked, problems = check_options(component, "metric", options)
-        faults += [f"--option {key}.{'.'.join(map(str, problem.path))}: {problem.message}" for problem in problems]
-        if limits is None and facts_of(component, "metric"):
+        checked, problems = check_options(metric_component, "metric", options)
+        faults += [f"option {key}.{'.'.join(map(str, problem.path))}: {problem.message}" for problem in problems]
+        if limits is None and facts_of(metric_component, "metric"):
             faults.append(
-                f"{key}: needs the range that intensities can take: give --range LOW HIGH, the same for all cases, "
-                "such as --range -1024 3000 for CT"
+                f"{key}: needs the range that intensities can take: give its ends, the same for all cases, such as "
+                "-1024 and 3000 for CT"
             )
-        if not problems and (limits is not None or not facts_of(component, "metric")):
-            metrics[key] = build(component, "metric", checked, facts)
+        if not problems and (limits is not None or not facts_of(metric_component, "metric")):
+            metrics[key] = build(metric_component, "metric", checked, facts)
     faults += [
-        f"{key}: looks at {modality}: give --image {modality}=FOLDER"
+        f"{key}: looks at {modality}: give a folder of these images too"
         for key, metric in metrics.items()
         if isinstance(metric, DetailedMetric)
         for modality in (*metric.images, *metric.label_maps)
@@ -213,18 +234,19 @@ def _check_grids(pairs: Mapping[str, Mapping[str, Path]]) -> None:
                 grids[role] = read_header(path).grid
             except DataError as error:
                 faults += error.faults
-        true = grids.pop("target", None)
-        if true is not None:
-            faults += [fault for role, grid in grids.items() for fault in _grid_faults(name, role, grid, true)]
+        target = grids.pop("target", None)
+        if target is None:
+            continue
+        for role, grid in grids.items():
+            if grid.shape != target.shape:
+                apart = f"has {_by(grid.shape)} voxels, the target {_by(target.shape)}"
+            elif (distance := grid.distance_mm(target)) > TOLERANCE_VOXELS * min(target.spacing_mm):
+                apart = f"lies up to {distance:.3g} mm away from the target"
+            else:
+                continue
+            faults.append(f"{name}: the {role} {apart}; bring both onto one grid")
     if faults:
         raise DataError(*capped(faults))
-
-
-def _grid_faults(name: str, role: str, grid: Grid, true: Grid) -> Iterator[str]:
-    if grid.shape != true.shape:
-        yield f"{name}: the {role} has {_by(grid.shape)} voxels, the target {_by(true.shape)}; bring both onto one grid"
-    elif (apart := grid.distance_mm(true)) > TOLERANCE_VOXELS * min(true.spacing_mm):
-        yield f"{name}: the {role} lies up to {apart:.3g} mm away from the target; bring both onto one grid"
 
 
 def _rows(pairs: Mapping[str, Mapping[str, Path]], metrics: Mapping[str, Metric], scoring: Scoring) -> list[CaseScores]:
@@ -261,17 +283,113 @@ def _scored(volumes: Mapping[str, Volume], metrics: Mapping[str, Metric], scorin
     )
 
 
-def _unit(scoring: Scoring) -> str:
-    return "HU" if PROTOCOLS[scoring.protocol].limits is not None else scoring.unit
-
-
-def _scored_in(scoring: Scoring) -> str:
-    limits = PROTOCOLS[scoring.protocol].limits or scoring.limits
-    if limits is None:
-        return f"intensities as stored {_unit(scoring)}".rstrip()
-    place = f"[{limits[0]:g}, {limits[1]:g}] {_unit(scoring)}".rstrip()
-    return f"{place}, clipped" if scoring.limits is not None else f"{place}, clipped where a metric says so"
-
-
 def _by(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
+
+
+def score_label_maps(
+    predictions: Path, targets: Path, *, labels: Mapping[str, Sequence[int]] | None = None
+) -> tuple[dict[str, dict[str, Any]], list[CaseScores]]:
+    """Dice and HD95 of each class, over two folders of label maps with the same file names.
+
+    A prediction on another grid than its target is brought onto the target's, nearest voxel, by world coordinates.
+
+    Args:
+        predictions: folder of label maps.
+        targets: folder of the true ones.
+        labels: the labels of each class, by its name; None takes every label above 0 that a target holds.
+
+    Returns:
+        The summary by column ("dice_<class>", "hd95_<class>", as `statistics.summarise` makes it), and the cases.
+
+    Raises:
+        ConfigError: a folder is not there.
+        DataError: a file has no partner, cannot be read, or holds what no label is.
+    """
+    folders = {"prediction": predictions, "target": targets}
+    if faults := _absent(folders):
+        raise ConfigError(*faults)
+    pairs = _images_by_name(folders)
+    classes = labels or {str(value): (value,) for value in _values([files["target"] for files in pairs.values()])}
+    metrics: dict[str, tuple[Metric, tuple[int, ...]]] = {
+        f"{metric}_{name}": (component("metric", metric).load()(label=1), tuple(of))
+        for name, of in classes.items()
+        for metric in ("dice", "hd95")
+    }
+    rows = [
+        _scores(name, files["prediction"], files["target"], metrics)
+        for name, files in progress_over(list(pairs.items()), "label maps")
+    ]
+    columns = {
+        name: Column(metric.unit, metric.higher_is_better, metric.definition.replace("label 1", _labels_text(of)))
+        for name, (metric, of) in metrics.items()
+    }
+    return summarise(rows, columns), rows
+
+
+def _scores(
+    name: str, predicted: Path, true: Path, metrics: Mapping[str, tuple[Metric, tuple[int, ...]]]
+) -> CaseScores:
+    target, prediction = read(true), read(predicted)
+    _check_labels(target.data, true)
+    _check_labels(prediction.data, predicted)
+    placed = regrid(prediction.data, prediction.grid, target.grid, nearest=True)
+    values = {}
+    for column, (metric, of) in metrics.items():
+        mine, theirs = (np.isin(each, of).astype(np.uint8) for each in (placed, target.data))
+        values[column] = float(metric(mine, theirs, None, target.grid.spacing_mm))
+    return CaseScores(name, name, name, values, target_sha(target))
+
+
+def _values(paths: Sequence[Path]) -> list[int]:
+    found: set[int] = set()
+    for path in paths:
+        data = read(path).data
+        _check_labels(data, path)
+        found |= {int(value) for value in np.unique(data)}
+    found.discard(0)
+    if not found:
+        raise DataError("the targets hold no label above 0: there is nothing to score")
+    return sorted(found)
+
+
+def _check_labels(data: np.ndarray, path: Path) -> None:
+    values = np.unique(data)
+    if len(values) > _MOST_LABELS or not np.array_equal(values, np.rint(values)):
+        raise DataError(f"{path}: holds {len(values)} different values, not all whole numbers: no label map")
+
+
+def _labels_text(labels: Sequence[int]) -> str:
+    return f"label {labels[0]}" if len(labels) == 1 else f"labels {', '.join(map(str, labels))}"
+
+
+def _absent(folders: Mapping[str, Path]) -> list[str]:
+    return [f"{folder}: there is no such folder ({role})" for role, folder in folders.items() if not folder.is_dir()]
+
+
+def _images_by_name(folders: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+    """For each name, in order, the file of each folder; a name is that of a file without its ending.
+
+    Args:
+        folders: by role, such as "prediction" and "target"; all exist.
+
+    Raises:
+        DataError: there is no image, a name stands twice in a folder, or a folder lacks one that another has; all
+            such faults together.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    faults: list[str] = []
+    for role, folder in folders.items():
+        for path in sorted(filter(is_image_file, folder.iterdir())):
+            earlier = found.setdefault(stem_of(path), {}).setdefault(role, path)
+            if earlier != path:
+                faults.append(f"{folder}: {earlier.name} and {path.name} have the same name; keep one of them")
+    if not found:
+        raise DataError(f"{next(iter(folders.values()))}: holds no image ({', '.join(IMAGE_ENDINGS)})")
+    for role, folder in folders.items():
+        missing = [name for name in sorted(found) if role not in found[name]]
+        if missing:
+            faults.append(f"{folder}: {len(missing)} of {len(found)} images are missing ({role}): {listed(missing)}")
+    if faults:
+        raise DataError(*capped(faults))
+    return dict(sorted(found.items()))

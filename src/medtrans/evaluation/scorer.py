@@ -15,12 +15,12 @@ from medtrans.data.cohort import Cohort, Member, load_images
 from medtrans.data.datamodule import DataModule
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.errors import DataError
-from medtrans.evaluation.montage import montage
+from medtrans.evaluation.pictures import Montage, box_around
 from medtrans.evaluation.scores import CaseScores, Column, target_sha
-from medtrans.evaluation.scoring import columns_of, data_low_of, data_range_of, score, scored_in, scoring_space, unit_of
+from medtrans.evaluation.scoring import columns_of, data_range_of, score, scored_in, scoring_space, unit_of
 from medtrans.plugins.interfaces import DetailedMetric, Metric
 from medtrans.utils.messages import listed
-from medtrans.volume import NO_RULES, ReadingRules, Volume
+from medtrans.volume import NO_RULES, ReadingRules
 
 __all__ = ["Reference", "Scorer", "make_metrics"]
 
@@ -71,22 +71,21 @@ class Scorer:
         self._targets = tuple(targets)
         self._rules = rules
         self._protocol = protocol
-        self._units = {target: unit_of(preprocessing.scalings, target) for target in targets}
         detailed = [one for each in metrics.values() for one in each.values() if isinstance(one, DetailedMetric)]
         self._images = dict.fromkeys((name for one in detailed for name in one.images), False)
         self._images |= dict.fromkeys((name for one in detailed for name in one.label_maps), True)
 
     @classmethod
-    def of(cls, study: DataModule) -> Self:
-        """The judge that a run's config asks for.
+    def of(cls, data: DataModule) -> Self:
+        """The scorer that a run's config asks for.
 
         Raises:
             ConfigError: a metric refuses its options.
             DataError: a metric looks at images which the cases to be scored do not have.
         """
-        experiment, preprocessing = study.experiment, study.preprocessing
-        config, scalings = experiment.config, study.preprocessing.scalings
-        judge = cls(
+        experiment, preprocessing = data.experiment, data.preprocessing
+        config, scalings = experiment.config, data.preprocessing.scalings
+        scorer = cls(
             preprocessing,
             make_metrics(experiment, preprocessing),
             config.target,
@@ -97,8 +96,8 @@ class Scorer:
                 for target in config.target
             },
         )
-        _check_further_images(study.cohort, judge.further_images)
-        return judge
+        _check_further_images(data.cohort, scorer.further_images)
+        return scorer
 
     @property
     def further_images(self) -> tuple[str, ...]:
@@ -113,7 +112,7 @@ class Scorer:
             self._metrics, {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
         )
 
-    def truth(self, member: Member, prepared: Prepared) -> Reference:
+    def reference(self, member: Member, prepared: Prepared) -> Reference:
         """Read a member's target, its mask where it has one, and what else the metrics look at.
 
         Raises:
@@ -150,7 +149,7 @@ class Scorer:
         self,
         scaled: np.ndarray,
         prepared: Prepared,
-        truth: Reference,
+        reference: Reference,
         member: Member,
         retranslated: Callable[[float], np.ndarray] | None = None,
     ) -> CaseScores:
@@ -159,26 +158,26 @@ class Scorer:
         Args:
             scaled: the prediction.
             prepared: the case.
-            truth: what it is scored against.
+            reference: what it is scored against.
             member: whose it is.
             retranslated: makes the prediction again with windows moved by a share of their side; None where it was
                 made without windows.
         """
-        again = None if retranslated is None else lambda shift: self._scored(retranslated(shift), prepared, truth)
+        again = None if retranslated is None else lambda shift: self._scored(retranslated(shift), prepared, reference)
         values = score(
-            self._scored(scaled, prepared, truth),
-            truth.target,
-            truth.mask,
+            self._scored(scaled, prepared, reference),
+            reference.target,
+            reference.mask,
             prepared.native.spacing_mm,
             self._metrics,
-            images=truth.images,
+            images=reference.images,
             retranslated=again,
         )
-        return CaseScores(member.label, member.case.case, member.case.subject, values, truth.sha)
+        return CaseScores(member.label, member.case.case, member.case.subject, values, reference.sha)
 
-    def _scored(self, scaled: np.ndarray, prepared: Prepared, truth: Reference) -> np.ndarray:
+    def _scored(self, scaled: np.ndarray, prepared: Prepared, reference: Reference) -> np.ndarray:
         native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared)
-        return self._space(native, prepared, truth.counted)
+        return self._space(native, prepared, reference.counted)
 
     def _true(self, targets: Sequence[np.ndarray], prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
         if PROTOCOLS[self._protocol].intensities == "stored":
@@ -197,17 +196,21 @@ class Scorer:
         scalings = self._preprocessing.scalings
         return scoring_space(scaled, self._targets, scalings, prepared.numbers, protocol=self._protocol)
 
-    def picture(self, scaled: np.ndarray, prepared: Prepared) -> np.ndarray:
-        """Source, prediction, target and error of the first target in three planes, in its units."""
+    def montage(self, scaled: np.ndarray, prepared: Prepared) -> Montage:
+        """Source, prediction, target and error of the first target, in its units."""
         target = np.zeros_like(scaled) if prepared.target is None else np.asarray(prepared.target)
-        scalings, name = self._preprocessing.scalings, self._targets
-        return montage(
+        first = self._targets[:1]
+        made, true = (
+            scoring_space(image[:1], first, self._preprocessing.scalings, prepared.numbers)[0]
+            for image in (scaled, target)
+        )
+        return Montage.of(
             np.asarray(prepared.source[0]),
-            scoring_space(scaled, name, scalings, prepared.numbers)[0],
-            scoring_space(target, name, scalings, prepared.numbers)[0],
+            made,
+            true,
             spacing_mm=prepared.grid.spacing_mm,
             mask=None if prepared.mask is None else np.asarray(prepared.mask[0]),
-            unit=self._units[name[0]],
+            unit=unit_of(self._preprocessing.scalings, self._targets[0]),
         )
 
 
@@ -218,15 +221,9 @@ def _counted(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> np
         bright = (image > 0) & inside
         if bright.any():
             box = np.zeros_like(inside)
-            box[_around(bright)] = True
+            box[box_around(bright)] = True
             inside &= box
     return inside
-
-
-def _around(inside: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box with all voxels that are set."""
-    planes = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    return tuple(slice(int(along[0]), int(along[-1]) + 1) for along in planes)
 
 
 def make_metrics(experiment: Experiment, preprocessing: Preprocessing) -> dict[str, dict[str, Metric]]:
@@ -234,10 +231,8 @@ def make_metrics(experiment: Experiment, preprocessing: Preprocessing) -> dict[s
     scalings, protocol = preprocessing.scalings, experiment.config.protocol
 
     def metrics_of(target: str) -> dict[str, Metric]:
-        facts = {
-            "data_range": data_range_of(scalings, target, protocol=protocol),
-            "data_low": data_low_of(scalings, target, protocol=protocol),
-        }
+        low, width = data_range_of(scalings, target, protocol=protocol)
+        facts = {"data_range": width, "data_low": low}
         return {key: experiment.build("metrics", key, **facts) for key in experiment.under("metrics")}
 
     return {target: metrics_of(target) for target in experiment.config.target}
@@ -250,24 +245,21 @@ def _check_further_images(cohort: Cohort, modalities: Sequence[str]) -> None:
         DataError: no case that is scored has such an image, or a file is not there.
     """
     scored = [member for member in cohort.members if member.split != "train"]
-    faults = [
-        f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or leave the "
-        "metric out"
-        for modality in modalities
-        if scored and not any(modality in member.case.images for member in scored)
-    ]
+    faults = []
     for modality in modalities:
-        missing = [member.label for member in scored if _is_missing(member.case.images.get(modality))]
+        found = {member.label: member.case.images[modality] for member in scored if modality in member.case.images}
+        missing = [label for label, image in found.items() if isinstance(image, Path) and not image.is_file()]
+        if scored and not found:
+            faults.append(
+                f"metrics: one looks at {modality}, which no case to be scored has; give the dataset such images, or "
+                "leave the metric out"
+            )
         if missing:
             faults.append(
                 f"metrics: one looks at {modality}, whose file is not there for {listed(missing)}; restore it"
             )
     if faults:
         raise DataError(*faults)
-
-
-def _is_missing(image: Path | Callable[[], Volume] | None) -> bool:
-    return isinstance(image, Path) and not image.is_file()
 
 
 def _scaling_of(experiment: Experiment, modality: str) -> str:

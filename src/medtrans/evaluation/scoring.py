@@ -1,9 +1,9 @@
-"""The scores of a case: in which units it is scored, what against, and the table the scores are kept in."""
+"""The scores of a case: in which units it is scored, and what each column of them holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,26 +16,24 @@ from medtrans.plugins.interfaces import DetailedMetric, Surroundings
 if TYPE_CHECKING:
     from medtrans.plugins.interfaces import Metric, Preprocess
 
-__all__ = ["columns_of", "data_low_of", "data_range_of", "score", "scored_in", "scoring_space", "unit_of"]
+__all__ = ["columns_of", "data_range_of", "score", "scored_in", "scoring_space", "unit_of"]
 
 
-def data_range_of(scalings: Mapping[str, Preprocess], target: str, *, protocol: Protocol = "native") -> float:
-    """Width of the range that scores of `target` refer to: a protocol's limits, a fixed scaling's window, else 1."""
-    scaling, limits = scalings[target], PROTOCOLS[protocol].limits
-    if limits is not None:
-        return limits[1] - limits[0]
-    return 1.0 if scaling.fitted or PROTOCOLS[protocol].intensities == "unit" else scaling.data_range
+def data_range_of(
+    scalings: Mapping[str, Preprocess], target: str, *, protocol: Protocol = "native"
+) -> tuple[float, float]:
+    """Lower end and width of the range that scores of `target` refer to.
 
-
-def data_low_of(scalings: Mapping[str, Preprocess], target: str, *, protocol: Protocol = "native") -> float:
-    """The lower end of that range."""
-    scaling, limits = scalings[target], PROTOCOLS[protocol].limits
-    if limits is not None:
-        return limits[0]
-    if scaling.fitted or PROTOCOLS[protocol].intensities == "unit":
-        return 0.0
+    A protocol's limits, a fixed scaling's window, else [0, 1].
+    """
+    scaling, published = scalings[target], PROTOCOLS[protocol]
+    if published.limits is not None:
+        low, high = published.limits
+        return low, high - low
+    if scaling.fitted or published.intensities == "unit":
+        return 0.0, 1.0
     nothing = np.zeros((1, 1, 1), dtype=np.float32)
-    return float(scaling.invert(nothing, scaling.fit(nothing, None))[0, 0, 0])
+    return float(scaling.invert(nothing, scaling.fit(nothing, None))[0, 0, 0]), scaling.data_range
 
 
 def unit_of(scalings: Mapping[str, Preprocess], target: str, *, protocol: Protocol = "native") -> str:
@@ -53,9 +51,8 @@ def scored_in(scalings: Mapping[str, Preprocess], target: str, scaling: str, *, 
         scaling: name and options of its scaling.
         protocol: the way of scoring.
     """
-    low = data_low_of(scalings, target, protocol=protocol)
-    high = low + data_range_of(scalings, target, protocol=protocol)
-    place = f"[{low:g}, {high:g}] {unit_of(scalings, target, protocol=protocol)}".rstrip()
+    low, width = data_range_of(scalings, target, protocol=protocol)
+    place = f"[{low:g}, {low + width:g}] {unit_of(scalings, target, protocol=protocol)}".rstrip()
     if PROTOCOLS[protocol].limits is not None:
         return f"{place}, clipped where a metric says so"
     if scalings[target].fitted or PROTOCOLS[protocol].intensities == "unit":
@@ -130,7 +127,7 @@ def score(
     again = None if retranslated is None else cache(retranslated)
     scores: dict[str, float] = {}
     for index, (name, of_target) in enumerate(metrics.items()):
-        channel = None if again is None else _channel_of(again, index)
+        channel = None if again is None else partial(_channel, again, index)
         surroundings = Surroundings(images or {}, channel)
         for key, metric in of_target.items():
             try:
@@ -186,11 +183,8 @@ def _values(
     return {"": metric(prediction, target, mask, spacing_mm)}
 
 
-def _channel_of(retranslated: Callable[[float], np.ndarray], index: int) -> Callable[[float], np.ndarray]:
-    def channel(shift: float) -> np.ndarray:
-        return np.asarray(retranslated(shift)[index])
-
-    return channel
+def _channel(retranslated: Callable[[float], np.ndarray], index: int, shift: float) -> np.ndarray:
+    return np.asarray(retranslated(shift)[index])
 
 
 def _unit(stated: str, native: str) -> str:

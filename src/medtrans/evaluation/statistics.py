@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.stats import bootstrap, wilcoxon
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "bca_interval",
+    "bootstrap_interval",
     "compare",
     "describe",
     "holm",
@@ -35,7 +36,7 @@ __all__ = [
 
 _RESAMPLES = 2000
 _CONFIDENCE = 0.95
-_FEW = 20
+_FEW = 20  # subjects, below which an interval is too narrow
 
 
 def describe(
@@ -86,6 +87,7 @@ def mean_interval(values: np.ndarray, subjects: Sequence[str], *, seed: int = 0)
     names, owner = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     if len(names) < 3:
         return None
+    # A drawn subject comes with all its cases: mean = sum over drawn s of sum(s) / sum over drawn s of count(s).
     sums = np.bincount(owner, weights=values)
     counts = np.bincount(owner).astype(np.float64)
     if np.ptp(sums / counts) == 0:
@@ -94,16 +96,23 @@ def mean_interval(values: np.ndarray, subjects: Sequence[str], *, seed: int = 0)
     def mean(sums: np.ndarray, counts: np.ndarray, axis: int = -1) -> Any:
         return sums.sum(axis=axis) / counts.sum(axis=axis)
 
-    return bca_interval((sums, counts), mean, seed=seed)
+    return bootstrap_interval((sums, counts), mean, seed=seed)
 
 
-def bca_interval(samples: Sequence[np.ndarray], statistic: Callable[..., Any], *, seed: int = 0) -> list[float] | None:
-    """The 95 % bootstrap interval (BCa, 2000 draws) of a statistic; None where the draws hardly differ.
+def bootstrap_interval(
+    samples: Sequence[np.ndarray],
+    statistic: Callable[..., Any],
+    *,
+    seed: int = 0,
+    method: Literal["BCa", "percentile"] = "BCa",
+) -> list[float] | None:
+    """The 95 % bootstrap interval (2000 draws) of a statistic; None where the draws hardly differ or one has no value.
 
     Args:
         samples: arrays `(n,)` that are drawn together.
         statistic: of as many arrays `(..., n)` and an `axis`.
         seed: of the draws.
+        method: "BCa" is corrected for bias and skewness, "percentile" takes the draws as they are.
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # Draws that hardly differ can give NaN and a warning: the interval is then None, which says it better.
@@ -116,7 +125,7 @@ def bca_interval(samples: Sequence[np.ndarray], statistic: Callable[..., Any], *
             n_resamples=_RESAMPLES,
             batch=200,
             confidence_level=_CONFIDENCE,
-            method="BCa",
+            method=method,
             random_state=np.random.default_rng(seed),
         ).confidence_interval
     bounds = [float(interval.low), float(interval.high)]
@@ -132,9 +141,7 @@ def summarise(
         name: {
             **describe([row.values[name] for row in rows], subjects, seed=seed, population=population),
             **_extremes(rows, name, column),
-            "unit": column.unit,
-            "higher_is_better": column.higher_is_better,
-            "definition": column.definition,
+            **asdict(column),
         }
         for name, column in columns.items()
     }
@@ -297,6 +304,7 @@ def sign_flip_p(differences: np.ndarray, *, draws: int = _DRAWS, seed: int = 0) 
     lines = differences.reshape(-1, differences.shape[-1])
     n = lines.shape[1]
     exact = n < 63 and 2**n <= draws
+    # p = share of sign sets s with |sum s_i d_i| >= |sum d_i|; of drawn ones (k + 1) / (n + 1), never 0.
     if exact:
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     else:
@@ -313,6 +321,7 @@ def sign_flip_p(differences: np.ndarray, *, draws: int = _DRAWS, seed: int = 0) 
 
 def holm(p: Sequence[float]) -> list[float]:
     """P-values corrected by Holm for as many tests as there are, in the order given."""
+    # p_(k), the k-th smallest of m, becomes max over j <= k of min(1, (m - j + 1) p_(j)).
     order = np.argsort(p)
     corrected = np.empty(len(p))
     highest = 0.0
@@ -339,4 +348,4 @@ def standardised_effect(differences: np.ndarray, *, seed: int = 0) -> dict[str, 
     def effect(values: np.ndarray, axis: int = -1) -> Any:
         return values.mean(axis=axis) / values.std(axis=axis, ddof=1)
 
-    return {"d": float(effect(differences)), "ci95": bca_interval((differences,), effect, seed=seed)}
+    return {"d": float(effect(differences)), "ci95": bootstrap_interval((differences,), effect, seed=seed)}

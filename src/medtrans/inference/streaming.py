@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medtrans.data.checks.voxels import range_faults, whole_numbers
+from medtrans.data.checks.images import range_faults, whole_numbers
 from medtrans.data.preprocessing import Preprocessing, box_of
 from medtrans.data.sampling import foreground_limit
 from medtrans.errors import DataError, SetupError

@@ -244,8 +244,8 @@ def faithfulness_part(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         ),
         _row(
             "The same for everybody",
-            f"{_percent(collapse['variation'], 100)} of the sources' variation",
-            "spread of coarse means over cases, predictions against sources; flagged below 20 %",
+            f"{_percent(collapse['variation'], 100)} of the images' variation",
+            "spread of coarse means over cases, predictions against images; flagged below 20 %",
             tone="open" if collapse["variation"] is None else _tone(collapse),
         ),
     ]

@@ -12,13 +12,13 @@ import yaml
 from medtrans.data.anonymize import shareable_config
 from medtrans.data.cohort import read_case_table
 from medtrans.errors import ConfigError
-from medtrans.evaluation.example_volumes import kept_volumes
+from medtrans.evaluation.pictures import kept_volumes
 from medtrans.evaluation.scores import read_metrics_csv
 from medtrans.report.page import render
 from medtrans.report.viewer import ViewedCase
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
-from medtrans.training.costs import read_costs, told_costs
+from medtrans.training.costs import costs_text, read_costs
 from medtrans.utils.files import write_text
 
 __all__ = ["report_facts", "write_report"]
@@ -75,7 +75,7 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
     chosen = checkpoint.best(folder.checkpoints)
     used = chosen or checkpoint.newest(folder.checkpoints)
     discriminator = config["discriminator"]
-    costs = told_costs(read_costs(folder.costs))
+    costs = costs_text(read_costs(folder.costs))
     return {
         "Data": f"{_name(config['dataset'])}: "
         + ", ".join(f"{count} to {_DOING[split]}" for split, count in subjects.items() if count)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medtrans.evaluation.example_volumes import quantised
+from medtrans.evaluation.pictures import quantised
 from medtrans.volume import Volume
 
 __all__ = ["ViewedCase", "embedded", "script_hash", "viewer_script"]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["names_blocks", "recompute_blocks"]
+__all__ = ["has_memory_blocks", "recompute_blocks"]
 
 
-def names_blocks(network: nn.Module) -> bool:
+def has_memory_blocks(network: nn.Module) -> bool:
     """Whether a network says which of its modules `recompute_blocks` may compute again."""
     return hasattr(network, "memory_blocks")
 
@@ -38,42 +38,50 @@ def recompute_blocks(network: nn.Module) -> None:
 
 @cache
 def _recomputing(kind: type[nn.Module]) -> type[nn.Module]:
+    """A subclass whose forward is checkpointed; cached, so that blocks of one class stay of one class."""
+
     def forward(self: nn.Module, *inputs: Tensor) -> Any:
         if not torch.is_grad_enabled():
             return kind.forward(self, *inputs)
-        return checkpoint(_Twice(self, kind), *inputs, use_reentrant=False)
+        # torch calls it a second time in the backward pass, with its random state as it was (dropout repeats itself).
+        return checkpoint(_BlockForward(self, kind), *inputs, use_reentrant=False)
 
     return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
-class _Twice:
+class _BlockForward:
     """A block's forward that, called again, begins with the buffers of the first call and leaves today's alone.
 
-    Spectral norm and batch norm move their buffers on each call in training.
+    Spectral norm and batch norm move their buffers on each call in training: computed from moved buffers the second
+    output, and so the gradient, would differ from the first, and each step would move them twice.
     """
 
     def __init__(self, block: nn.Module, kind: type[nn.Module]) -> None:
         self.block, self.kind = block, kind
-        self.begun = {name: buffer.detach().clone() for name, buffer in block.named_buffers()}
-        self.again = False
+        self.first_buffers = {name: buffer.detach().clone() for name, buffer in block.named_buffers()}
+        self.called = False
 
     def __call__(self, *inputs: Tensor) -> Any:
-        if not self.again:
-            self.again = True
+        if not self.called:
+            self.called = True
             return self.kind.forward(self.block, *inputs)
-        with _buffers(self.block, {name: buffer.clone() for name, buffer in self.begun.items()}):
+        # Clones again: a graph that is kept (retain_graph) is gone through more than once.
+        with _buffers(self.block, {name: buffer.clone() for name, buffer in self.first_buffers.items()}):
             return self.kind.forward(self.block, *inputs)
 
 
 @contextmanager
-def _buffers(block: nn.Module, others: Mapping[str, Tensor]) -> Iterator[None]:
-    """The block with other buffers, which it may write into."""
-    places = {name: (block.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in others}
-    own = {name: block.get_buffer(name) for name in others}
+def _buffers(block: nn.Module, replaced: Mapping[str, Tensor]) -> Iterator[None]:
+    """The block with other buffers, which it may write into; its own come back whatever happens."""
+    own = {name: block.get_buffer(name) for name in replaced}
+
+    def put(buffers: Mapping[str, Tensor]) -> None:
+        for name, buffer in buffers.items():
+            module, _, leaf = name.rpartition(".")
+            setattr(block.get_submodule(module), leaf, buffer)
+
     try:
-        for name, (module, leaf) in places.items():
-            setattr(module, leaf, others[name])
+        put(replaced)
         yield
     finally:
-        for name, (module, leaf) in places.items():
-            setattr(module, leaf, own[name])
+        put(own)

@@ -1,27 +1,32 @@
-"""The making of a run's parts from a checked config: preprocessing, networks, losses, method."""
+"""A run's method from its checked config: networks with their first weights, losses, optimisers, and how torch runs."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medtrans.config.experiment import Experiment
-from medtrans.config.schema import TrainSettings
+from medtrans.config.schema import InitialiseSettings, TrainSettings
+from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins.input_size import multiple_of, padded_sides
 from medtrans.plugins.interfaces import Method, Parts, WeightedLoss
+from medtrans.runs import checkpoint
+from medtrans.runs.folder import RunFolder
 from medtrans.training.activation_checkpointing import recompute_blocks
-from medtrans.training.compile import compiled
-from medtrans.training.memory_format import in_channels_last
 from medtrans.types import as_pyramid
 from medtrans.utils.seeds import derived_seed
 
-__all__ = ["make_method"]
+__all__ = ["check_compiler", "in_channels_last", "initialise_from", "make_method"]
+
+
+_log = logging.getLogger("medtrans")
 
 
 def make_method(experiment: Experiment, *, training_cases: int | None, ranks: int = 1) -> Method:
@@ -51,9 +56,13 @@ def make_method(experiment: Experiment, *, training_cases: int | None, ranks: in
             target_channels=len(config.target),
             epoch_steps=epoch_steps,
             accumulate=config.train.accumulate,
-            compiled=None if config.train.compile is None else partial(compiled, mode=config.train.compile),
+            compiled=None if config.train.compile is None else partial(_compiled, mode=config.train.compile),
         )
         return cast("Method", experiment.build("method", parts=parts))
+
+
+def _compiled(network: nn.Module, mode: str) -> nn.Module:
+    return cast("nn.Module", torch.compile(network, mode=mode))
 
 
 def _epoch_steps(settings: TrainSettings, patches: int, ranks: int) -> int:
@@ -120,3 +129,93 @@ def _optimizer(experiment: Experiment, params: Iterator[nn.Parameter], role: str
     # A fused optimiser takes the scale of 16-mixed off by itself, which Fabric's clipping of gradients refuses.
     fused = experiment.config.train.precision != "16-mixed"
     return cast("Optimizer", _slot_of(experiment, "optimizer", role).make(params, fused=fused))
+
+
+def initialise_from(method: Method, settings: InitialiseSettings) -> None:
+    """Copy the tensors that are equal in name and shape from a run's best weights, or its newest.
+
+    Raises:
+        ConfigError: the run has no weights, a network is not there, or no tensor of it fits.
+    """
+    folder = RunFolder.existing(settings.run)
+    found = checkpoint.best(folder.checkpoints) or checkpoint.newest(folder.checkpoints)
+    if found is None or found.step == 0:
+        raise ConfigError(f"train.initialise_from.run: {folder.path} has no checkpoint of trained weights")
+    weights, networks = found.networks(), method.networks()
+    for name in settings.networks:
+        if name not in weights or name not in networks:
+            raise ConfigError(
+                f"train.initialise_from.networks: '{name}' is not in both runs "
+                f"(there: {', '.join(weights)}; here: {', '.join(networks)})"
+            )
+        own = networks[name].state_dict()
+        fitting = {key: value for key, value in weights[name].items() if key in own and own[key].shape == value.shape}
+        if not fitting:
+            raise ConfigError(
+                f"train.initialise_from: no tensor of '{name}' fits by name and shape; check the networks"
+            )
+        networks[name].load_state_dict({**own, **fitting})
+        if f"{name}_average" in networks:  # a running average begins at the new weights
+            networks[f"{name}_average"].load_state_dict(networks[name].state_dict())
+        _log.info("%s: %d of %d tensors taken from step %d", name, len(fitting), len(own), found.step)
+
+
+def in_channels_last(network: nn.Module, wanted: Literal["auto"] | bool) -> None:
+    """Have the 3D convolutions of a network read and write features whose channels lie beside each other in memory.
+
+    Weights, and so checkpoints, stay as they are; only features are moved, which between convolutions keep their order.
+
+    Args:
+        network: changed in place.
+        wanted: always, never, or `auto`: on a CPU in float32, for networks whose attribute `channels_last_on_cpu` says
+            that it pays. Others may ask for a `view` that features in this order do not have.
+    """
+    if wanted is False or (wanted == "auto" and not getattr(network, "channels_last_on_cpu", False)):
+        return
+    ordered = _ordered if wanted is True else _ordered_on_cpu
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            module.register_forward_pre_hook(partial(_before, ordered))
+            module.register_forward_hook(partial(_behind, ordered))
+
+
+def _ordered(features: Tensor) -> Tensor:
+    return features.contiguous(memory_format=torch.channels_last_3d) if features.dim() == 5 else features
+
+
+def _ordered_on_cpu(features: Tensor) -> Tensor:
+    return _ordered(features) if features.device.type == "cpu" and features.dtype == torch.float32 else features
+
+
+def _before(ordered: Callable[[Tensor], Tensor], _module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (ordered(inputs[0]), *inputs[1:]) if inputs else inputs
+
+
+def _behind(ordered: Callable[[Tensor], Tensor], _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    # Where torch does without oneDNN, as for a source of one channel, the output is not in the order of the input.
+    return ordered(output)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile something tiny, so that a machine that cannot is known before the first step.
+
+    Raises:
+        SetupError: torch cannot compile for this device.
+    """
+    try:
+        torch.compile(_increment)(torch.zeros(2, device=device))
+    except Exception as error:  # what is missing shows in errors of torch's own, of a compiler or of the system
+        needs = "a C++ compiler such as g++" if device.type == "cpu" else "Triton and a C compiler"
+        raise SetupError(
+            f"train.compile: torch cannot compile for {device.type} on this machine ({_reason(error)}); it needs "
+            f"{needs}. Install it, or set train.compile=null"
+        ) from error
+
+
+def _increment(values: torch.Tensor) -> torch.Tensor:
+    return values + 1
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -17,7 +17,7 @@ from medtrans.plugins.interfaces import Callback, Scored
 from medtrans.runs.session import environment_facts
 from medtrans.utils.files import write_json
 
-__all__ = ["StepClock", "keep_training_costs", "keep_translation_costs", "read_costs", "told_costs"]
+__all__ = ["StepClock", "costs_text", "keep_training_costs", "keep_translation_costs", "read_costs"]
 
 
 _WARM_UP = 10
@@ -107,7 +107,7 @@ def read_costs(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def told_costs(costs: Mapping[str, Any]) -> str:
+def costs_text(costs: Mapping[str, Any]) -> str:
     """A line for a reader; empty where nothing is known."""
     said = [f"{count / 1e6:.3g} M parameters in {name}" for name, count in costs.get("parameters", {}).items()]
     training, translation = costs.get("training"), costs.get("translation")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from medtrans.types import Batch
 
-__all__ = ["Clock", "DataStall", "DeviceClock", "HostClock"]
+__all__ = ["DataStall", "DeviceClock", "HostClock"]
 
 
 _FIRST = 10  # steps that are not looked at: workers start, kernels are chosen, files come from a cold disk
@@ -20,51 +20,35 @@ _SHARE = 0.2  # of the time; below, more workers would hardly be noticed
 _log = logging.getLogger("medtrans")
 
 
-class Clock(Protocol):
-    """Tells how long what lies between two marks took the device."""
+class HostClock:
+    """How long what lies between two marks took a device that has done its work when a call returns: the CPU."""
 
     def mark(self) -> Any:
         """Now, in the order of the device's work."""
+        return time.perf_counter()
 
     def seconds(self, first: Any, last: Any) -> float:
         """From one mark to another, once both have been reached."""
+        return float(last - first)
 
     def reached(self, mark: Any) -> bool:
         """Whether a mark has been reached; nothing is waited for."""
-
-
-class HostClock:
-    """For a device that has done its work when a call returns: the CPU."""
-
-    def mark(self) -> float:
-        """Now."""
-        return time.perf_counter()
-
-    def seconds(self, first: float, last: float) -> float:
-        """The difference."""
-        return last - first
-
-    def reached(self, mark: float) -> bool:
-        """Always."""
         return True
 
 
-class DeviceClock:
+class DeviceClock(HostClock):
     """For a GPU, which works on while the host prepares: what it idles between two marks is what it waited."""
 
-    def mark(self) -> torch.cuda.Event:
-        """An event behind the work given so far."""
+    def mark(self) -> Any:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         event.record()
         return event
 
-    def seconds(self, first: torch.cuda.Event, last: torch.cuda.Event) -> float:
-        """By the GPU's clock."""
+    def seconds(self, first: Any, last: Any) -> float:
         return float(first.elapsed_time(last)) / 1000
 
-    def reached(self, mark: torch.cuda.Event) -> bool:
-        """Whether the GPU has come to it."""
-        return bool(mark.query())  # type: ignore[no-untyped-call]  # likewise
+    def reached(self, mark: Any) -> bool:
+        return bool(mark.query())
 
 
 class DataStall:
@@ -77,14 +61,14 @@ class DataStall:
         clock: of the device; None takes the one that suits the first batch.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: HostClock | None = None) -> None:
         self._clock = clock
         self._steps = 0
         self._warned = False
         self._marks: list[tuple[Any, Any, Any]] = []
         self._waiting: tuple[Any, Any] | None = None
 
-    def watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches; the time each is waited for is taken."""
         iterator = iter(batches)
         while True:

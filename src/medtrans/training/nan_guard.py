@@ -1,4 +1,4 @@
-"""The watch for numbers that are not finite: it names them, and waits for the device only now and then."""
+"""The guard against numbers that are not finite: it names them, and waits for the device only now and then."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _REMEDY = "Lower the learning rate, set method.options.clip_norm, or look at the
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Reading:
     """A number, or one for each case, of which it is asked whether it is finite."""
 
     step: int
@@ -40,15 +40,15 @@ class NanGuard:
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         self._networks = networks
-        self._seen: list[_Seen] = []
+        self._readings: list[_Reading] = []
         self._newest: Mapping[str, Tensor] = {}
 
-    def see(self, step: int, values: Mapping[str, Tensor], batch: Batch) -> None:
+    def update(self, step: int, values: Mapping[str, Tensor], batch: Batch) -> None:
         """Take a look at what a step got and gave; every so often wait for the answers, as `check`."""
         for name, image in (("source", batch.source), ("target", batch.target)):
-            self._seen.append(_Seen(step, name, batch.cases, torch.isfinite(image).flatten(1).all(dim=1)))
+            self._readings.append(_Reading(step, name, batch.cases, torch.isfinite(image).flatten(1).all(dim=1)))
         for name, value in values.items():
-            self._seen.append(_Seen(step, name, batch.cases, torch.isfinite(value.detach()).all().reshape(1)))
+            self._readings.append(_Reading(step, name, batch.cases, torch.isfinite(value.detach()).all().reshape(1)))
         self._newest = values
         if step % LOG_INTERVAL == 0:
             self.check(step)
@@ -63,7 +63,7 @@ class NanGuard:
         Raises:
             TrainingError: names the first, its step, the cases, and the weights that are broken by now.
         """
-        seen, self._seen = self._seen, []
+        seen, self._readings = self._readings, []
         broken = _broken_weights(self._networks)
         for one, flags in zip(seen, _answers([one.finite for one in seen]), strict=True):
             if not all(flags):
@@ -75,7 +75,7 @@ class NanGuard:
             )
 
 
-def _fault(one: _Seen, flags: Sequence[bool], broken: Sequence[str]) -> str:
+def _fault(one: _Reading, flags: Sequence[bool], broken: Sequence[str]) -> str:
     one_by_one = len(flags) == len(one.cases) and one.name in ("source", "target")
     cases = [case for case, fine in zip(one.cases, flags, strict=True) if not fine] if one_by_one else one.cases
     numbers = ", ".join(f"case_{case:04d}" for case in dict.fromkeys(cases))

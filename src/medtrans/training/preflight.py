@@ -18,8 +18,7 @@ from medtrans.distributed.devices import single_device_fabric
 from medtrans.errors import DataError, MedtransError, SetupError
 from medtrans.plugins.input_size import common_multiple, padded_sides
 from medtrans.plugins.interfaces import Dataset, Method
-from medtrans.training.build import make_method
-from medtrans.training.compile import check_compiler
+from medtrans.training.build import check_compiler, make_method
 from medtrans.types import Batch
 from medtrans.utils.progress import progress_over
 
@@ -45,26 +44,34 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
     config = experiment.config
     dataset = cast("Dataset", experiment.build("dataset"))
     cohort, faults = list_cases(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
-    method, broken = _tried(experiment, cohort)
+    method, broken = None, None
+    try:
+        method = tiny_step(experiment, cohort)
+    except MedtransError as error:
+        broken = error
     networks = {} if method is None else method.networks()
-    study = DataModule(experiment, cohort, Path(config.output_dir))
-    make_scorer(study)
-    unlearnt = _unlearnt(study)
+    data = DataModule(experiment, cohort, Path(config.output_dir))
+    make_scorer(data)
+    not_learnt: Sequence[str] = ()
+    try:
+        data.learn()
+    except DataError as error:
+        not_learnt = error.faults
     inspector = CaseInspector(
-        study.preprocessing,
+        data.preprocessing,
         config.reading.rules,
         paired=method is None or method.pairing == "paired",
-        prepares=not unlearnt,
+        prepares=not not_learnt,
     )
     found = [inspector.inspect(member) for member in progress_over(cohort.members, "reading cases")]
-    faults += [remark.text for each in found for remark in each.faults] or unlearnt
+    faults += [remark.text for each in found for remark in each.faults] or not_learnt
     faults += mark_duplicates(found)
     multiple = common_multiple(networks.values()) if networks else (1, 1, 1)
     warnings = [
         *registration_warnings(found, config.source[0]),
         *patch_warnings(found, config.patch.size, multiple, config.generator.name),
         *resampled_warnings(config.source[0], [(each.member, each.resampled) for each in found]),
-        *clipping_warnings(((each.member.label, each) for each in found), study.preprocessing.scalings),
+        *clipping_warnings(((each.member.label, each) for each in found), data.preprocessing.scalings),
     ]
     return CheckReport(
         cases=tuple(_case(each) for each in found),
@@ -104,23 +111,6 @@ def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
     if broken:
         raise SetupError(f"one training step on noise gave {', '.join(broken)} not finite")
     return method
-
-
-def _tried(experiment: Experiment, cohort: Cohort) -> tuple[Method | None, MedtransError | None]:
-    """The method after a step on noise, or why there is none."""
-    try:
-        return tiny_step(experiment, cohort), None
-    except MedtransError as error:
-        return None, error
-
-
-def _unlearnt(study: DataModule) -> Sequence[str]:
-    """Why the scalings cannot learn from the training cases; nothing where they can."""
-    try:
-        study.learn()
-    except DataError as error:
-        return error.faults
-    return ()
 
 
 def _case(found: CaseChecks) -> CaseReport:

@@ -95,23 +95,23 @@ def resume(method: Method, found: Checkpoint, precision: Stateful | None = None)
     return TrainingState(found.step, state["best_score"], state["best_step"], History(**state["history"]))
 
 
-def restore_marks(folder: Path, found: Checkpoint, standing: TrainingState, metric: str | None) -> None:
+def restore_marks(folder: Path, found: Checkpoint, state: TrainingState, metric: str | None) -> None:
     """Let "last" and "best" point where they pointed when `found` was written.
 
     A process that was killed may not have come to mark what it saved, or may have marked what is damaged now. Where
     the best checkpoint is lost, the next validation chooses anew.
     """
     checkpoint.mark(folder, "last", found.folder)
-    if standing.best_step is None:
+    if state.best_step is None:
         checkpoint.unmark(folder, "best")
         return
-    best = checkpoint.at_step(folder, standing.best_step)
+    best = checkpoint.at_step(folder, state.best_step)
     if best is not None:
-        checkpoint.mark(folder, "best", best.folder, metric=metric, score=standing.best_score)
+        checkpoint.mark(folder, "best", best.folder, metric=metric, score=state.best_score)
         return
-    _log.warning("the best checkpoint, of step %d, is damaged or gone; validation chooses anew", standing.best_step)
+    _log.warning("the best checkpoint, of step %d, is damaged or gone; validation chooses anew", state.best_step)
     checkpoint.unmark(folder, "best")
-    standing.best_score = standing.best_step = None
+    state.best_score = state.best_step = None
 
 
 def checkpoint_bytes(method: Method) -> int:

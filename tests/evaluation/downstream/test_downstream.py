@@ -17,11 +17,10 @@ from medtrans.builtin.methods.segmentation import SegmentationMethod
 from medtrans.config.loading import load_config
 from medtrans.data.datamodule import load_cohort
 from medtrans.errors import ConfigError, DataError
-from medtrans.evaluation.downstream.experiment import plan_downstream
+from medtrans.evaluation.downstream.experiment import arm_summary, plan_downstream, ratio_of_means
 from medtrans.evaluation.downstream.roles import assign_roles
 from medtrans.evaluation.downstream.segmenter import segmenter_experiment
-from medtrans.evaluation.downstream.utility import arm_summary, ratio_of_means
-from medtrans.evaluation.label_maps import score_label_maps
+from medtrans.evaluation.folders import score_label_maps
 from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.pipeline import downstream
 from medtrans.volume import Volume, read, write
@@ -197,11 +196,16 @@ def test_the_papers_protocol_names_its_overlap(done: medtrans.RunFolder) -> None
     assert "4 of the 4 subjects" in assessment.warnings[0]
 
 
-def test_weights_whose_origin_is_gone_are_warned_of(copied: medtrans.RunFolder, tmp_path: Path) -> None:
-    config = yaml.safe_load(copied.config.read_text())
+def test_weights_whose_origin_is_gone_are_warned_of_and_a_config_that_asks_for_nothing_says_how_to(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(done.config.read_text())
     config["train"]["initialise_from"] = {"run": str(tmp_path / "gone"), "networks": ["generator"]}
     experiment = load_config([config])
-    assert "gone" in plan_downstream(experiment, load_cohort(experiment)[0], copied.path).warnings[0]
+    cohort = load_cohort(experiment)[0]
+    assert "gone" in plan_downstream(experiment, cohort, done.path).warnings[0]
+    with pytest.raises(ConfigError, match=r"downstream\.labels\.lesion="):
+        plan_downstream(load_config([config | {"downstream": None}]), cohort, done.path)
 
 
 def test_cases_without_labels_and_too_few_subjects_are_refused(done: medtrans.RunFolder) -> None:
@@ -233,13 +237,6 @@ def test_settings_that_cannot_be_are_refused_before_training(tmp_path: Path, ove
     with pytest.raises(ConfigError, match=message):
         medtrans.run(config, [override])
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_whose_config_asks_for_nothing_says_how_to(copied: medtrans.RunFolder) -> None:
-    config = yaml.safe_load(copied.config.read_text()) | {"downstream": None}
-    copied.config.write_text(yaml.safe_dump(config))
-    with pytest.raises(ConfigError, match=r"downstream\.labels\.lesion="):
-        downstream(copied.path)
 
 
 # The numbers
@@ -316,7 +313,7 @@ def test_label_maps_without_a_partner_or_without_labels_are_refused(label_folder
     write(Volume(np.random.default_rng(0).random((8, 8, 8)), np.eye(4)), predictions / "case2.nii.gz")
     with pytest.raises(DataError, match="no label map"):
         score_label_maps(predictions, targets)
-    with pytest.raises(ConfigError, match=r"--target .* no such folder"):
+    with pytest.raises(ConfigError, match=r"nothing: there is no such folder"):
         score_label_maps(predictions, targets / "nothing")
 
 

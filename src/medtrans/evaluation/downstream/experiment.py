@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from medtrans.config.experiment import Experiment
 from medtrans.config.schema import DownstreamSettings
 from medtrans.data.cohort import Cohort
 from medtrans.data.preprocessing import make_preprocessing
 from medtrans.errors import ConfigError
-from medtrans.evaluation.downstream.roles import Roles, assign_roles, seen_subjects
+from medtrans.evaluation.downstream.roles import Roles, assign_roles, seen_subjects, synthesise
 from medtrans.evaluation.downstream.segmenter import (
     Images,
     Kind,
@@ -24,17 +26,32 @@ from medtrans.evaluation.downstream.segmenter import (
     scores_of,
     segmenter_experiment,
 )
-from medtrans.evaluation.downstream.synthesis import synthesise
-from medtrans.evaluation.downstream.utility import ARMS, arm_summary
-from medtrans.evaluation.scores import CaseScores
+from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.evaluation.scoring import columns_of
+from medtrans.evaluation.statistics import bootstrap_interval, describe
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Metric
 from medtrans.training.build import make_method
 from medtrans.utils.files import write_json, write_text
 
-__all__ = ["DownstreamPlan", "plan_downstream", "run_downstream"]
+__all__ = [
+    "ARMS",
+    "DownstreamPlan",
+    "_averaged_over_seeds",
+    "arm_summary",
+    "plan_downstream",
+    "ratio_of_means",
+    "run_downstream",
+]
 
+
+ARMS: Mapping[str, str] = {
+    "trtr": "trained on real images, tested on real images: the bound",
+    "tstr": "trained on synthetic images with real labels, tested on real images",
+    "trts": "trained on real images, tested on synthetic images",
+    "tsrtr": "trained on real and synthetic images, tested on real images",
+}
+"""What each arm is, in the order of a table."""
 
 _TRAINED_ON: Mapping[str, Kind] = {
     "trtr": "real",
@@ -43,8 +60,6 @@ _TRAINED_ON: Mapping[str, Kind] = {
     "tsrtr": "real_and_synthetic",
 }
 _TESTED_ON: Mapping[str, Images] = {"trtr": "real", "tstr": "real", "trts": "synthetic", "tsrtr": "real"}
-
-_log = logging.getLogger("medtrans")
 
 
 @dataclass(frozen=True)
@@ -93,24 +108,24 @@ def plan_downstream(
     segmenter = segmenter_experiment(experiment, settings, seed=0, folder=run / "downstream", plugins=plugins)
     make_preprocessing(segmenter)
     make_method(segmenter, training_cases=1)
-    seen, warnings = seen_subjects(cohort, run, experiment.saved())
+    seen, doubts = seen_subjects(cohort, run, experiment.saved())
     roles = assign_roles(cohort, settings, seen, image=image, seed=experiment.config.seed)
     if settings.protocol == "mdaunet":
-        warnings.append(_overlap(roles))
+        doubts.append(_overlap(roles))
     arms = tuple(arm for arm in ARMS if arm == "trtr" or arm in settings.arms)
     return DownstreamPlan(
-        experiment, settings, image, arms, cohort, roles, tuple(warnings), run / "downstream", tuple(plugins)
+        experiment, settings, image, arms, cohort, roles, tuple(doubts), run / "downstream", tuple(plugins)
     )
 
 
-def run_downstream(assessment: DownstreamPlan, translator: Translator) -> dict[str, Any]:
+def run_downstream(plan: DownstreamPlan, translator: Translator) -> dict[str, Any]:
     """Train and test all segmenters; leave `downstream/results.json` and `downstream/metrics.csv` in the run.
 
     Whatever an earlier try with the same settings and weights has finished is kept, and a segmenter it was training
     goes on from its last checkpoint.
 
     Args:
-        assessment: from `planned`.
+        plan: from `plan_downstream`.
         translator: whose synthetic images are assessed.
 
     Returns:
@@ -119,26 +134,24 @@ def run_downstream(assessment: DownstreamPlan, translator: Translator) -> dict[s
     Raises:
         MedtransError: as a run does.
     """
-    settings, roles, folder = assessment.settings, assessment.roles, assessment.folder
-    kinds = {_TRAINED_ON[arm] for arm in assessment.arms}
+    settings, roles, folder = plan.settings, plan.roles, plan.folder
+    kinds = {_TRAINED_ON[arm] for arm in plan.arms}
     needed = [
         *(roles.train if kinds - {"real"} else ()),
-        *(roles.test if any(_TESTED_ON[arm] == "synthetic" for arm in assessment.arms) else ()),
+        *(roles.test if any(_TESTED_ON[arm] == "synthetic" for arm in plan.arms) else ()),
     ]
-    synthetic = synthesise(translator, assessment.cohort, needed, assessment.image, folder / "synthetic")
-    scores: dict[str, list[list[CaseScores]]] = {arm: [] for arm in assessment.arms}
-    experiment = assessment.experiment
+    synthetic = synthesise(translator, plan.cohort, needed, plan.image, folder / "synthetic")
+    scores: dict[str, list[list[CaseScores]]] = {arm: [] for arm in plan.arms}
+    experiment = plan.experiment
     for seed in range(settings.seeds):
-        for kind in dict.fromkeys(_TRAINED_ON[arm] for arm in assessment.arms):
-            arms = [arm for arm in assessment.arms if _TRAINED_ON[arm] == kind]
+        for kind in dict.fromkeys(_TRAINED_ON[arm] for arm in plan.arms):
+            arms = [arm for arm in plan.arms if _TRAINED_ON[arm] == kind]
             own = folder / f"{kind}_seed{seed}"
-            experiment = segmenter_experiment(
-                assessment.experiment, settings, seed=seed, folder=own, plugins=assessment.plugins
-            )
+            experiment = segmenter_experiment(plan.experiment, settings, seed=seed, folder=own, plugins=plan.plugins)
             found = scores_of(
                 Segmenter(
                     experiment,
-                    assessment.image,
+                    plan.image,
                     kind,
                     tuple(dict.fromkeys(_TESTED_ON[arm] for arm in arms)),
                     roles.train,
@@ -149,22 +162,22 @@ def run_downstream(assessment: DownstreamPlan, translator: Translator) -> dict[s
             )
             for arm in arms:
                 scores[arm].append(found[_TESTED_ON[arm]])
-    results = _results(assessment, scores, experiment)
+    results = _results(plan, scores, experiment)
     _write_rows(folder / "metrics.csv", scores)
     write_json(folder / "results.json", results)
     return results
 
 
 def _results(
-    assessment: DownstreamPlan, scores: Mapping[str, Sequence[Sequence[CaseScores]]], segmenter: Experiment
+    plan: DownstreamPlan, scores: Mapping[str, Sequence[Sequence[CaseScores]]], segmenter: Experiment
 ) -> dict[str, Any]:
     metrics: dict[str, Metric] = {name: segmenter.build("metrics", name) for name in segmenter.under("metrics")}
     columns = columns_of({"labels": metrics}, {"labels": ""})
-    roles = assessment.roles
+    roles = plan.roles
     return {
-        "image": assessment.image,
-        "labels": {name: list(labels) for name, labels in assessment.settings.labels.items()},
-        "protocol": assessment.settings.protocol,
+        "image": plan.image,
+        "labels": {name: list(labels) for name, labels in plan.settings.labels.items()},
+        "protocol": plan.settings.protocol,
         "subjects": {
             "train": len({member.case.subject for member in roles.train}),
             "test": len({member.case.subject for member in roles.test}),
@@ -175,11 +188,11 @@ def _results(
             "test": [member.label for member in roles.test],
             "overlap": [member.label for member in roles.overlap],
         },
-        "seeds": assessment.settings.seeds,
+        "seeds": plan.settings.seeds,
         "segmenter": {"generator": segmenter.saved()["generator"], "steps": segmenter.config.train.steps},
-        "arms": arm_summary(scores, columns, seed=assessment.experiment.config.seed),
-        "meanings": {arm: ARMS[arm] for arm in assessment.arms},
-        "warnings": list(assessment.warnings),
+        "arms": arm_summary(scores, columns, seed=plan.experiment.config.seed),
+        "meanings": {arm: ARMS[arm] for arm in plan.arms},
+        "warnings": list(plan.warnings),
     }
 
 
@@ -205,3 +218,69 @@ def _write_rows(path: Path, scores: Mapping[str, Sequence[Sequence[CaseScores]]]
                 for row in cases
             )
     write_text(path, text.getvalue())
+
+
+def arm_summary(
+    scores: Mapping[str, Sequence[Sequence[CaseScores]]], columns: Mapping[str, Column], *, seed: int = 0
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Each arm's scores by column, as JSON can hold them.
+
+    Args:
+        scores: by arm, for each seed the scores of the same cases; with an arm "trtr".
+        columns: of the scores.
+        seed: of the bootstraps.
+
+    Returns:
+        By arm and column: what `describe` says of the cases' means over seeds, with "by_seed" (the mean over cases of
+        each seed), "median_of_seeds", "ratio" and "ratio_ci95" of the mean to that of "trtr", "unit" and
+        "higher_is_better". The interval of a ratio draws subjects, the same of both arms.
+    """
+    means = {arm: _averaged_over_seeds(by_seed) for arm, by_seed in scores.items()}
+    bound = {row.case: row.values for row in means["trtr"]}
+
+    def column_summary(arm: str, name: str, column: Column) -> dict[str, Any]:
+        rows = means[arm]
+        values, subjects = [row.values[name] for row in rows], [row.subject for row in rows]
+        by_seed = [float(np.mean([row.values[name] for row in one])) for one in scores[arm]]
+        ratio, interval = ratio_of_means(values, [bound[row.case][name] for row in rows], subjects, seed=seed)
+        return {
+            **describe(values, subjects, seed=seed),
+            "by_seed": by_seed,
+            "median_of_seeds": median(by_seed),
+            "ratio": ratio,
+            "ratio_ci95": interval,
+            **asdict(column),
+        }
+
+    return {arm: {name: column_summary(arm, name, column) for name, column in columns.items()} for arm in means}
+
+
+def _averaged_over_seeds(by_seed: Sequence[Sequence[CaseScores]]) -> list[CaseScores]:
+    """The mean of each case's scores over the seeds."""
+    return [
+        replace(rows[0], values={name: float(np.mean([row.values[name] for row in rows])) for name in rows[0].values})
+        for rows in zip(*by_seed, strict=True)
+    ]
+
+
+def ratio_of_means(
+    values: Sequence[float], others: Sequence[float], subjects: Sequence[str], *, seed: int = 0
+) -> tuple[float | None, list[float] | None]:
+    """mean(values) / mean(others) over the same cases, and its 95 % interval (percentiles of 2000 draws of subjects).
+
+    Returns:
+        The ratio, None where the mean of `others` is 0; the interval, None for fewer than three subjects or where a
+        draw has no ratio.
+    """
+    names, owner = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    above, below = (np.bincount(owner, weights=np.asarray(each, dtype=float)) for each in (values, others))
+    if below.sum() == 0:
+        return None, None
+    ratio = float(above.sum() / below.sum())
+    if len(names) < 3:
+        return ratio, None
+
+    def of_sums(above: np.ndarray, below: np.ndarray, axis: int = -1) -> Any:
+        return above.sum(axis=axis) / below.sum(axis=axis)
+
+    return ratio, bootstrap_interval((above, below), of_sums, seed=seed, method="percentile")

@@ -1,22 +1,30 @@
-"""Whose images segmenters train on and whose they are tested on, and that the translator saw none of them."""
+"""Whose images segmenters train on and are tested on, none of them seen by the translator, and the synthetic ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from medtrans._version import __version__
 from medtrans.config.schema import DownstreamSettings
-from medtrans.data.cohort import Cohort, Member, absent_images, read_case_table
+from medtrans.data.cohort import Cohort, Member, absent_images, load_images, read_case_table
 from medtrans.data.splits import folded
 from medtrans.errors import DataError
+from medtrans.inference.prediction import file_stems
+from medtrans.inference.translator import Translator
+from medtrans.utils.files import write_json
 from medtrans.utils.messages import capped
+from medtrans.utils.progress import progress_over
 from medtrans.utils.seeds import derived_seed
+from medtrans.volume import write
 
-__all__ = ["Roles", "assign_roles", "seen_subjects"]
+__all__ = ["Roles", "assign_roles", "seen_subjects", "synthesise", "weights_of"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def assign_roles(
             than one subject to train on and one to test on.
     """
     held_out = cohort.of("test")
-    _refuse_leaks(held_out, seen)
+    _check_unseen(held_out, seen)
     if settings.protocol == "mdaunet":
         test = tuple(member for member in cohort.members if member.split != "test")
         chosen = Roles(held_out, test, tuple(member for member in test if folded(member.case.subject) in seen))
@@ -125,7 +133,7 @@ def _recorded(path: Path, *, required: bool = False) -> list[str]:
     return [folded(subject) for _, subject, split in read_case_table(path) if split != "test"]
 
 
-def _refuse_leaks(members: tuple[Member, ...], seen: Mapping[str, str]) -> None:
+def _check_unseen(members: tuple[Member, ...], seen: Mapping[str, str]) -> None:
     leaks = {folded(member.case.subject): member.case.subject for member in members}
     faults = [
         f'downstream: subject "{name}" was among those that {seen[subject]} trained or chose the translator on; its '
@@ -135,3 +143,50 @@ def _refuse_leaks(members: tuple[Member, ...], seen: Mapping[str, str]) -> None:
     ]
     if faults:
         raise DataError(*capped(faults))
+
+
+def synthesise(
+    translator: Translator, cohort: Cohort, members: Sequence[Member], image: str, folder: Path
+) -> Mapping[int, Path]:
+    """A synthetic image of each member, by its number.
+
+    Images that the same weights have left in `folder` are taken as they are; those of other weights are removed.
+
+    Args:
+        translator: of the run.
+        cohort: of the run, whose names decide the files'.
+        members: whose sources are translated.
+        image: which of the targets.
+        folder: where the images go, in a folder named by the weights.
+
+    Raises:
+        DataError: a source cannot be read or translated.
+    """
+    sources, rules = translator.experiment.config.source, translator.experiment.config.reading.rules
+    current = folder / weights_of(translator)
+    if folder.is_dir():
+        for other in folder.iterdir():
+            if other != current:
+                shutil.rmtree(other)
+    current.mkdir(parents=True, exist_ok=True)
+    stems = file_stems(cohort.members, [image])
+    paths = {member.number: current / f"{stems[member.number, image]}.nii.gz" for member in members}
+    missing = [member for member in members if not paths[member.number].is_file()]
+    for member in progress_over(missing, "synthetic images"):
+        path = paths[member.number]
+        wanted = [*sources, *(["mask"] if "mask" in member.case.images else [])]
+        prepared = translator.preprocessing.prepare(load_images(member.case, wanted, rules))
+        translated = translator.restore(translator.predict(prepared), prepared)[image]
+        write_json(path.with_name(path.name.replace(".nii.gz", ".json")), translator.sidecar(image))
+        write(translated, path, description=f"medtrans {__version__}: synthetic, research use only")
+    return paths
+
+
+def weights_of(translator: Translator) -> str:
+    """A name for a translator's weights: a hash of them and of what applies them."""
+    state = blake2b(f"{type(translator).__qualname__} {type(translator.method).__qualname__}".encode(), digest_size=8)
+    for name, network in sorted(translator.method.networks().items()):
+        for key, tensor in sorted(network.state_dict().items()):
+            state.update(f"{name}.{key}".encode())
+            state.update(tensor.detach().cpu().float().contiguous().numpy().data)
+    return state.hexdigest()

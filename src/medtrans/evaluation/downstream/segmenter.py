@@ -21,7 +21,7 @@ from medtrans.distributed.devices import single_device_fabric
 from medtrans.errors import ConfigError
 from medtrans.evaluation.scorer import Scorer
 from medtrans.evaluation.scores import CaseScores
-from medtrans.evaluation.validation import Validator
+from medtrans.evaluation.validation import Validator, translate_and_score
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Case
 from medtrans.runs import checkpoint
@@ -122,27 +122,25 @@ def scores_of(segmenter: Segmenter) -> dict[Images, list[CaseScores]]:
 
 def _trained_and_scored(segmenter: Segmenter, folder: RunFolder) -> dict[Images, list[CaseScores]]:
     experiment, cohort = segmenter.experiment, segmenter.cohort()
-    study = DataModule(experiment, cohort, segmenter.cache)
-    study.prepare()
-    judge = Scorer.of(study)
+    data = DataModule(experiment, cohort, segmenter.cache)
+    data.prepare()
+    scorer = Scorer.of(data)
     method = make_method(experiment, training_cases=len(cohort.of("train")))
-    translator = Translator(experiment, method, study.preprocessing, {})
+    translator = Translator(experiment, method, data.preprocessing, {})
     continued = checkpoint.newest(folder.checkpoints) is not None
-    validator = Validator(study, judge, translator)
-    train_method(study, method, validator, single_device_fabric(experiment.config.train), folder, continued=continued)
+    validator = Validator(data, scorer, translator)
+    train_method(data, method, validator, single_device_fabric(experiment.config.train), folder, continued=continued)
     return {
         kind: [
-            _scored(study, judge, translator, segmenter.case_of(member, kind, "test"))
+            _scored(data, scorer, translator, segmenter.case_of(member, kind, "test"))
             for member in progress_over(segmenter.test, f"{folder.path.name} on {kind} images")
         ]
         for kind in segmenter.tested_on
     }
 
 
-def _scored(study: DataModule, judge: Scorer, translator: Translator, member: Member) -> CaseScores:
-    prepared = study.cache.prepared(member)
-    truth = judge.truth(member, prepared)
-    scores = judge.scores(translator.predict(prepared), prepared, truth, member)
+def _scored(data: DataModule, scorer: Scorer, translator: Translator, member: Member) -> CaseScores:
+    scores = translate_and_score(data, scorer, translator, member).scores
     return replace(scores, case=scores.case.rpartition(" (")[0])
 
 

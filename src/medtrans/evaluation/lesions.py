@@ -1,4 +1,18 @@
-"""The lesion test: whether what is put into a source shows in the prediction, and what is taken out leaves it."""
+"""The lesion test: whether what is put into a source shows in the prediction, and what is taken out leaves it.
+
+Insertion: a sphere S of contrast c is put into the source x. With D(S) the mean over S of the magnitudes of the change,
+D_x of the source, D_y of the prediction, D_m of a mapping of single intensities, and R the shell around S,
+
+    S is preserved  <=>  D_y(S) >= 0.5 min(D_x(S), D_m(S))  and  D_y(S) >= 2 D_y(R).
+
+The minimum, since a target may show a contrast weaker than the source does; the shell, since a prediction that changes
+everywhere shows no sphere.
+
+Removal: lesions L are filled with their surroundings. With C(L) = mean over L - mean over the shell around L in the
+target (t), the prediction (y) and the prediction without lesions (y'), and s the sign of the contrast in question,
+
+    L is shown  <=>  s C_y(L) >= |C_t(L)| / 2,        L is invented  <=>  s C_y'(L) >= |C_y(L)| / 2.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +34,7 @@ RADII = (2, 3, 4, 5, 6)
 
 _RESPONSE = 0.5  # of the change that is expected, that a prediction must change by
 _LOCAL = 2.0  # times the change of its surroundings, that a sphere's own change must reach
-_ROOM = 0.1  # least change of the source that counts as one
+_LEAST_CHANGE = 0.1  # of the source, below which an insertion is none: a bright voxel cannot become much brighter
 _SURROUNDINGS = (2, 5)  # voxels beyond a region's border between which its surroundings lie
 _FAR = 8  # voxels beyond the border, where nothing should change
 _VISIBLE = 0.05  # of the spread of intensities in the foreground: the least contrast that counts as one
@@ -33,46 +47,46 @@ Translate = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Insertion:
-    """One sphere that was put into a source.
+    """One sphere that was put into a source; changes are means of magnitudes over voxels.
 
     Args:
         contrast: that was asked for.
         radius: in voxels.
-        given: how much the source changed in the sphere, the mean of the magnitudes.
-        expected: how much a mere mapping of intensities would have changed there.
-        answered: how much the prediction changed there.
-        around: how much it changed in the sphere's surroundings.
-        elsewhere: whether it changed by half of what may be asked for, visibly, in half as many voxels far from all
-            spheres.
+        source_change: of the source in the sphere.
+        expected_change: of a mere mapping of intensities there.
+        change: of the prediction there.
+        surrounding_change: of the prediction in the sphere's surroundings.
+        elsewhere: whether the prediction changed by half of what may be asked for, visibly, in half as many voxels far
+            from all spheres.
     """
 
     contrast: float
     radius: int
-    given: float
-    expected: float
-    answered: float
-    around: float
+    source_change: float
+    expected_change: float
+    change: float
+    surrounding_change: float
     elsewhere: bool
 
     @property
     def preserved(self) -> bool:
         """Whether the sphere shows in the prediction: half of what may be asked for, twice its surroundings."""
-        asked = min(self.given, self.expected)
-        return self.answered >= _RESPONSE * asked and self.answered >= _LOCAL * self.around
+        required = _RESPONSE * min(self.source_change, self.expected_change)
+        return self.change >= required and self.change >= _LOCAL * self.surrounding_change
 
 
 @dataclass(frozen=True)
 class Removal:
-    """One lesion that was taken out of a source.
+    """One lesion that was taken out of a source, by its contrasts to its surroundings.
 
     Args:
-        true: contrast of the lesion to its surroundings in the target; None without a target.
+        target: in the target; None without one.
         before: in the prediction.
-        after: in the prediction of the source without it.
+        after: in the prediction of the source without the lesion.
         visible: the least contrast that counts as one.
     """
 
-    true: float | None
+    target: float | None
     before: float
     after: float
     visible: float
@@ -80,16 +94,18 @@ class Removal:
     @property
     def shown(self) -> bool | None:
         """Whether a lesion that the target shows is shown by the prediction, with half its contrast or more."""
-        if self.true is None or abs(self.true) < self.visible:
-            return None
-        return bool(self.before * np.sign(self.true) >= abs(self.true) / 2)
+        return None if self.target is None else self._half_of(self.target, self.before)
 
     @property
     def invented(self) -> bool | None:
         """Whether a lesion that the prediction shows is still there once the source has none."""
-        if abs(self.before) < self.visible:
+        return self._half_of(self.before, self.after)
+
+    def _half_of(self, contrast: float, other: float) -> bool | None:
+        """Whether `other` has half a contrast or more, with its sign; None where the contrast is none."""
+        if abs(contrast) < self.visible:
             return None
-        return bool(self.after * np.sign(self.before) >= abs(self.before) / 2)
+        return bool(other * np.sign(contrast) >= abs(contrast) / 2)
 
 
 def insertions(
@@ -97,7 +113,7 @@ def insertions(
     prediction: np.ndarray,
     inside: np.ndarray,
     translate: Translate,
-    mapped: Translate,
+    map_intensities: Translate,
     *,
     rng: np.random.Generator,
     spheres: int = 5,
@@ -112,11 +128,11 @@ def insertions(
         prediction: `(c, i, j, k)` in [0, 1], of the source as it is.
         inside: `(i, j, k)` booleans, where spheres may lie.
         translate: from a source to its prediction.
-        mapped: the same by a mere mapping of intensities, learnt from training cases.
+        map_intensities: the same by a mere mapping of intensities, learnt from training cases.
         rng: draws the places.
         spheres: at most so many in a volume, none near another.
     """
-    plain, visible = mapped(source), _VISIBLE * _spread(prediction, inside)
+    mapped, visible = map_intensities(source), _VISIBLE * _spread(prediction, inside)
     for contrast in CONTRASTS:
         places = _places(inside, rng, spheres)
         if not places:
@@ -125,24 +141,26 @@ def insertions(
         regions = [_sphere(inside.shape, centre, radius) for centre, radius in places]
         for region in regions:
             changed[:, region] = np.clip(source[:, region] + contrast, 0, 1)
-        answer = np.abs(translate(changed) - prediction).max(axis=0)
-        given = np.abs(changed - source).max(axis=0)
-        expected = np.abs(mapped(changed) - plain).max(axis=0)
+        # D_y, D_x and D_m of the module's formulas: of several channels the one that changes most counts.
+        change = np.abs(translate(changed) - prediction).max(axis=0)
+        source_change = np.abs(changed - source).max(axis=0)
+        expected_change = np.abs(map_intensities(changed) - mapped).max(axis=0)
         far = ndimage.distance_transform_edt(~np.logical_or.reduce(regions)) > _FAR
         for (_, radius), region in zip(places, regions, strict=True):
-            amount, asked = float(given[region].mean()), float(expected[region].mean())
-            if amount >= _ROOM and asked >= visible:
-                strong = int(np.count_nonzero(answer[far] >= max(visible, min(amount, asked) / 2)))
-                around = answer[_shell(region)]
-                yield Insertion(
-                    contrast,
-                    radius,
-                    amount,
-                    asked,
-                    float(answer[region].mean()),
-                    float(around.mean()) if around.size else 0.0,
-                    strong >= int(region.sum()) / 2,
-                )
+            given, expected = float(source_change[region].mean()), float(expected_change[region].mean())
+            if given < _LEAST_CHANGE or expected < visible:
+                continue
+            strong = int(np.count_nonzero(change[far] >= max(visible, min(given, expected) / 2)))
+            around = change[_shell(region)]
+            yield Insertion(
+                contrast,
+                radius,
+                given,
+                expected,
+                float(change[region].mean()),
+                float(around.mean()) if around.size else 0.0,
+                strong >= int(region.sum()) / 2,
+            )
 
 
 def removals(
@@ -172,13 +190,15 @@ def removals(
     if not chosen:
         return
     visible = _VISIBLE * _spread(prediction if target is None else target, inside)
-    healed = translate(np.stack([_filled(channel, ndimage.binary_dilation(lesions)) for channel in source]))
+    # A voxel wider than the lesions: partial volume at a border would show the translator where they were.
+    widened = ndimage.binary_dilation(lesions)
+    without = translate(np.stack([_filled(channel, widened) for channel in source]))
     for number in chosen:
         region = numbered == number
-        shell = _shell(region) & ~ndimage.binary_dilation(lesions)
+        shell = _shell(region) & ~widened
         if not shell.any():
             continue
-        before, after = (_contrast(volume, region, shell) for volume in (prediction, healed))
+        before, after = (_contrast(volume, region, shell) for volume in (prediction, without))
         channel = int(np.argmax(np.abs(before)))
         true = None if target is None else float(_contrast(target, region, shell)[channel])
         yield Removal(true, float(before[channel]), float(after[channel]), visible)

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 import medtrans
-from medtrans.evaluation.faithfulness.lesions import (
+from medtrans.evaluation.lesions import (
     CONTRASTS,
     RADII,
     Insertion,
@@ -44,12 +44,12 @@ def inverse(source: np.ndarray) -> np.ndarray:
     return 1 - source
 
 
-def outcome(translate: Any, mapped: Any = identity) -> dict[str, Any]:
+def outcome(translate: Any, map_intensities: Any = identity) -> dict[str, Any]:
     found = []
     for seed in range(2):
         source, inside = anatomy(seed)
         rng = np.random.default_rng(seed)
-        found += insertions(source, translate(source), inside, translate, mapped, rng=rng)
+        found += insertions(source, translate(source), inside, translate, map_intensities, rng=rng)
     return lesion_summary(found, [])
 
 
@@ -88,7 +88,7 @@ def test_spheres_of_every_contrast_lie_inside_apart_from_each_other_and_can_be_d
     assert first == draw()
     assert {one.contrast for one in first} == set(CONTRASTS)
     assert {one.radius for one in first} <= set(RADII)
-    assert all(one.given == pytest.approx(one.answered) for one in first)
+    assert all(one.source_change == pytest.approx(one.change) for one in first)
     for changed, contrast in zip(given[:3], CONTRASTS, strict=True):
         touched = (changed != source)[0]
         assert not (touched & ~inside).any()
@@ -135,7 +135,7 @@ def test_lesions_that_the_target_shows_and_the_prediction_does_not_are_missed() 
 
 
 def test_what_neither_image_shows_is_not_judged() -> None:
-    nothing = Removal(true=0.001, before=0.001, after=0.0, visible=0.05)
+    nothing = Removal(target=0.001, before=0.001, after=0.0, visible=0.05)
     assert (nothing.shown, nothing.invented) == (None, None)
     assert lesion_summary([], [nothing])["invented_percent"] is None
 

@@ -1,52 +1,52 @@
-"""What is watched for in test cases: sources unlike training, lesions lost or invented, copies and collapse."""
+"""What is looked for in test cases: sources unlike training, lesions lost or invented, copies and collapse."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 
 from medtrans.data.cohort import Member, load_image
+from medtrans.data.fingerprint import block_means
 from medtrans.data.preprocessing import Prepared
 from medtrans.data.sampling import patch_centres, stream
 from medtrans.evaluation.baselines import Baseline
-from medtrans.evaluation.faithfulness.copy_and_collapse import Similarity, collapse, copy_through, likeness_of
-from medtrans.evaluation.faithfulness.lesions import Insertion, Removal, insertions, lesion_summary, removals
+from medtrans.evaluation.lesions import Insertion, Removal, insertions, lesion_summary, removals
 from medtrans.inference.translator import Translator
+from medtrans.training.copy_and_collapse import ComparedCase, collapse, compare_case, copy_through
 
 __all__ = ["FaithfulnessChecks", "FaithfulnessResults"]
 
 
 @dataclass
 class FaithfulnessResults:
-    """What was seen in some test cases."""
+    """What was found in some test cases."""
 
     cases: int = 0
-    strange: dict[str, list[str]] = field(default_factory=dict)
-    likeness: list[Similarity] = field(default_factory=list)
+    unlike_training: dict[str, list[str]] = field(default_factory=dict)
+    compared: list[ComparedCase] = field(default_factory=list)
     inserted: list[Insertion] = field(default_factory=list)
     removed: list[Removal] = field(default_factory=list)
 
-    @classmethod
-    def together(cls, several: Sequence[FaithfulnessResults]) -> FaithfulnessResults:
-        """What was seen in the cases of several, such as those of each rank."""
-        return cls(
-            sum(one.cases for one in several),
-            {label: remarks for one in several for label, remarks in one.strange.items()},
-            [likeness for one in several for likeness in one.likeness],
-            [insertion for one in several for insertion in one.inserted],
-            [removal for one in several for removal in one.removed],
-        )
+    def __iadd__(self, other: FaithfulnessResults) -> Self:
+        """With what was found in further cases, such as those of another rank."""
+        self.cases += other.cases
+        self.unlike_training |= other.unlike_training
+        self.compared += other.compared
+        self.inserted += other.inserted
+        self.removed += other.removed
+        return self
 
     def report(self) -> dict[str, Any]:
-        """What was found, as JSON can hold it."""
+        """The content of `faithfulness.json`."""
+        copied, alike = copy_through(self.compared), collapse(self.compared)
         return {
             "cases": self.cases,
-            "out_of_distribution": self.strange,
-            "copy_through": copy_through(self.likeness),
-            "collapse": collapse(self.likeness),
+            "out_of_distribution": self.unlike_training,
+            "copy_through": {**asdict(copied), "flagged": copied.flagged},
+            "collapse": {"variation": alike.variation, "nearest_pair": alike.nearest, "flagged": alike.flagged},
             "lesions": lesion_summary(self.inserted, self.removed),
         }
 
@@ -55,7 +55,7 @@ class FaithfulnessResults:
         found = self.report()
         warnings = [
             f"{label}: out of distribution, its source is unlike those of training: {'; '.join(remarks[:3])}"
-            for label, remarks in self.strange.items()
+            for label, remarks in self.unlike_training.items()
         ]
         if found["copy_through"]["flagged"]:
             warnings.append(
@@ -63,7 +63,7 @@ class FaithfulnessResults:
             )
         if found["collapse"]["flagged"]:
             warnings.append(
-                f"predictions hardly differ from case to case: {found['collapse']['variation']:.2f} of what sources do"
+                f"predictions hardly differ from case to case: {found['collapse']['variation']:.2f} of what images do"
             )
         if found["lesions"]["flagged"]:
             warnings.append(_lesion_warning(found["lesions"]))
@@ -72,7 +72,7 @@ class FaithfulnessResults:
 
 @dataclass
 class FaithfulnessChecks:
-    """Looks at each test case as it is predicted; `watched` is what it saw.
+    """Checks each test case as it is predicted; `results` is what was found.
 
     Args:
         translator: of the run.
@@ -86,31 +86,30 @@ class FaithfulnessChecks:
     mapping: Baseline
     lesion_cases: Collection[int]
     lesions: Sequence[int]
-    watched: FaithfulnessResults = field(default_factory=FaithfulnessResults)
+    results: FaithfulnessResults = field(default_factory=FaithfulnessResults)
 
-    def see(self, member: Member, prepared: Prepared, scaled: np.ndarray) -> None:
-        """Look at one case.
+    def check(self, member: Member, prepared: Prepared, scaled: np.ndarray) -> None:
+        """Check one case.
 
         Args:
             member: of the test split.
             prepared: the case.
             scaled: its prediction `(c, i, j, k)` in [0, 1].
         """
-        strange = self.translator.unlike_training(prepared)
-        if strange:
-            self.watched.strange[member.label] = strange
+        self.results.cases += 1
+        remarks = self.translator.unlike_training(prepared)
+        if remarks:
+            self.results.unlike_training[member.label] = remarks
         source = np.asarray(prepared.source, dtype=np.float32)
         target = None if prepared.target is None else np.asarray(prepared.target, dtype=np.float32)
         inside = patch_centres(source, None)
         if prepared.mask is not None:
             inside = inside & (np.asarray(prepared.mask[0]) != 0)
-        if inside.any():
-            self.watched.likeness.append(
-                likeness_of(source[0], scaled[0], None if target is None else target[0], inside)
-            )
-            if member.number in self.lesion_cases:
-                self._test_lesions(member, prepared, source, scaled, target, inside)
-        self.watched.cases += 1
+        if not inside.any():
+            return
+        self.results.compared.append(compare_case(source, scaled, target, inside, _coarse))
+        if member.number in self.lesion_cases:
+            self._test_lesions(member, prepared, source, scaled, target, inside)
 
     def _test_lesions(
         self,
@@ -124,14 +123,14 @@ class FaithfulnessChecks:
         def translate(changed: np.ndarray) -> np.ndarray:
             return self.translator.predict(replace(prepared, source=changed))
 
-        def mapped(changed: np.ndarray) -> np.ndarray:
+        def map_intensities(changed: np.ndarray) -> np.ndarray:
             return self.mapping.predict(replace(prepared, source=changed))
 
         rng = stream(self.translator.experiment.config.seed, "lesion test", member.number)
-        self.watched.inserted += insertions(source, scaled, inside, translate, mapped, rng=rng)
+        self.results.inserted += insertions(source, scaled, inside, translate, map_intensities, rng=rng)
         lesions = self._lesions_of(member, prepared)
         if lesions is not None and lesions.any():
-            self.watched.removed += removals(source, scaled, target, lesions, inside, translate)
+            self.results.removed += removals(source, scaled, target, lesions, inside, translate)
 
     def _lesions_of(self, member: Member, prepared: Prepared) -> np.ndarray | None:
         if not self.lesions or "labels" not in member.case.images:
@@ -139,6 +138,11 @@ class FaithfulnessChecks:
         labels = load_image(member.case, "labels", self.translator.experiment.config.reading.rules)
         placed = self.translator.preprocessing.placed_image(labels, prepared, nearest=True)
         return np.isin(placed, self.lesions)
+
+
+def _coarse(image: np.ndarray) -> np.ndarray:
+    """A whole image `(c, i, j, k)` as one sample `(1, c, 8, 8, 8)`."""
+    return np.stack([block_means(channel) for channel in image])[None]
 
 
 def _lesion_warning(found: dict[str, Any]) -> str:

@@ -9,7 +9,14 @@ import pytest
 from scipy import ndimage
 
 from medtrans.data.fingerprint import block_means, correlation
-from medtrans.evaluation.faithfulness.copy_and_collapse import Similarity, collapse, copy_through, likeness_of
+from medtrans.training.copy_and_collapse import (
+    Collapse,
+    ComparedCase,
+    CopyThrough,
+    collapse,
+    compare_case,
+    copy_through,
+)
 
 
 def volumes(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -21,43 +28,47 @@ def volumes(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return source, target
 
 
-def cohort(translate: Callable[[np.ndarray, np.ndarray], np.ndarray], seeds: range) -> list[Similarity]:
-    found = []
-    for seed in seeds:
-        source, target = volumes(seed)
-        found.append(likeness_of(source, translate(source, target), target, np.ones(source.shape, dtype=bool)))
-    return found
+def compared(source: np.ndarray, prediction: np.ndarray, target: np.ndarray) -> ComparedCase:
+    inside = np.ones(source.shape, dtype=bool)
+    return compare_case(
+        source[None], prediction[None], target[None], inside, lambda one: block_means(one[0])[None, None]
+    )
+
+
+def cohort(translate: Callable[[np.ndarray, np.ndarray], np.ndarray], seeds: range) -> list[ComparedCase]:
+    pairs = [volumes(seed) for seed in seeds]
+    return [compared(source, translate(source, target), target) for source, target in pairs]
 
 
 @pytest.mark.parametrize("first", range(5))
 def test_the_identity_is_flagged_as_a_copy_and_a_translation_neither_as_one_nor_as_collapsed(first: int) -> None:
     found = copy_through(cohort(lambda source, target: source, range(first, first + 3)))
-    assert found["flagged"]
-    assert found["source_prediction"] == pytest.approx(1)
+    assert found.flagged
+    assert found.source_prediction == pytest.approx(1)
     cases = cohort(lambda source, target: target, range(first, first + 4))
-    assert not copy_through(cases)["flagged"]
-    assert not collapse(cases)["flagged"]
+    assert not copy_through(cases).flagged
+    assert not collapse(cases).flagged
 
 
 def test_a_copy_of_a_source_that_the_target_equals_is_no_fault() -> None:
     source, _ = volumes(0)
-    found = likeness_of(source, source, source, np.ones(source.shape, dtype=bool))
-    assert not copy_through([found])["flagged"]
+    assert not copy_through([compared(source, source, source)]).flagged
 
 
 def test_the_same_for_everybody_is_collapse() -> None:
     rng = np.random.default_rng(0)
     same = volumes(99)[1]
-    cases = cohort(lambda source, target: same + 1e-3 * rng.random(same.shape), range(4))
-    found = collapse(cases)
-    assert found["flagged"]
-    assert found["variation"] < 0.1
-    assert found["nearest_pair"] > 0.99
+    found = collapse(cohort(lambda source, target: same + 1e-3 * rng.random(same.shape), range(4)))
+    assert found.flagged
+    assert found.variation is not None
+    assert found.variation < 0.1
+    assert found.nearest is not None
+    assert found.nearest > 0.99
 
 
 def test_too_few_cases_are_not_judged() -> None:
-    assert collapse(cohort(lambda source, target: target * 0, range(2)))["variation"] is None
-    assert copy_through([]) == {"source_prediction": None, "source_target": None, "flagged": False}
+    assert collapse(cohort(lambda source, target: target * 0, range(2))) == Collapse(None, None, None)
+    assert copy_through([]) == CopyThrough(None, None)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (17, 9, 31), (1, 1, 1)])

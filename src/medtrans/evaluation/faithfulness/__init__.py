@@ -1,1 +1,0 @@
-"""Whether predictions can be trusted: lost and invented lesions, copies, collapse."""

@@ -1,1 +1,0 @@
-"""What goes wrong in an adversarial training without an error is found, told and recorded."""
