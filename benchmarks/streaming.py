@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.harness.anonymous_memory import AnonymousPeak, anonymous_bytes
 from medtrans.inference.streaming import translate_file
 from medtrans.inference.translator import Translator
-from medtrans.testing.selftest.identity import identity_translator
+from medtrans.testing.selftest.translation import identity_translator
 from medtrans.volume import Grid, Volume, write
 from medtrans.volume.planes import PlaneReader, written_planes
 

@@ -26,7 +26,7 @@ from medtrans.testing import (
     check_metric,
     check_transform,
 )
-from medtrans.testing.plugin import plugin_verdicts
+from medtrans.testing.kits import plugin_verdicts
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -20,9 +20,8 @@ from medtrans.plugins.hookspecs import KINDS, PLUGIN_API, Component
 from medtrans.plugins.optimizers import OPTIMIZERS, SCHEDULES
 from medtrans.plugins.options import FACT_MEANINGS, FACTS, options_of, summary_of
 from medtrans.plugins.registry import BUILTIN, Registry
-from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.kits import KITS
-from medtrans.testing.scaling import SCALING_RULES
+from medtrans.testing.transform import AUGMENTATION_RULES, SCALING_RULES
 
 ROOT = Path(__file__).parents[2]
 HOOKS_PAGE = REFERENCE["reference/hooks.md"]()

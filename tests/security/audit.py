@@ -29,12 +29,9 @@ _IMPORTERS = ("<frozen importlib", "<frozen zipimport")
 
 
 class Audit:
-    """Hears every event of the interpreter from the moment it is armed.
+    """Hears every event of the interpreter while it is armed; writing in the folder is allowed.
 
     The interpreter keeps a hook until it ends; one that is not armed looks at a flag and no more.
-
-    Args:
-        folder: where writing is allowed.
     """
 
     def __init__(self, folder: Path) -> None:

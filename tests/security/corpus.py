@@ -48,14 +48,7 @@ _NESTED = "[" * 200_000
 
 @dataclass(frozen=True)
 class Hostile:
-    """One file that means harm.
-
-    Args:
-        label: what it tries.
-        route: how it comes in.
-        put: makes it.
-        refused: False where it may be taken as harmless data.
-    """
+    """One file that means harm: what it tries and how it comes in; not `refused` where it may be taken as mere data."""
 
     label: str
     route: str
@@ -86,7 +79,7 @@ def corpus(mark: str) -> list[Hostile]:
             "an extension longer than the file": at(
                 "scan.nii", nifti(extension=b"\xff\xff\xff\x7f\x06\0\0\0" + mark.encode(), vox_offset=352)
             ),
-            "a device by the name of a scan": _link("/dev/zero"),
+            "a device by the name of a scan": _device,
             "a pipe by the name of a scan": _pipe,
             "voxels in /etc/passwd": at("scan.mhd", _MHA + "/etc/passwd\n"),
             "voxels above the folder": at("scan.mhd", _MHA + "../../../etc/passwd\n"),
@@ -108,12 +101,7 @@ def corpus(mark: str) -> list[Hostile]:
             "an image with a null in its name": listed("s1,scan\0.nii"),
             "a cell without end": listed("s1," + "x" * 200_000),
             "JSON nested without end": at("cases.json", _NESTED),
-            "JSON that names a class": at(
-                "cases.json",
-                json.dumps(
-                    [{"py/object": "os.system", "py/reduce": [{"py/function": "os.system"}, [f"touch {mark}"]]}]
-                ),
-            ),
+            "JSON that names a class": at("cases.json", json.dumps([{"py/function": "os.system", "py/reduce": touch}])),
         },
         ("table", "taken"): {
             "a formula for a name": listed(f"\"=cmd|' /C touch {mark}'!A0\",scan.nii"),
@@ -226,11 +214,7 @@ def configured(text: str) -> Put:
 def listed(row: str, columns: str = "subject,t1") -> Put:
     """A table of one row beside a sound scan."""
 
-    def put(folder: Path) -> Path:
-        at("scan.nii", nifti())(folder)
-        return at("cases.csv", f"{columns}\n{row}\n")(folder)
-
-    return put
+    return lambda folder: at("cases.csv", f"{columns}\n{row}\n")(at("scan.nii", nifti())(folder).parent)
 
 
 def in_checkpoint(name: str, content: bytes) -> Put:
@@ -296,12 +280,9 @@ def _code_beside(mark: str) -> Put:
     return put
 
 
-def _link(target: str) -> Put:
-    def put(folder: Path) -> Path:
-        (folder / "scan.nii").symlink_to(target)
-        return folder / "scan.nii"
-
-    return put
+def _device(folder: Path) -> Path:
+    (folder / "scan.nii").symlink_to("/dev/zero")
+    return folder / "scan.nii"
 
 
 def _pipe(folder: Path) -> Path:

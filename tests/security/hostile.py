@@ -23,7 +23,7 @@ from medtrans.plugins.interfaces import Dataset
 from medtrans.plugins.registry import component
 from medtrans.plugins.weights import read_tensors
 from medtrans.runs import checkpoint
-from medtrans.testing.selftest.outcome import quiet
+from medtrans.testing.selftest.suite import quiet
 from medtrans.training.build import make_method
 from medtrans.volume import read, write
 from tests.helpers.nifti_corpus import nifti
@@ -40,13 +40,7 @@ _TINY = {
 
 
 def faults_of(folder: Path, audit: Audit, chosen: Callable[[Hostile], bool] = lambda _: True) -> list[str]:
-    """What hostile files brought about, in words; nothing where all were refused or taken as data.
-
-    Args:
-        folder: to work in.
-        audit: that allows writing there.
-        chosen: which files to try.
-    """
+    """What hostile files brought about in a folder, in words; nothing where all were refused or taken as data."""
     mark = folder / "mark"
     with quiet():
         routes = Routes(folder)
@@ -82,11 +76,7 @@ def _tried(routes: Routes, audit: Audit, file: Hostile, number: int, mark: Path)
 
 
 class Routes:
-    """Every way in, and sound things to put a hostile file among.
-
-    Args:
-        folder: to work in.
-    """
+    """Every way in, and sound things to put a hostile file among."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

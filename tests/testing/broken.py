@@ -15,15 +15,7 @@ from medtrans.testing.rules import Rule
 
 @dataclass(frozen=True)
 class Breaks:
-    """A component that breaks one rule.
-
-    Args:
-        rule: the rule.
-        factory: breaks it.
-        saying: a part of the verdict.
-        settings: of the kit.
-        alone: whether no other rule is broken with it.
-    """
+    """A component that breaks one rule, part of the verdict on it, and whether it breaks no other."""
 
     rule: str
     factory: Any
@@ -38,6 +30,15 @@ class Breaks:
 def altered(sound: type, **members: Any) -> type:
     """A sound component with other methods or attributes; as no module has it, it is not tried on two ranks."""
     return type("Altered", (sound,), members)
+
+
+def after(sound: type, **changes: Callable[[Any], Any]) -> type:
+    """A sound component some methods of which give what they gave before with something done to it."""
+
+    def changed(name: str) -> Callable[..., Any]:
+        return lambda *given: changes[name](getattr(sound, name)(*given))
+
+    return altered(sound, **{name: changed(name) for name in changes})
 
 
 def broken_rules(kind: str, factory: Any, **settings: Any) -> dict[str, str]:
@@ -55,15 +56,9 @@ def contract(
     but: Iterable[Rule[Any]] = (),
     **settings: Any,
 ) -> tuple[Callable[..., None], Callable[..., None], Callable[[], None]]:
-    """The three tests for one kind.
+    """The three tests for one kind: of `sound` components, or pairs of one and its settings, and of `breaking` ones.
 
-    Args:
-        kind: in the singular.
-        sound: components that keep each rule, or pairs of one and its settings.
-        breaking: components that break one.
-        rules: of the kind.
-        but: rules that are broken in the tests of another kind.
-        **settings: of the kit, for all.
+    Each of the `rules` but those that other files break must be broken by one; `settings` of the kit are for all.
     """
 
     @pytest.mark.parametrize("component", sound, ids=lambda one: getattr(one, "__name__", "") or one[0].__name__)

@@ -33,9 +33,7 @@ class Sound(Callback):
         self.file.write_text("\n".join(self.lines))
 
 
-class NoEndWithoutValidation(Sound):
-    """Relies on a validation."""
-
+class NoEndWithoutValidation(Sound):  # relies on a validation
     def on_validation(self, step, means, cases):
         self.means = means
 
@@ -43,9 +41,7 @@ class NoEndWithoutValidation(Sound):
         self.lines.append(f"{self.means['psnr']}")
 
 
-class NeedsAStep(Sound):
-    """Relies on a step."""
-
+class NeedsAStep(Sound):  # relies on a step
     def on_step(self, step, values):
         self.last = step
 
@@ -54,11 +50,7 @@ class NeedsAStep(Sound):
 
 
 BREAKING = [
-    Breaks(
-        "names hooks that exist",
-        altered(Sound, on_steps=lambda *given: None),
-        "on_steps is never called; did you mean 'on_step'?",
-    ),
+    Breaks("names hooks that exist", altered(Sound, on_steps=lambda *given: None), "on_steps is never called; did you"),
     Breaks("watches a whole run", NoEndWithoutValidation, "raised AttributeError"),
     Breaks("ends without a step", NeedsAStep, "raised AttributeError"),
     Breaks(
@@ -66,11 +58,7 @@ BREAKING = [
         altered(Sound, on_step=lambda self, step, values: values["generator"].mul_(2)),
         "the values of a step",
     ),
-    Breaks(
-        "leaves global random states alone",
-        altered(Sound, on_step=lambda *given: random.random()),
-        "the global state of random",
-    ),
+    Breaks("leaves global random states alone", altered(Sound, on_step=lambda *given: random.random()), "the global"),
     Breaks(
         "keeps stdout clean",
         altered(Sound, on_step=lambda self, step, values: print("step", step)),  # noqa: T201 -- the fault

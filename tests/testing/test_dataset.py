@@ -33,16 +33,12 @@ class Sound(Dataset):
         return {"t1": lambda: volume(number), "t2": lambda: volume(number + 100)}
 
 
-class Unordered(Sound):
-    """Lists a set."""
-
+class Unordered(Sound):  # lists a set
     def cases(self) -> Sequence[Case]:
         return [Case(name, name, self.images(0)) for name in {*NAMES}]
 
 
-class Eager(Sound):
-    """Draws everything at once."""
-
+class Eager(Sound):  # draws everything at once
     def images(self, number: int) -> dict[str, object]:
         made = Volume(np.random.default_rng(number).random((48, 48, 48)), np.eye(4))
         return {"t1": lambda: made}
@@ -65,26 +61,14 @@ class Reading(Dataset):
         return [Case(path.stem, path.stem, {"t1": path}) for path in paths]
 
 
+def listing(*cases: tuple[str, str, str | None]) -> type:
+    return altered(Sound, cases=lambda self: [Case(name, who, self.images(0), split) for name, who, split in cases])
+
+
 BREAKING = [
-    Breaks(
-        "lists cases",
-        altered(Sound, images=lambda self, number: {"t1": volume(number)}),
-        "neither a pathlib.Path nor a function",
-        alone=False,
-    ),
-    Breaks(
-        "names each case once",
-        altered(Sound, cases=lambda self: [Case("Case", "a", self.images(0)), Case("case", "b", self.images(1))]),
-        "'Case' and 'case'",
-    ),
-    Breaks(
-        "keeps subjects in one split",
-        altered(
-            Sound,
-            cases=lambda self: [Case("a1", "a", self.images(0), "train"), Case("a2", "a", self.images(1), "test")],
-        ),
-        "stands in two splits, train and test",
-    ),
+    Breaks("lists cases", altered(Sound, images=lambda self, number: {"t1": volume(number)}), "neither a", alone=False),
+    Breaks("names each case once", listing(("Case", "a", None), ("case", "b", None)), "'Case' and 'case'"),
+    Breaks("keeps subjects in one split", listing(("a1", "a", "train"), ("a2", "a", "test")), "splits, train and test"),
     Breaks("keeps its order", Unordered, "another process lists the cases in another order"),
     Breaks("reads nothing to list", Eager, "give functions that make volumes when asked"),
     Breaks(

@@ -3,85 +3,52 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from medtrans.testing.discriminator import DISCRIMINATOR_RULES
+from medtrans.testing.method import SmallDiscriminator as Sound
 from medtrans.testing.networks import NETWORK_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import DiscriminatorOutput, Pyramid, pyramid
-from tests.testing.broken import Breaks, altered, contract
-
-SMALL = {"patch_size": (8, 8, 8)}
+from tests.testing.broken import Breaks, after, altered, contract
 
 
-class Sound(nn.Module):
-    """Judges each voxel of the candidate beside its source.
-
-    Args:
-        source_channels: of the source.
-        target_channels: of the target.
-    """
-
-    def __init__(self, source_channels: int, target_channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv3d(source_channels + target_channels, 3, 3, padding=1), nn.LeakyReLU(0.2))
-        self.head = nn.Conv3d(3, 1, 1)
-
-    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
-        features = self.body(torch.cat((candidate[0], source[0]), dim=1))
-        return DiscriminatorOutput((self.head(features),), ((features,),))
-
-
-class Wordy(Sound):
-    """Gives features for more scales than it has."""
-
-    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
-        output = super().forward(candidate, source)
-        return DiscriminatorOutput(output.logits, output.features * 2)
-
-
-class Demanding(Sound):
-    """Wants two levels, whatever the generator writes."""
-
+class Demanding(Sound):  # wants two levels, whatever the generator writes
     def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
         fine = super().forward(candidate, source)
         coarse = super().forward((candidate[1],), (source[1],))
         return DiscriminatorOutput(fine.logits + coarse.logits, fine.features + coarse.features)
 
 
-class Halving(Sound):
-    """Joins two resolutions of even sides."""
-
+class Halving(Sound):  # joins two resolutions of even sides
     def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
         features = self.body(torch.cat((candidate[0], source[0]), dim=1))
         coarse = functional.interpolate(functional.avg_pool3d(features, 2), scale_factor=2.0)
         return DiscriminatorOutput((self.head(features + coarse),))
 
 
-class Unconditional(Sound):
-    """Ignores the source, and normalises."""
-
+class Unconditional(Sound):  # ignores the source, and normalises
     def __init__(self, source_channels: int, target_channels: int) -> None:
         super().__init__(0, target_channels)
-        self.norm = nn.utils.parametrizations.spectral_norm(nn.Conv3d(3, 3, 1))
+        self.norm = nn.utils.parametrizations.spectral_norm(nn.Conv3d(4, 4, 1))
 
     def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
         levels = (*candidate, *pyramid(candidate[0], 2)[len(candidate) :])
         return DiscriminatorOutput(tuple(self.head(self.norm(self.body(level))) for level in levels[:2]))
 
 
-class BatchOfLogits(Sound):
-    """Writes float64."""
-
-    def forward(self, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:
-        logits: tuple[Tensor, ...] = super().forward(candidate, source).logits
-        return DiscriminatorOutput(tuple(logit.double() for logit in logits))
-
-
 BREAKING = [
-    Breaks("judges in the form that losses read", Wordy, "features has 2 entries for 1 logits"),
-    Breaks("judges in the form that losses read", BatchOfLogits, "torch.float64"),
+    Breaks(
+        "judges in the form that losses read",
+        after(Sound, forward=lambda output: output._replace(features=output.features * 2)),
+        "features has 2 entries for 1 logits",
+    ),
+    Breaks(
+        "judges in the form that losses read",
+        after(Sound, forward=lambda output: DiscriminatorOutput(tuple(one.double() for one in output.logits))),
+        "torch.float64",
+    ),
     Breaks(
         "works with several channels",
         altered(Sound, __init__=lambda self, source_channels, target_channels: Sound.__init__(self, 1, 1)),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medtrans.testing import ConformanceError, check_generator
 from medtrans.testing.generator import GENERATOR_RULES
-from tests.testing.broken import Breaks, altered, broken_rules, contract
+from tests.testing.broken import Breaks, after, altered, broken_rules, contract
 
 SMALL = {"patch_size": (8, 8, 8)}
 
@@ -34,9 +34,7 @@ class Sound(nn.Module):
         return self.head(self.body(source))
 
 
-class Undocumented(Sound):
-    """Says nothing of its option."""
-
+class Undocumented(Sound):  # says nothing of its option
     def __init__(self, in_channels: int, out_channels: int, *, depth: int = 1) -> None:
         super().__init__(in_channels, out_channels)
 
@@ -52,20 +50,7 @@ class UnfitDefault(Sound):
         super().__init__(in_channels, out_channels)
 
 
-class Cubic(Sound):
-    """Knows where a voxel is in a cube only."""
-
-    def __init__(self, in_channels: int, out_channels: int, patch_size: tuple[int, int, int]) -> None:
-        super().__init__(in_channels, out_channels)
-        self.place = nn.Parameter(torch.rand((patch_size[0],) * 3))
-
-    def forward(self, source: Tensor) -> Tensor:
-        return super().forward(source) + self.place
-
-
-class PatchOnly(Sound):
-    """Takes its patch only, and asks for whole volumes."""
-
+class PatchOnly(Sound):  # takes its patch only, and asks for whole volumes
     window = (None, None, None)
 
     def __init__(self, in_channels: int, out_channels: int, patch_size: tuple[int, int, int]) -> None:
@@ -74,6 +59,13 @@ class PatchOnly(Sound):
 
     def forward(self, source: Tensor) -> Tensor:
         return super().forward(source) + self.place
+
+
+class Cubic(PatchOnly):  # knows where a voxel is in a cube only
+    window = None
+
+    def __init__(self, in_channels: int, out_channels: int, patch_size: tuple[int, int, int]) -> None:
+        super().__init__(in_channels, out_channels, (patch_size[0],) * 3)
 
 
 class Deaf(nn.Module):
@@ -92,18 +84,14 @@ class Deaf(nn.Module):
         return self.level.expand(len(source), -1, *source.shape[2:])
 
 
-class NotAlone(Sound):
-    """Trains on two cases at least."""
-
+class NotAlone(Sound):  # trains on two cases at least
     def forward(self, source: Tensor) -> Tensor:
         if self.training and len(source) == 1:
             raise ValueError("expected more than 1 value per channel when training")
         return super().forward(source)
 
 
-class DeadWeight(Sound):
-    """Has a weight that never matters."""
-
+class DeadWeight(Sound):  # has a weight that never matters
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
         self.idle = nn.Parameter(torch.ones(1))
@@ -112,42 +100,32 @@ class DeadWeight(Sound):
         return super().forward(source) + 0 * self.idle
 
 
-class Scattering(Sound):
-    """Scatters features into an image of float32, whatever they are."""
-
+class Scattering(Sound):  # scatters features into an image of float32, whatever they are
     def forward(self, source: Tensor) -> Tensor:
         features = self.body(source)
         places = torch.arange(3).view(1, 3, 1, 1, 1).expand_as(features)
         return self.head(torch.zeros(features.shape).scatter(1, places, features))
 
 
-class ElsewhereDrawn(Sound):
-    """Draws weights from the machine."""
-
+class ElsewhereDrawn(Sound):  # draws weights from the machine
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
         self.head.bias.data.fill_(float(np.random.default_rng().random()))
 
 
-class ElsewhereNoisy(Sound):
-    """Draws noise from the machine while it trains."""
-
+class ElsewhereNoisy(Sound):  # draws noise from the machine while it trains
     def forward(self, source: Tensor) -> Tensor:
         noise = float(np.random.default_rng().normal()) * 1e-3 if self.training else 0.0
         return super().forward(source) + noise
 
 
-class Seeding(Sound):
-    """Seeds torch for all."""
-
+class Seeding(Sound):  # seeds torch for all
     def __init__(self, in_channels: int, out_channels: int) -> None:
         torch.manual_seed(0)
         super().__init__(in_channels, out_channels)
 
 
-class Forgetful(Sound):
-    """Keeps a number that no checkpoint sees."""
-
+class Forgetful(Sound):  # keeps a number that no checkpoint sees
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
         self.shift = torch.rand(1)
@@ -156,9 +134,7 @@ class Forgetful(Sound):
         return super().forward(source) + self.shift
 
 
-class SelfReferring(Sound):
-    """Keeps a function of itself, which a copy then calls."""
-
+class SelfReferring(Sound):  # keeps a function of itself, which a copy then calls
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
         self.translate = lambda source: self.head(self.body(source))
@@ -167,9 +143,7 @@ class SelfReferring(Sound):
         return self.translate(source)
 
 
-class Moody(Sound):
-    """Uses a weight at random."""
-
+class Moody(Sound):  # uses a weight at random
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
         self.extra = nn.Parameter(torch.ones(1))
@@ -203,9 +177,7 @@ class Slices(nn.Module):
         return image.unflatten(0, (len(source), -1)).movedim(1, 4)
 
 
-class Tied(Sound):
-    """Uses one weight twice."""
-
+class Tied(Sound):  # uses one weight twice
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, width=3)
         self.middle = nn.Conv3d(3, 3, 1)
@@ -216,9 +188,7 @@ class Tied(Sound):
         return self.head(self.again(torch.tanh(self.middle(self.body(source)))))
 
 
-class Normed(Sound):
-    """Keeps running statistics."""
-
+class Normed(Sound):  # keeps running statistics
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels)
         self.norm = nn.BatchNorm3d(3)
@@ -232,11 +202,7 @@ BREAKING = [
     Breaks("options are documented and annotated", Undocumented, "depth: no text in the docstring"),
     Breaks("defaults fit their annotations", UnfitDefault, "its default None does not fit"),
     Breaks("says what sides it takes", altered(Sound, window=(0, None, None)), "expected three sides in voxels"),
-    Breaks(
-        "gives an image as large as its source",
-        altered(Sound, forward=lambda self, x: Sound.forward(self, x).double()),
-        "expected torch.float32",
-    ),
+    Breaks("gives an image as large as its source", after(Sound, forward=Tensor.double), "expected torch.float32"),
     Breaks(
         "works with several channels",
         altered(Sound, __init__=lambda self, in_channels, out_channels: Sound.__init__(self, in_channels, 1)),
@@ -261,19 +227,10 @@ BREAKING = [
     Breaks("is made alike under one seed", ElsewhereDrawn, "head.bias differs"),
     Breaks("computes alike under one seed", ElsewhereNoisy, "in training mode differ under one seed"),
     Breaks("leaves global random states alone", Seeding, "seeds torch's global generator"),
-    Breaks(
-        "leaves global random states alone",
-        altered(Sound, forward=lambda self, x: Sound.forward(self, x) + 0 * random.random()),
-        "the global state of random",
-    ),
+    Breaks("leaves global random states alone", after(Sound, forward=lambda x: x + 0 * random.random()), "of random"),
     Breaks(
         "leaves its input as it was",
-        altered(
-            Sound,
-            forward=lambda self, source: Sound.forward(
-                self, source if source.requires_grad else source.clamp_(min=0.2)
-            ),
-        ),
+        altered(Sound, forward=lambda self, x: Sound.forward(self, x if x.requires_grad else x.clamp_(min=0.2))),
         "changes its input in place",
     ),
     Breaks("survives a checkpoint", Forgetful, "computes something else"),

@@ -8,35 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from medtrans.testing.loss import LOSS_RULES
+from medtrans.testing.method import LeastSquares as Adversarial
+from medtrans.testing.method import VoxelDifference as Sound
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import Loss, LossInputs, batch_mean
-from tests.testing.broken import Breaks, altered, contract
-
-SMALL = {"patch_size": (8, 8, 8)}
+from tests.testing.broken import Breaks, after, altered, contract
 
 
-class Sound(Loss):
-    """The mean absolute difference."""
-
-    def forward(self, inputs: LossInputs) -> Tensor:
-        return batch_mean((inputs.prediction[0] - inputs.target[0].detach()).abs())
-
-
-class Adversarial(Loss):
-    """Least squares."""
-
-    adversarial = True
-
-    def forward(self, inputs: LossInputs) -> Tensor:
-        return batch_mean((inputs.fake.logits[0] - 1).square())
-
-    def discriminator_loss(self, inputs: LossInputs) -> Tensor:
-        return batch_mean((inputs.real.logits[0] - 1).square()) + batch_mean(inputs.fake.logits[0].square())
-
-
-class OneSided(Sound):
-    """Punishes what is too bright twice."""
-
+class OneSided(Sound):  # punishes what is too bright twice
     def forward(self, inputs: LossInputs) -> Tensor:
         difference = inputs.prediction[0] - inputs.target[0].detach()
         return batch_mean(
@@ -44,9 +23,7 @@ class OneSided(Sound):
         )
 
 
-class Logarithmic(Sound):
-    """Takes the logarithm of intensities."""
-
+class Logarithmic(Sound):  # takes the logarithm of intensities
     def forward(self, inputs: LossInputs) -> Tensor:
         return batch_mean((inputs.prediction[0].log() - inputs.target[0].detach().log()).abs())
 
@@ -60,9 +37,7 @@ class FeaturesOnly(Loss):
         return batch_mean((inputs.fake.features[0][0] - inputs.real.features[0][0]).abs())
 
 
-class Learning(Sound):
-    """Has a weight that nobody trains."""
-
+class Learning(Sound):  # has a weight that nobody trains
     def __init__(self) -> None:
         super().__init__()
         self.factor = nn.Parameter(torch.ones(1))
@@ -71,26 +46,20 @@ class Learning(Sound):
         return (self.factor * super().forward(inputs)).sum()
 
 
-class Unsteady(Sound):
-    """Changes from call to call."""
-
+class Unsteady(Sound):  # changes from call to call
     calls = itertools.count(1)
 
     def forward(self, inputs: LossInputs) -> Tensor:
         return super().forward(inputs) * (1 + 3e-6 * next(self.calls))
 
 
-class Seeding(Sound):
-    """Seeds torch for all."""
-
+class Seeding(Sound):  # seeds torch for all
     def forward(self, inputs: LossInputs) -> Tensor:
         torch.manual_seed(inputs.step)
         return super().forward(inputs)
 
 
-class InPlace(Sound):
-    """Changes the target it is given."""
-
+class InPlace(Sound):  # changes the target it is given
     def forward(self, inputs: LossInputs) -> Tensor:
         value = super().forward(inputs)
         if not inputs.prediction[0].requires_grad:
@@ -98,18 +67,14 @@ class InPlace(Sound):
         return value
 
 
-class Coarse(Sound):
-    """Takes the difference of two large sums in whatever precision it is in."""
-
+class Coarse(Sound):  # takes the difference of two large sums in whatever precision it is in
     def forward(self, inputs: LossInputs) -> Tensor:
         prediction, target = inputs.prediction[0].flatten(1), inputs.target[0].detach().flatten(1)
         mean = torch.full((prediction.shape[1], 1), 1 / prediction.shape[1])
         return batch_mean((((prediction + 100) @ mean) - ((target + 100) @ mean)).abs())
 
 
-class MaskedAlone(Sound):
-    """Takes its mean inside the mask on each rank alone."""
-
+class MaskedAlone(Sound):  # takes its mean inside the mask on each rank alone
     def forward(self, inputs: LossInputs) -> Tensor:
         difference = (inputs.prediction[0] - inputs.target[0].detach()).abs()
         if inputs.mask is None:
@@ -118,31 +83,19 @@ class MaskedAlone(Sound):
 
 
 BREAKING = [
-    Breaks(
-        "gives a finite scalar",
-        altered(Sound, forward=lambda *given: Sound.forward(*given).expand(1)),
-        "expected a scalar tensor",
-    ),
-    Breaks(
-        "leads a gradient to the prediction",
-        altered(Sound, forward=lambda *given: Sound.forward(*given).detach()),
-        "no gradient leads to the prediction",
-    ),
+    Breaks("gives a finite scalar", after(Sound, forward=lambda value: value.expand(1)), "expected a scalar tensor"),
+    Breaks("leads a gradient to the prediction", after(Sound, forward=Tensor.detach), "no gradient leads"),
     Breaks(
         "leads no gradient to the target",
         altered(Sound, forward=lambda self, inputs: batch_mean((inputs.prediction[0] - inputs.target[0]).abs())),
         "a gradient leads to the target",
     ),
-    Breaks(
-        "is what it should be at identity",
-        altered(Sound, forward=lambda *given: Sound.forward(*given) + 0.5),
-        "equal it is 0.5, expected 0",
-    ),
+    Breaks("is what it should be at identity", after(Sound, forward=lambda value: value + 0.5), "0.5, expected 0"),
     Breaks("is symmetric where claimed", OneSided, "the other; do not claim", {"symmetric": True}),
     Breaks("is finite on constant and extreme input", Logarithmic, "an image of zeros"),
     Breaks(
         "trains the discriminator",
-        altered(Adversarial, discriminator_loss=lambda *given: Adversarial.discriminator_loss(*given).detach()),
+        after(Adversarial, discriminator_loss=Tensor.detach),
         "carries no gradient",
         {"at_identity": 1.0},
     ),

@@ -14,7 +14,7 @@ from medtrans import Method, Parts
 from medtrans.testing.method import METHOD_RULES
 from medtrans.testing.trial import SHARED_RULES
 from medtrans.types import Batch, LossInputs, as_pyramid
-from tests.testing.broken import Breaks, altered, contract
+from tests.testing.broken import Breaks, after, altered, contract
 
 
 class Sound(Method):
@@ -57,17 +57,7 @@ class Sound(Method):
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-class WithGraph(Sound):
-    """Keeps the graph of what it tells."""
-
-    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        values = super().training_step(batch, step)
-        return {name: value.clone().requires_grad_() for name, value in values.items()}
-
-
-class Idle(Sound):
-    """Shows a network that it does not train."""
-
+class Idle(Sound):  # shows a network that it does not train
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self.second = parts.make_generator(parts.source_channels, parts.target_channels)
@@ -76,59 +66,45 @@ class Idle(Sound):
         return {"generator": self.bare, "second": self.second}
 
 
-class OwnRate(Sound):
-    """Keeps to a rate of its own."""
-
+class OwnRate(Sound):  # keeps to a rate of its own
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         self.parts = replace(self.parts, learning_rate_factor=lambda step, role: 1.0)
         return super().training_step(batch, step)
 
 
-class Drawing(Sound):
-    """Draws from Python's global generator."""
-
+class Drawing(Sound):  # draws from Python's global generator
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         random.random()
         return super().training_step(batch, step)
 
 
-class Overwriting(Sound):
-    """Changes its batch."""
-
+class Overwriting(Sound):  # changes its batch
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         values = super().training_step(batch, step)
         batch.source.zero_()
         return values
 
 
-class NoAccumulation(Sound):
-    """Trains on nothing where batches are to be summed up."""
-
+class NoAccumulation(Sound):  # trains on nothing where batches are to be summed up
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         if self.parts.accumulate > 1:
             return {"generator": torch.zeros(())}
         return super().training_step(batch, step)
 
 
-class NeedsADiscriminator(Sound):
-    """Takes for granted what a config may leave out."""
-
+class NeedsADiscriminator(Sound):  # takes for granted what a config may leave out
     def setup(self, fabric: Any) -> None:
         super().setup(fabric)
         self.parts.make_discriminator(self.parts.source_channels, self.parts.target_channels)
 
 
-class HalfPrecision(Sound):
-    """Translates in whatever precision it trains in."""
-
+class HalfPrecision(Sound):  # translates in whatever precision it trains in
     def translate(self, source: Tensor) -> Tensor:
         with torch.no_grad(), self.fabric.autocast():
             return as_pyramid(self.bare(source))[0].clamp(0, 1)
 
 
-class RankBlind(Sound):
-    """Trains each rank for itself."""
-
+class RankBlind(Sound):  # trains each rank for itself
     def setup(self, fabric: Any) -> None:
         self.fabric = fabric
         _, self.optimizer = fabric.setup(nn.Linear(1, 1), self.optimizer)
@@ -136,19 +112,15 @@ class RankBlind(Sound):
 
 BREAKING = [
     Breaks("says what pairs it wants", altered(Sound, pairing="triplets"), "found 'triplets'"),
+    Breaks("names its networks", altered(Sound, networks=lambda self: {"the generator": self.bare}), "since it names"),
     Breaks(
-        "names its networks",
-        altered(Sound, networks=lambda self: {"the generator": self.bare}),
-        "since it names a file",
+        "tells finite scalars",
+        after(Sound, training_step=lambda values: {name: one.clone().requires_grad_() for name, one in values.items()}),
+        "carries its graph",
     ),
-    Breaks("tells finite scalars", WithGraph, "carries its graph"),
     Breaks("trains its networks", Idle, "do not change the network 'second'"),
     Breaks("follows the schedule", OwnRate, "moves although"),
-    Breaks(
-        "translates",
-        altered(Sound, translate=lambda self, source: Sound.translate(self, source) + 1),
-        "expected [0, 1]",
-    ),
+    Breaks("translates", after(Sound, translate=lambda image: image + 1), "expected [0, 1]"),
     Breaks("resumes exactly", altered(Sound, load_state_dict=lambda self, state: None), "a resumed run differs"),
     Breaks("trains alike under one seed", Drawing, "the global state of random"),
     Breaks("leaves its batch as it was", Overwriting, "changes its batch"),

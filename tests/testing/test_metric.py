@@ -7,7 +7,7 @@ import numpy as np
 from medtrans import DataError, Metric
 from medtrans.testing.metric import METRIC_RULES
 from medtrans.testing.trial import SHARED_RULES
-from tests.testing.broken import Breaks, altered, contract
+from tests.testing.broken import Breaks, after, altered, contract
 
 KNOWN = (np.zeros((4, 4, 4), np.float32), np.full((4, 4, 4), 0.25, np.float32), 0.25)
 
@@ -30,45 +30,35 @@ class Sound(Metric):
         return float(difference.mean() / self.data_range)
 
 
-class Offset(Sound):
-    """Is not 0 for what is identical."""
-
+class Offset(Sound):  # is not 0 for what is identical
     def __call__(self, prediction, target, mask, spacing_mm):
         return super().__call__(prediction, target, mask, spacing_mm) + (
             0.1 if np.array_equal(prediction, target) else 0
         )
 
 
-class Maskless(Sound):
-    """Looks at the whole volume always."""
-
+class Maskless(Sound):  # looks at the whole volume always
     def __call__(self, prediction, target, mask, spacing_mm):
         if mask is not None and not mask.any():
             raise DataError("the mask is empty")
         return super().__call__(prediction, target, None, spacing_mm)
 
 
-class ScoresNothing(Sound):
-    """Gives the best score for an empty mask."""
-
+class ScoresNothing(Sound):  # gives the best score for an empty mask
     def __call__(self, prediction, target, mask, spacing_mm):
         if mask is not None and not mask.any():
             return 0.0
         return super().__call__(prediction, target, mask, spacing_mm)
 
 
-class DividesByContrast(Sound):
-    """Refuses volumes without contrast by a crash."""
-
+class DividesByContrast(Sound):  # refuses volumes without contrast by a crash
     def __call__(self, prediction, target, mask, spacing_mm):
         if float(np.ptp(target)) == 0:
             raise ZeroDivisionError("float division by zero")
         return super().__call__(prediction, target, mask, spacing_mm)
 
 
-class InPlace(Sound):
-    """Changes the prediction it is given."""
-
+class InPlace(Sound):  # changes the prediction it is given
     def __call__(self, prediction, target, mask, spacing_mm):
         value = super().__call__(prediction, target, mask, spacing_mm)
         prediction += 0.0
@@ -78,21 +68,10 @@ class InPlace(Sound):
 
 BREAKING = [
     Breaks("says what it is", altered(Sound, definition=""), "definition: expected the formula"),
-    Breaks(
-        "gives a number",
-        altered(Sound, __call__=lambda *given: np.asarray(Sound.__call__(*given))),
-        "ndarray, expected a float",
-    ),
+    Breaks("gives a number", after(Sound, __call__=np.asarray), "ndarray, expected a float"),
     Breaks("knows identical volumes", Offset, "identical volumes score 0.1, expected 0", {"identical": 0.0}),
-    Breaks(
-        "gives known scores",
-        altered(Sound, __call__=lambda *given: Sound.__call__(*given) / 2),
-        "known[0] scores 0.125, expected 0.25",
-        {"known": [KNOWN]},
-    ),
-    Breaks(
-        "prefers the better prediction", altered(Sound, higher_is_better=True), "although higher is said to be better"
-    ),
+    Breaks("gives known scores", after(Sound, __call__=lambda score: score / 2), "known[0] scores", {"known": [KNOWN]}),
+    Breaks("prefers the better prediction", altered(Sound, higher_is_better=True), "although higher is said to be"),
     Breaks("looks inside the mask only", Maskless, "outside the mask change its score"),
     Breaks("scores no empty mask", ScoresNothing, "an empty mask scores 0.0"),
     Breaks(

@@ -15,8 +15,7 @@ from medtrans.builtin.losses.voxel import L1
 from medtrans.cli.app import app
 from medtrans.errors import ConfigError
 from medtrans.testing import ConformanceError, check_loss, verdicts
-from medtrans.testing.kits import KITS
-from medtrans.testing.plugin import plugin_verdicts
+from medtrans.testing.kits import KITS, plugin_verdicts
 
 pytest_plugins = ["pytester"]
 

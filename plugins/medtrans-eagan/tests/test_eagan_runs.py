@@ -39,13 +39,8 @@ def weights(folder: RunFolder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in newest.folder.glob("*.safetensors")}
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(AS_INTENDED, id="as intended", marks=pytest.mark.slow),
-        pytest.param(AS_RELEASED, id="as released", marks=pytest.mark.soak),
-    ],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("method", [AS_INTENDED, AS_RELEASED], ids=["as intended", "as released"])
 def test_a_run_cut_short_and_resumed_ends_bit_for_bit_as_the_one_left_alone(tmp_path: Path, method: list[str]) -> None:
     def run(name: str, steps: int, *, resume: bool = False) -> RunFolder:
         given = [*TINY, *method, f"output_dir={tmp_path / name}", f"train.steps={steps}"]

@@ -37,7 +37,7 @@ def weights(folder: RunFolder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in newest.folder.glob("*.safetensors")}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_run_cut_short_and_resumed_ends_bit_for_bit_as_the_one_left_alone(tmp_path: Path) -> None:
     def run(name: str, steps: int, *, resume: bool = False) -> RunFolder:
         given = [*TINY, f"output_dir={tmp_path / name}", f"train.steps={steps}"]

@@ -43,7 +43,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> medtrans.RunFolder:
     return short(tmp_path_factory.mktemp("whole") / "run", "train.steps=4")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_run_cut_short_and_resumed_ends_as_the_one_left_alone(whole: medtrans.RunFolder, tmp_path: Path) -> None:
     short(tmp_path / "cut", "train.steps=2")
     resumed = short(tmp_path / "cut", "train.steps=4", resume=True)

@@ -96,7 +96,7 @@ def test_a_trained_run_needs_no_vit_weights_any_more(
         second_stage.config.write_text(before)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_run_cut_short_and_resumed_ends_as_the_one_left_alone(
     first_stage: medtrans.RunFolder, tmp_path: Path
 ) -> None:

@@ -9,10 +9,9 @@ from medtrans import types
 from medtrans.plugins import hookspecs
 from medtrans.plugins.hookspecs import KINDS
 from medtrans.plugins.options import FACT_MEANINGS, FACTS
-from medtrans.testing.augmentation import AUGMENTATION_RULES
 from medtrans.testing.kits import KITS
 from medtrans.testing.rules import Rule
-from medtrans.testing.scaling import SCALING_RULES
+from medtrans.testing.transform import AUGMENTATION_RULES, SCALING_RULES
 
 from .markdown import code, table
 

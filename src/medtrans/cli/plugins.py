@@ -44,7 +44,7 @@ def plugins_test(
     plugin: PluginFiles = None,
 ) -> None:
     """Try every component of a plugin against the contract of its kind, with a verdict on each rule."""
-    from medtrans.testing.plugin import plugin_text, plugin_verdicts
+    from medtrans.testing.kits import plugin_text, plugin_verdicts
 
     text, broken = plugin_text(plugin_verdicts(name, plugin or ()), as_json=as_json)
     typer.echo(text, nl=False)
@@ -78,15 +78,13 @@ def selftest(
     """Check, within a minute, that medtrans keeps its promises on this machine; exit code 5 where it does not."""
     from rich.console import Console
 
-    from medtrans.testing.selftest.outcome import as_json as outcomes_as_json
-    from medtrans.testing.selftest.outcome import show as show_outcomes
-    from medtrans.testing.selftest.suite import run_checks
+    from medtrans.testing.selftest import suite
 
     if as_json:
-        text, passed = outcomes_as_json(run_checks())
+        text, passed = suite.as_json(suite.run_checks())
         typer.echo(text)
     else:
-        passed = show_outcomes(run_checks(), Console())
+        passed = suite.show(suite.run_checks(), Console())
     if not passed:
         raise typer.Exit(5)
 

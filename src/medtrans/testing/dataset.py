@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,7 +110,7 @@ def reads_nothing_to_list(trial: DatasetTrial) -> None:
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    if touched := sorted(files & opened):
+    if touched := sorted(files & {path.resolve() for path in opened}):
         raise Broken(f"listing the cases opens {touched[0].name} and {len(touched) - 1} more; look at names only")
     if held > _HELD + 10_000 * len(cases):
         raise Broken(
@@ -178,10 +179,9 @@ def check_dataset(
     options: Mapping[str, Any] | None = None,
     excused: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, ...]:
-    """Try a dataset against its contract; returns the verdict on each rule.
+    """Try a dataset against its contract, with a verdict on each rule; its own `trial` gives settings left out.
 
-    Settings that are not given are taken from the component's own `trial`. Lists the cases several times and reads the
-    images of the first two.
+    Lists the cases several times and reads the images of the first two.
 
     Args:
         component: a `Component`, the class itself, or a name as a config writes it.
@@ -195,27 +195,24 @@ def check_dataset(
     return check(DatasetTrial, DATASET_RULES, component, {"options": options, "excused": excused})
 
 
-_watching: list[set[Path]] = []
-_hooked: list[bool] = []
+_heard: list[set[Path]] = []
 
 
-def _see(event: str, arguments: tuple[Any, ...]) -> None:
-    if _watching and event == "open" and isinstance(arguments[0], str | Path):
-        _watching[-1].add(Path(arguments[0]).absolute())
+@cache  # an audit hook can never be taken out again, so there is one at most
+def _hook() -> None:
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        if _heard and event == "open" and isinstance(arguments[0], str | Path):
+            _heard[-1].add(Path(arguments[0]).absolute())
+
+    sys.addaudithook(hear)
 
 
 @contextmanager
 def _opened_files() -> Iterator[set[Path]]:
-    """The files that Python opens meanwhile."""
-    if not _hooked:  # an audit hook can never be taken out again, so there is one at most
-        sys.addaudithook(_see)
-        _hooked.append(True)
-    seen: set[Path] = set()
-    _watching.append(seen)
+    """The files that Python opens meanwhile; absolute, with links unresolved."""
+    _hook()
+    _heard.append(set())
     try:
-        yield seen
+        yield _heard[-1]
     finally:
-        _watching.pop()
-        resolved = {path.resolve() for path in seen}
-        seen.clear()
-        seen.update(resolved)
+        _heard.pop()

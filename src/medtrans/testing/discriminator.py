@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
 from medtrans.testing.rules import Broken, Rule, Verdict
-from medtrans.testing.samples import Sides, pattern
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, Sides, check, pattern
 from medtrans.types import DiscriminatorOutput, pyramid
 
 __all__ = ["DISCRIMINATOR_RULES", "DiscriminatorTrial", "check_discriminator"]
@@ -62,16 +61,12 @@ def judges_in_the_form_that_losses_read(trial: DiscriminatorTrial) -> None:
         output = network(*trial.arguments(trial.sides))
     for scale, logit in enumerate(trial.tensors(output)):
         if logit.shape[0] != 2 or logit.dtype != torch.float32:
-            raise Broken(
-                f"logits[{scale}] is {logit.dtype} of shape {tuple(logit.shape)}, expected torch.float32 with "
-                "a row for "
-                "each of 2 cases"
-            )
+            found = f"{logit.dtype} of shape {tuple(logit.shape)}"
+            raise Broken(f"logits[{scale}] is {found}, expected torch.float32 with a row for each of 2 cases")
     if output.features and len(output.features) != len(output.logits):
         raise Broken(
-            f"features has {len(output.features)} entries for {len(output.logits)} logits; give a tuple of "
-            "feature maps "
-            "for each, or none at all"
+            f"features has {len(output.features)} entries for {len(output.logits)} logits; give a tuple of feature "
+            "maps for each, or none at all"
         )
     if not all(isinstance(one, Tensor) for scale in output.features for one in scale):
         raise Broken("features: expected a tuple of tensors for each entry of logits")
@@ -143,9 +138,7 @@ def check_discriminator(
     unused: Sequence[str] | None = None,
     excused: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, ...]:
-    """Try a discriminator against its contract; returns the verdict on each rule.
-
-    Settings that are not given are taken from the component's own `trial`.
+    """Try a discriminator against its contract, with a verdict on each rule; its own `trial` gives settings left out.
 
     Args:
         component: a `Component`, the class itself, or a name as a config writes it.

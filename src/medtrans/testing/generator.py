@@ -15,8 +15,7 @@ from medtrans.inference.sliding_window import sliding_window
 from medtrans.plugins.input_size import multiple_of, padded_sides
 from medtrans.testing.networks import NETWORK_RULES, Channels, NetworkTrial, total
 from medtrans.testing.rules import Broken, Rule, Verdict, undisturbed
-from medtrans.testing.samples import Sides, pattern
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
+from medtrans.testing.trial import SHARED_RULES, ComponentLike, Sides, check, pattern
 from medtrans.types import as_pyramid
 
 __all__ = ["GENERATOR_RULES", "GeneratorTrial", "check_generator"]
@@ -41,10 +40,10 @@ class GeneratorTrial(NetworkTrial):
     def sides(self) -> Sides:
         """The patch asked for, else 16 voxels a side, rounded up to the network's multiple."""
         if self.patch_size is not None:
-            return _three(self.patch_size)
+            return self.patch_size
         with undisturbed():
             network = self.network(sides=(16, 16, 16))
-        return _three(padded_sides((16, 16, 16), multiple_of(network)))
+        return padded_sides((16, 16, 16), multiple_of(network))
 
     def arguments(self, sides: Sides, channels: Channels | None = None, batch: int = 2, fill: str = "noise") -> Any:
         return (pattern(fill, batch, (channels or self.channels[0])[0], sides),)
@@ -70,7 +69,7 @@ def says_what_sides_it_takes(trial: GeneratorTrial) -> None:
     network = trial.seeded()
     multiple = getattr(network, "multiple", 1)
     numbers = (multiple,) * 3 if isinstance(multiple, int) else multiple
-    if not isinstance(numbers, tuple | list) or len(numbers) != 3 or not all(_is_count(one) for one in numbers):
+    if not isinstance(numbers, tuple | list) or len(numbers) != 3 or not all(map(_is_count, numbers)):
         raise Broken(f"multiple: found {multiple!r}, expected a whole number from 1 on or three of them")
     window = getattr(network, "window", None)
     if window is None:
@@ -97,23 +96,25 @@ def takes_several_channels(trial: GeneratorTrial) -> None:
 
 def takes_patches_that_are_no_cubes(trial: GeneratorTrial) -> None:
     """Another side along each axis, each a multiple."""
-    sides = _uneven(trial.sides, multiple_of(trial.seeded()))
+    first, second, third = trial.sides
+    _, j, k = multiple_of(trial.seeded())
+    sides = (first, second + j, third + (2 * k if k < 16 else 0))  # large multiples would make large patches
     _expect_levels(trial, trial.seeded(sides=sides), sides, trial.channels[0])
 
 
 def translates_volumes_of_any_size(trial: GeneratorTrial) -> None:
     """Window by window, padded to the multiple and cropped back, over a volume that divides by nothing."""
     network, patch = trial.seeded().eval(), trial.sides
-    multiple = _three(multiple_of(network))
+    multiple = multiple_of(network)
     shape = (max(1, patch[0] - 3), patch[1] + 1, max(1, patch[2] - 1))
     whole = padded_sides(shape, multiple)
     asked = getattr(network, "window", None) or patch
-    window = _three([side or extent for side, extent in zip(asked, whole, strict=True)])
+    i, j, k = (side or extent for side, extent in zip(asked, whole, strict=True))
     source, target = trial.channels[0]
     found = sliding_window(
         lambda windows: as_pyramid(network(windows))[0],
         pattern("noise", 1, source, shape),
-        window=window,
+        window=(i, j, k),
         overlap=0.0,
         blend="constant",
         batch=1,
@@ -169,9 +170,7 @@ def check_generator(
     unused: Sequence[str] | None = None,
     excused: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, ...]:
-    """Try a generator against its contract; returns the verdict on each rule.
-
-    Settings that are not given are taken from the component's own `trial`.
+    """Try a generator against its contract, with a verdict on each rule; its own `trial` gives settings left out.
 
     Args:
         component: a `Component`, the class itself, or a name as a config writes it.
@@ -199,16 +198,6 @@ def _expect_levels(trial: GeneratorTrial, network: nn.Module, sides: Sides, chan
             raise Broken(
                 f"level {level} of a source of {sides} voxels has shape {tuple(image.shape)}, expected {expected}"
             )
-
-
-def _uneven(sides: Sides, multiple: Sequence[int]) -> Sides:
-    last = 2 * multiple[2] if multiple[2] < 16 else 0
-    return sides[0], sides[1] + multiple[1], sides[2] + last
-
-
-def _three(numbers: Sequence[int]) -> Sides:
-    first, second, third = numbers
-    return first, second, third
 
 
 def _is_count(number: object) -> bool:

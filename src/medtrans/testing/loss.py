@@ -4,20 +4,99 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from medtrans.testing.loss_setup import LossTrial, judged, means_the_same_on_two_ranks, undecided
 from medtrans.testing.rules import Broken, NotTried, Rule, Verdict, expect_no_seeding
-from medtrans.testing.samples import PATTERNS, Sides
-from medtrans.testing.trial import SHARED_RULES, ComponentLike, check
+from medtrans.testing.trial import PATTERNS, SHARED_RULES, ComponentLike, Sides, Trial, check, pattern
+from medtrans.testing.two_ranks import on_two_ranks
+from medtrans.types import DiscriminatorOutput, LossInputs, pyramid
 
-__all__ = ["LOSS_RULES", "check_loss"]
+__all__ = ["LOSS_RULES", "LossTrial", "check_loss"]
 
 _CLOSE = 1e-4
+_SCALES = 2  # logit maps of the discriminator that adversarial losses are tried with
+
+
+@dataclass(frozen=True)
+class LossTrial(Trial):
+    """A loss under trial, with what `check_loss` sets."""
+
+    kind: ClassVar[str] = "loss"
+
+    patch_size: Sides = (16, 16, 16)
+    levels: Sequence[int] = (1, 3)
+    at_identity: float | Literal["unknown"] = 0.0
+    symmetric: bool = False
+    prediction_channels: int | None = None
+
+    def loss(self, levels: int | None = None) -> nn.Module:
+        """The loss, made for so many levels."""
+        made: nn.Module = self.make(levels=levels or self.levels[0])
+        if not isinstance(made, nn.Module):
+            raise Broken(f"it makes {type(made).__name__}, expected a torch.nn.Module such as medtrans.Loss")
+        return made
+
+    def inputs(
+        self,
+        *,
+        levels: int | None = None,
+        sides: Sides | None = None,
+        batch: int = 2,
+        channels: int = 1,
+        prediction: str = "noise",
+        target: str = "noise",
+        phase: Literal["generator", "discriminator"] = "generator",
+        masked: bool = True,
+    ) -> LossInputs:
+        """What a training step would hand over, with a gradient to the prediction in phase "generator"."""
+        sides, levels = sides or self.patch_size, levels or self.levels[0]
+        guessed = pattern(prediction, batch, self.prediction_channels or channels, sides, seed=1)
+        if phase == "generator":
+            guessed.requires_grad_()
+        inputs = LossInputs(
+            source=pyramid(pattern("noise", batch, channels, sides, seed=3), levels),
+            target=pyramid(pattern(target, batch, channels, sides, seed=2), levels),
+            prediction=pyramid(guessed, levels),
+            mask=torch.ones(batch, 1, *sides) if masked else None,
+            real=None,
+            fake=None,
+            step=0,
+            phase=phase,
+        )
+        return discriminated(inputs)
+
+
+def discriminated(inputs: LossInputs) -> LossInputs:
+    """The inputs with what a small fixed discriminator says of target and prediction, as training joins them."""
+    with torch.set_grad_enabled(inputs.phase == "discriminator"):
+        real = opinion(inputs.target[0])
+    fake = opinion(inputs.prediction[0])
+    if inputs.phase == "discriminator":
+        for output in (real, fake):
+            for logit in output.logits:
+                logit.requires_grad_()
+    return replace(inputs, real=real, fake=fake)
+
+
+def opinion(image: Tensor) -> DiscriminatorOutput:
+    """Logits and features at two scales that depend on every voxel."""
+    levels = [level.mean(dim=1, keepdim=True) for level in pyramid(image, _SCALES)]
+    return DiscriminatorOutput(
+        tuple(2 * level - 0.5 for level in levels), tuple((level.square(), level + 0.1) for level in levels)
+    )
+
+
+def undecided(inputs: LossInputs) -> LossInputs:
+    """The inputs with a discriminator that cannot tell target and prediction apart: logits of 0."""
+    real, fake = (
+        DiscriminatorOutput(tuple(logit * 0 for logit in output.logits), output.features)
+        for output in (opinion(inputs.target[0]), opinion(inputs.prediction[0]))
+    )
+    return replace(inputs, real=real.detach(), fake=fake)
 
 
 def gives_a_finite_scalar(trial: LossTrial) -> None:
@@ -27,7 +106,7 @@ def gives_a_finite_scalar(trial: LossTrial) -> None:
         loss = trial.loss(levels)
         tried: list[dict[str, Any]] = [{}, {"batch": 1}, {"channels": 2}]
         tried += [{"sides": (first, second + 3, third + 1)}]
-        tried += [] if _wants_mask(trial) else [{"masked": False}]
+        tried += [] if trial.options.get("masked", False) else [{"masked": False}]
         for settings in tried:
             value = loss(trial.inputs(levels=levels, **settings))
             _expect_scalar(value, f"with {levels} levels{f' and {settings}' if settings else ''}")
@@ -40,7 +119,7 @@ def leads_a_gradient_to_the_prediction(trial: LossTrial) -> None:
         reached = _gradients(trial.loss(levels)(inputs), inputs.prediction)
         if not any(one is not None and bool(one.any()) for one in reached):
             raise Broken("no gradient leads to the prediction; look for a detach(), no_grad() or a comparison")
-        if not all(one is None or bool(torch.isfinite(one).all()) for one in reached):
+        if not _finite(reached):
             raise Broken("its gradient is not finite on noise in [0, 1]")
 
 
@@ -77,7 +156,7 @@ def is_what_it_should_be_at_identity(trial: LossTrial) -> None:
                 f"{trial.at_identity:g}; say what it is with `at_identity`"
             )
         reached = _gradients(value, same.prediction)
-        if not all(one is None or bool(torch.isfinite(one).all()) for one in reached):
+        if not _finite(reached):
             raise Broken("its gradient is not finite where prediction and target are equal; mind roots at 0")
 
 
@@ -86,7 +165,9 @@ def is_symmetric_where_claimed(trial: LossTrial) -> None:
     if not trial.symmetric:
         raise NotTried("its author does not claim it")
     loss, inputs = trial.loss(), trial.inputs()
-    swapped = judged(replace(inputs, prediction=inputs.target, target=tuple(one.detach() for one in inputs.prediction)))
+    swapped = discriminated(
+        replace(inputs, prediction=inputs.target, target=tuple(one.detach() for one in inputs.prediction))
+    )
     there, back = float(loss(inputs)), float(loss(swapped))
     if not math.isclose(there, back, rel_tol=_CLOSE, abs_tol=_CLOSE):
         raise Broken(f"it is {there:.6g} one way and {back:.6g} the other; do not claim `symmetric`, or mend it")
@@ -101,7 +182,7 @@ def is_finite_on_extremes(trial: LossTrial) -> None:
         if not bool(torch.isfinite(value)):
             raise Broken(f"it is {float(value)} for {PATTERNS[one]} against {PATTERNS[other]}")
         reached = _gradients(value, inputs.prediction)
-        if not all(grad is None or bool(torch.isfinite(grad).all()) for grad in reached):
+        if not _finite(reached):
             raise Broken(f"its gradient is not finite for {PATTERNS[one]} against {PATTERNS[other]}")
 
 
@@ -188,6 +269,56 @@ def works_under_bfloat16(trial: LossTrial) -> None:
         _gradients(value, inputs.prediction)
 
 
+def means_the_same_on_two_ranks(trial: LossTrial) -> None:
+    """Half of the batch on each rank, the ranks' gradients averaged: what one rank with the whole batch has."""
+    adversarial = bool(getattr(trial.loss(), "adversarial", False))
+    halves = on_two_ranks(trial, _gradient_of_half)
+    for phase in ("generator", *(("discriminator",) if adversarial else ())):
+        whole = _gradient(trial, phase, slice(0, 2))
+        found = [(one + other) / 2 for one, other in zip(halves[0][phase], halves[1][phase], strict=True)]
+        scale = max(max(map(abs, whole)), 1e-6)
+        if any(abs(one - other) > 1e-3 * scale for one, other in zip(found, whole, strict=True)):
+            raise Broken(
+                f"in phase {phase} two ranks with half a batch each train differently from one with the whole "
+                "batch; take means over the batch by medtrans.types.batch_mean"
+            )
+
+
+def _gradient_of_half(trial: LossTrial, rank: int) -> dict[str, list[float]]:
+    return {phase: _gradient(trial, phase, slice(rank, rank + 1)) for phase in ("generator", "discriminator")}
+
+
+def _gradient(trial: LossTrial, phase: str, part: slice) -> list[float]:
+    """The gradient of a weight at each 4096th of the patch that prediction or logits are multiplied by."""
+    loss, inputs = trial.loss(), trial.inputs()
+    scale = torch.ones(trial.patch_size, requires_grad=True)
+    shift = torch.zeros(1, requires_grad=True)
+    guessed = (inputs.prediction[0].detach() * scale + shift)[part]
+    mask = torch.zeros(2, 1, *trial.patch_size)
+    mask[0] = 1.0  # unlike shares of mask, which a mean on each rank alone would weigh alike
+    mask[1, :, : trial.patch_size[0] // 3 + 1] = 1.0
+    levels = len(inputs.prediction)
+    here = replace(
+        inputs,
+        source=tuple(level[part] for level in inputs.source),
+        target=tuple(level[part] for level in inputs.target),
+        prediction=pyramid(guessed if phase == "generator" else guessed.detach(), levels),
+        mask=mask[part],
+        phase="generator" if phase == "generator" else "discriminator",
+    )
+    if phase == "generator":
+        value = loss(discriminated(here))
+    else:
+        own = getattr(loss, "discriminator_loss", None)
+        fake, real = opinion(guessed), opinion(here.target[0] * scale + shift)
+        value = None if own is None else own(replace(here, real=real, fake=fake))
+    if value is None or not value.requires_grad:
+        return [0.0]
+    value.backward()
+    grads = torch.cat([one.grad.flatten() for one in (scale, shift) if one.grad is not None])
+    return [float(number) for number in grads[:: max(1, len(grads) // 500)]]
+
+
 LOSS_RULES: tuple[Rule[LossTrial], ...] = (
     *SHARED_RULES,
     Rule("gives a finite scalar", gives_a_finite_scalar),
@@ -218,9 +349,7 @@ def check_loss(
     prediction_channels: int | None = None,
     excused: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, ...]:
-    """Try a loss against its contract; returns the verdict on each rule.
-
-    Settings that are not given are taken from the component's own `trial`.
+    """Try a loss against its contract, with a verdict on each rule; its own `trial` gives settings left out.
 
     Args:
         component: a `Component`, the class itself, or a name as a config writes it.
@@ -250,16 +379,16 @@ def check_loss(
     return check(LossTrial, LOSS_RULES, component, given)
 
 
-def _wants_mask(trial: LossTrial) -> bool:
-    return bool(trial.options.get("masked", False))
-
-
 def _expect_scalar(value: Any, where: str) -> None:
     if not isinstance(value, Tensor) or value.shape != ():
         found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise Broken(f"{where} it gives {found}, expected a scalar tensor")
     if not bool(torch.isfinite(value)):
         raise Broken(f"{where} it gives {float(value)}")
+
+
+def _finite(gradients: Sequence[Tensor | None]) -> bool:
+    return all(one is None or bool(torch.isfinite(one).all()) for one in gradients)
 
 
 def _gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:

@@ -25,12 +25,7 @@ _NATIVE = 4024.0  # the width of a window in HU
 
 @dataclass(frozen=True)
 class MetricTrial(Trial):
-    """A metric under trial.
-
-    Args:
-        identical: the score of two identical volumes; "unknown" where there is no such value.
-        known: prediction, target and score, of volumes whose score is known.
-    """
+    """A metric under trial, with what `check_metric` sets."""
 
     kind: ClassVar[str] = "metric"
 
@@ -150,8 +145,7 @@ def means_the_same_in_native_units(trial: MetricTrial) -> None:
     if not math.isclose(native, wanted, rel_tol=1e-3, abs_tol=1e-6):
         raise Broken(
             f"in [0, 1] it is {scaled:.6g}, in native units {native:.6g} instead of {wanted:.6g}; take the "
-            "`data_range` "
-            'that medtrans tells, or state `unit = "native"`'
+            '`data_range` that medtrans tells, or state `unit = "native"`'
         )
 
 
@@ -202,9 +196,7 @@ def check_metric(
     known: Sequence[Known] | None = None,
     excused: Mapping[str, str] | None = None,
 ) -> tuple[Verdict, ...]:
-    """Try a metric against its contract; returns the verdict on each rule.
-
-    Settings that are not given are taken from the component's own `trial`.
+    """Try a metric against its contract, with a verdict on each rule; its own `trial` gives settings left out.
 
     Args:
         component: a `Component`, the class itself, or a name as a config writes it.

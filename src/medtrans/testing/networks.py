@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from medtrans.runs import checkpoint
 from medtrans.testing.rules import Broken, Rule, expect_no_seeding, leaving_states
-from medtrans.testing.samples import PATTERNS, Sides
-from medtrans.testing.trial import Trial
+from medtrans.testing.trial import PATTERNS, Sides, Trial
 from medtrans.testing.two_ranks import on_two_ranks
+from medtrans.utils.messages import listed
 
 __all__ = ["NETWORK_RULES", "Channels", "NetworkTrial", "total"]
 
@@ -29,13 +29,7 @@ Channels: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class NetworkTrial(Trial, ABC):
-    """A network under trial.
-
-    Args:
-        patch_size: sides of the patch it is tried on; None takes about 16 voxels.
-        channels: numbers of source and target channels it must work with; the first pair is used for most rules.
-        unused: patterns (`heads.3.*`) of the trainable parameters that get no gradient, as its author knows.
-    """
+    """A network under trial; most rules use the first pair of channels."""
 
     patch_size: Sides | None = None
     channels: Sequence[Channels] = ((1, 1), (2, 3))
@@ -115,10 +109,8 @@ def computes_alike_under_a_seed(trial: NetworkTrial) -> None:
                 found.append(trial.tensors(copied(*given)))
         if any(not torch.equal(one, other) for one, other in zip(*found, strict=True)):
             under = "under one seed" if mode == "training" else "although nothing may be random there"
-            raise Broken(
-                f"two forward passes in {mode} mode differ {under}; draw from torch's generator, and only in "
-                "training mode"
-            )
+            advice = "draw from torch's generator, and only in training mode"
+            raise Broken(f"two forward passes in {mode} mode differ {under}; {advice}")
 
 
 def leaves_random_states_alone(trial: NetworkTrial) -> None:
@@ -159,7 +151,7 @@ def reaches_every_parameter(trial: NetworkTrial) -> None:
     surprising = sorted(name for name in missing if not any(fnmatchcase(name, one) for one in trial.unused))
     if surprising:
         raise Broken(
-            f"no gradient reaches {_few(surprising)}; remove what is not used, freeze it (requires_grad_(False)), or "
+            f"no gradient reaches {listed(surprising)}; remove what is not used, freeze it (requires_grad_(False)), or "
             "name it in `unused`"
         )
     idle = [one for one in trial.unused if not any(fnmatchcase(name, one) for name in missing)]
@@ -197,7 +189,7 @@ def survives_a_checkpoint(trial: NetworkTrial) -> None:
     weights = network.state_dict()
     strangers = [name for name, value in weights.items() if not isinstance(value, Tensor)]
     if strangers:
-        raise Broken(f"state_dict holds {_few(strangers)}, which is no tensor; safetensors keeps tensors only")
+        raise Broken(f"state_dict holds {listed(strangers)}, which is no tensor; safetensors keeps tensors only")
     with tempfile.TemporaryDirectory() as folder:
         saved = checkpoint.save(Path(folder), 1, {"network": weights}, {}, config_hash="", keep=1)
         restored = checkpoint.read(saved).networks()["network"]
@@ -250,14 +242,11 @@ def is_finite_on_extremes(trial: NetworkTrial) -> None:
         if not all(bool(torch.isfinite(one).all()) for one in found):
             raise Broken(f"its output is not finite on {PATTERNS[fill]}")
         total(found).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        broken = [
-            name
-            for name, parameter in network.named_parameters()
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
-        ]
+        gradients = {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
+        broken = [name for name, gradient in gradients.items() if not bool(torch.isfinite(gradient).all())]
         if broken:
             raise Broken(
-                f"the gradient of {_few(broken)} is not finite on {PATTERNS[fill]}; mind roots and ratios at 0"
+                f"the gradient of {listed(broken)} is not finite on {PATTERNS[fill]}; mind roots and ratios at 0"
             )
 
 
@@ -266,7 +255,7 @@ def trains_on_two_ranks(trial: NetworkTrial) -> None:
     first, second = on_two_ranks(trial, _ddp_steps)
     unlike = [name for name in first if abs(first[name] - second[name]) > _TOLERANCE * max(1.0, abs(first[name]))]
     if unlike:
-        raise Broken(f"after two steps on two ranks the gradient of {_few(unlike)} differs between them")
+        raise Broken(f"after two steps on two ranks the gradient of {listed(unlike)} differs between them")
 
 
 def _ddp_steps(trial: NetworkTrial, rank: int) -> dict[str, float]:
@@ -306,7 +295,3 @@ def _leaves(given: Any) -> list[Tensor]:
     if isinstance(given, Tensor):
         return [given]
     return [leaf for part in given for leaf in _leaves(part)]
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from typing import Any
 
 import torch
 from torch import distributed
@@ -24,12 +25,7 @@ _LIMIT_S = 60  # for each exchange with the other rank
 
 
 def main(rank: int, store: str) -> None:
-    """Join the other rank, and answer until stdin ends.
-
-    Args:
-        rank: of this process, 0 or 1.
-        store: a file through which the two find each other.
-    """
+    """Join the other rank through a file, and answer until stdin ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a component prints must not stand among the answers
     torch.set_num_threads(1)
@@ -47,12 +43,12 @@ def main(rank: int, store: str) -> None:
         question = sys.stdin.readline()
 
 
-def _answer(rank: int, job: Mapping[str, object]) -> dict[str, str]:
-    sys.path[:] = [str(entry) for entry in _list(job["path"])]
+def _answer(rank: int, job: Mapping[str, Any]) -> dict[str, str]:
+    sys.path[:] = job["path"]
     try:
-        for name, file in dict(_pairs(job["modules"])).items():
+        for name, file in job["modules"].items():
             _import(name, file)
-        question, subject = pickle.loads(base64.b64decode(str(job["cargo"])))  # noqa: S301 -- from our own parent
+        question, subject = pickle.loads(base64.b64decode(job["cargo"]))  # noqa: S301 -- from our own parent
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- the parent tells of it
         return {"stranger": f"{type(error).__name__}: {error}"}
     try:
@@ -74,14 +70,6 @@ def _import(name: str, file: str) -> None:
         module = module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-
-
-def _list(value: object) -> list[object]:
-    return list(value) if isinstance(value, list) else []
-
-
-def _pairs(value: object) -> list[tuple[str, str]]:
-    return [(str(name), str(file)) for name, file in value.items()] if isinstance(value, dict) else []
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ __all__ = [
     "Rule",
     "Verdict",
     "changed_states",
-    "enforce",
-    "judge",
     "states",
+    "try_rules",
     "undisturbed",
 ]
 
@@ -41,7 +40,7 @@ class Verdict:
     """What trying one rule gave.
 
     Args:
-        rule: the rule, as a sentence that holds where it is kept.
+        rule: as a sentence that holds where it is kept.
         outcome: "kept", "broken", or "not tried".
         detail: what is wrong and what to do; or why it was not tried.
     """
@@ -79,26 +78,16 @@ class NotTried(Exception):  # noqa: N818 -- likewise
 
 @dataclass(frozen=True)
 class Rule(Generic[Subject]):
-    """One rule of a contract.
-
-    Args:
-        sentence: what holds where it is kept; authors name it in `excused`.
-        check: raises `Broken` or `NotTried`, or any error that the component raises.
-    """
+    """One rule of a contract: the sentence by which authors name it, and a check that raises where it does not hold."""
 
     sentence: str
     check: Callable[[Subject], None]
 
 
-def judge(
+def try_rules(
     rules: Iterable[Rule[Subject]], subject: Subject, excused: Mapping[str, str] | None = None
 ) -> tuple[Verdict, ...]:
-    """Try all rules, each with the global random states as they were.
-
-    Args:
-        rules: what to try.
-        subject: what to try it on.
-        excused: rules that need not hold, each with the reason.
+    """Try all rules but the excused, each with the global random states as they were.
 
     Raises:
         ConfigError: an excused rule is not among the rules.
@@ -114,16 +103,6 @@ def judge(
         else _tried(rule, subject)
         for rule in rules
     )
-
-
-def enforce(subject: str, verdicts: Sequence[Verdict]) -> None:
-    """Raise if a rule is broken.
-
-    Raises:
-        ConformanceError: lists every rule that is broken.
-    """
-    if any(verdict.outcome == "broken" for verdict in verdicts):
-        raise ConformanceError(subject, verdicts)
 
 
 def _tried(rule: Rule[Subject], subject: Subject) -> Verdict:
@@ -178,12 +157,7 @@ def states() -> tuple[object, ...]:
 
 
 def changed_states(before: tuple[object, ...], *, but: tuple[str, ...] = ()) -> list[str]:
-    """The names of the states that are no longer as they were.
-
-    Args:
-        before: from `states`.
-        but: names that may change: torch's where a component draws from it, as its weights do.
-    """
+    """The names of the states that are no longer as they were; `but` names those that may change."""
     return [name for name, old, new in zip(_NAMES, before, states(), strict=True) if old != new and name not in but]
 
 
@@ -191,13 +165,7 @@ def changed_states(before: tuple[object, ...], *, but: tuple[str, ...] = ()) -> 
 def leaving_states(
     doing: str = "it", advice: str = "use a generator of its own", *, but: tuple[str, ...] = ()
 ) -> Iterator[None]:
-    """Break a rule where the block draws from a global generator or seeds it.
-
-    Args:
-        doing: what changes the state, as the subject of a sentence.
-        advice: what to do instead.
-        but: as `changed_states` takes it.
-    """
+    """Break a rule where the block (`doing` it) draws from a global generator or seeds it; `but` names exceptions."""
     before = states()
     yield
     if found := changed_states(before, but=but):

@@ -1,35 +1,56 @@
-"""What is tried: a component with its options as a config would give them, and the rules that all kinds share."""
+"""What is tried, and on what: a component under its settings, small images, and the rules that all kinds share."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
 
 from medtrans.errors import ConfigError
 from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.options import build, check_options, options_of, summary_of
 from medtrans.plugins.registry import Registry
-from medtrans.testing.rules import Broken, Rule, Verdict, enforce, judge
+from medtrans.testing.rules import Broken, ConformanceError, Rule, Verdict, try_rules
 
-__all__ = ["SHARED_RULES", "ComponentLike", "Trial", "check", "component_of", "make_trial"]
+__all__ = [
+    "PATTERNS",
+    "SHARED_RULES",
+    "ComponentLike",
+    "Sides",
+    "Trial",
+    "check",
+    "component_of",
+    "make_trial",
+    "pattern",
+]
+
+Sides: TypeAlias = tuple[int, int, int]
 
 ComponentLike: TypeAlias = Component | Callable[..., Any] | str
 """A component, a class or function that makes one, or a name as a config writes it."""
+
+PATTERNS: Mapping[str, str] = MappingProxyType(
+    {
+        "zeros": "an image of zeros",
+        "ones": "an image of ones",
+        "half": "an image of one half everywhere",
+        "step": "an image that steps from 0 to 1",
+        "voxel": "an image of zeros with one voxel of 1",
+    }
+)
+"""The names of constant and extreme images, and what each is called in a verdict."""
 
 SomeTrial = TypeVar("SomeTrial", bound="Trial")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One component under the settings it is tried with.
-
-    Args:
-        component: what is tried.
-        options: as a config would give them.
-        excused: rules that need not hold, each with the reason.
-    """
+    """One component under the settings it is tried with, as the `check_*` of its kind takes them."""
 
     kind: ClassVar[str]
 
@@ -97,8 +118,9 @@ def check(
         ConfigError: there is no such component, setting or rule.
     """
     made = make_trial(trial, component, settings)
-    found = judge(rules(made) if callable(rules) else rules, made, made.excused)
-    enforce(str(made), found)
+    found = try_rules(rules(made) if callable(rules) else rules, made, made.excused)
+    if any(verdict.outcome == "broken" for verdict in found):
+        raise ConformanceError(str(made), found)
     return found
 
 
@@ -131,6 +153,24 @@ SHARED_RULES: tuple[Rule[Trial], ...] = (
     Rule("options are documented and annotated", documented),
     Rule("defaults fit their annotations", accepts_its_defaults),
 )
+
+
+def pattern(fill: str, batch: int, channels: int, sides: Sides, *, seed: int = 0) -> Tensor:
+    """An image `(b, c, i, j, k)` in [0, 1]: "noise", or one of `PATTERNS`."""
+    shape = (batch, channels, *sides)
+    if fill == "noise":
+        return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    image = torch.zeros(shape)
+    match fill:
+        case "ones":
+            image += 1
+        case "half":
+            image += 0.5
+        case "step":
+            image[:, :, sides[0] // 2 :] = 1
+        case "voxel":
+            image[:, :, sides[0] // 2, sides[1] // 2, sides[2] // 2] = 1
+    return image
 
 
 def _plain(value: Any) -> Any:

@@ -36,9 +36,7 @@ _GRACE_S = 2.0
 def on_two_ranks(subject: Subject, question: Callable[[Subject, int], Answer]) -> tuple[Answer, Answer]:
     """Ask `question(subject, rank)` in two processes that form a process group over gloo.
 
-    Args:
-        subject: travels by pickle, so that its class must stand at the top of a module.
-        question: a function at the top of a module.
+    Both travel by pickle, so that function and class must stand at the top of a module.
 
     Raises:
         NotTried: the subject cannot travel.
@@ -66,9 +64,8 @@ def _opened(answer: dict[str, str]) -> Any:
 
 def _modules_of(subject: object) -> dict[str, str]:
     """The files of modules that a child may not find by name: tests, single-file plugins."""
-    factories = [vars(subject).get("component"), *vars(subject).values()]
     found = {}
-    for one in factories:
+    for one in vars(subject).values():
         factory = getattr(one, "factory", one)
         name = getattr(factory, "__module__", None)
         file = getattr(sys.modules.get(name or ""), "__file__", None)
