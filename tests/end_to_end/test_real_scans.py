@@ -14,7 +14,7 @@ import pytest
 
 import medtrans
 
-SCANS = Path(__file__).parents[1] / "helpers" / "real_scans.py"
+SCANS = Path(__file__).parents[2] / "scripts" / "real_scans.py"
 TOLERANCE_MM = 1e-4
 pytestmark = pytest.mark.soak
 

@@ -1,7 +1,7 @@
 """A small cohort of real anatomy to try `paired_folders` on: warped copies of the MNI152 average as NIfTI files.
 
-    python tests/helpers/real_scans.py real_scans
-    medtrans run tests/helpers/real_scans.yaml
+    python scripts/real_scans.py real_scans
+    medtrans run scripts/real_scans.yaml
 
 The source is the T1-weighted MNI152 average that nilearn carries (nothing is downloaded); the target is a T2-like
 contrast composed of its grey matter, white matter and brain maps, since no T2 average is there. Every subject has an
