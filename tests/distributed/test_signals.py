@@ -93,13 +93,13 @@ def test_an_interrupted_run_exits_75_without_a_traceback_and_its_status_says_so(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_run_interrupted_at_any_moment_resumes_bit_for_bit(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    codes, said = trained(config_of(tmp_path / "alone"), cache)
+    cache, seconds = tmp_path / "cache", {"steps": 200, "validate_every": 60, "checkpoint_every": 25}
+    codes, said = trained(config_of(tmp_path / "alone", **seconds), cache)
     assert codes == [0], said
     expected = fingerprint(tmp_path / "alone")
     draw = random.Random(0)
     for trial in range(4):
-        config = config_of(tmp_path / f"run{trial}", workers=trial % 2)
+        config = config_of(tmp_path / f"run{trial}", workers=trial % 2, **seconds)
         mishap = Mishap(after_s=draw.uniform(0, 1.0), number=signal.SIGTERM)
         codes, said = trained(config, cache, mishap=mishap)
         assert codes == [75], said

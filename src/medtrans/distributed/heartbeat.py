@@ -129,7 +129,8 @@ class Heartbeat(threading.Thread):
                 self._force_exit(self._fault)
 
     def _beat(self) -> None:
-        while not self._over.wait(self._interval_s) and self._fault is None:
+        # The first exchange comes at once: it learns the others' names, by which a rank is told that is lost right away.
+        while self._fault is None:
             try:
                 self._exchange_beats()
             except (RuntimeError, ValueError) as error:
@@ -137,6 +138,8 @@ class Heartbeat(threading.Thread):
                     self._record(
                         _lost(self._names[0], f"keeps the meeting point, which is lost ({_first_line(error)})")
                     )
+            if self._over.wait(self._interval_s):
+                return
 
     def _exchange_beats(self) -> None:
         self._beats[self._rank] += 1
