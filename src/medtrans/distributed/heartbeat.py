@@ -129,7 +129,7 @@ class Heartbeat(threading.Thread):
                 self._force_exit(self._fault)
 
     def _beat(self) -> None:
-        # The first exchange comes at once: it learns the others' names, by which a rank is told that is lost right away.
+        # The first exchange comes at once, for the names: a rank may be lost right away, and is to be named in full.
         while self._fault is None:
             try:
                 self._exchange_beats()
