@@ -31,18 +31,18 @@ def test_a_run_killed_at_any_moment_is_resumed_to_the_same_end(
     tmp_path: Path, request: pytest.FixtureRequest, many: bool
 ) -> None:
     kills, cache = request.config.getoption("--kills") if many else 4, tmp_path / "cache"
-    codes, said = trained(config_of(tmp_path / "alone"), cache)
+    seconds = {"steps": 200, "validate_every": 60, "checkpoint_every": 25}
+    codes, said = trained(config_of(tmp_path / "alone", **seconds), cache)
     assert codes == [0], said
     expected = fingerprint(tmp_path / "alone")
     draw = random.Random(1)
     for trial in range(kills):
-        config = config_of(tmp_path / f"run{trial}", workers=trial % 2)
-        # A save synchronises about 7 files and folders, and there are 8 saves.
+        config = config_of(tmp_path / f"run{trial}", workers=trial % 2, **seconds)
+        # A save synchronises about 7 files and folders, and there are 10 saves or more.
         aimed = trial % 10 == 0
         mishap = Mishap(saving=draw.randrange(10, 50)) if aimed else Mishap(after_s=draw.uniform(0, 0.8))
         codes, said = trained(config, cache, mishap=mishap)
-        assert codes in ([KILLED], [0]), said
-        assert not aimed or codes == [KILLED]
+        assert codes == [KILLED], said
         left = tmp_path / f"run{trial}" / "checkpoints"
         assert checkpoint.newest(left) is not None
         codes, said = trained(config, cache, resume=True)
