@@ -18,10 +18,10 @@ from medtrans.config.loading import load_config
 from medtrans.data.preprocessing import make_preprocessing
 from medtrans.errors import DataError, SetupError
 from medtrans.inference import prediction
-from medtrans.inference.prediction import free_memory
 from medtrans.inference.streaming import NOT_COMPARED, refusal, translate_file
 from medtrans.inference.translator import Translator
 from medtrans.training.build import make_method
+from medtrans.utils.memory import free_memory
 from medtrans.volume import Grid, Volume, read, write
 from medtrans.volume.planes import PlaneReader, written_planes
 from tests.helpers.pairs import config_of

@@ -282,7 +282,8 @@ class Cache:
         images, notes = {}, {}
         try:
             for modality in self._modalities(member):
-                image = images[modality] = load_image(member.case, modality, self._rules)
+                scaling = self._preprocessing.scalings.get(modality)
+                image = images[modality] = load_image(member.case, modality, self._rules, scaling)
                 file = member.case.images[modality]
                 known = () if callable(file) else read_header(file, self._rules).notes
                 notes[modality] = tuple(note for note in image.notes if note not in known)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medtrans.data.checks.intensities import settled
 from medtrans.data.splits import SplitName, assign, empty_splits, folded
 from medtrans.errors import DataError
 from medtrans.utils.files import write_text
@@ -23,7 +24,7 @@ from medtrans.volume.resampling import canonical, regrid
 
 if TYPE_CHECKING:
     from medtrans.config.schema import SplitSettings
-    from medtrans.plugins.interfaces import Case, Dataset
+    from medtrans.plugins.interfaces import Case, Dataset, Preprocess
 
 __all__ = [
     "Cohort",
@@ -145,8 +146,8 @@ def absent_images(case: Case, required: Sequence[str]) -> dict[str, str]:
     }
 
 
-def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES) -> Volume:
-    """One image of a case: its file read, or its function called.
+def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES, scaling: Preprocess | None = None) -> Volume:
+    """One image of a case: its file read, or its function called; padding counts as air where there is a scaling.
 
     In a mask and in labels voxels that are not finite are filled with 0 where the rules fill them at all: the value
     that suits an intensity would mark them as inside.
@@ -168,12 +169,17 @@ def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES) -> Vol
         raise DataError(f"{where}: cannot be read ({error})") from error
     if not isinstance(volume, Volume):
         raise DataError(f"{where}: the dataset's function gave {type(volume).__name__}, expected a Volume")
-    return volume
+    return settled(volume, scaling)
 
 
-def load_images(case: Case, modalities: Iterable[str], rules: ReadingRules = NO_RULES) -> dict[str, Volume]:
-    """Several images of a case, as `load_image`."""
-    return {modality: load_image(case, modality, rules) for modality in modalities}
+def load_images(
+    case: Case,
+    modalities: Iterable[str],
+    rules: ReadingRules = NO_RULES,
+    scalings: Mapping[str, Preprocess] | None = None,
+) -> dict[str, Volume]:
+    """Several images of a case, as `load_image`; `scalings` by modality."""
+    return {modality: load_image(case, modality, rules, (scalings or {}).get(modality)) for modality in modalities}
 
 
 def write_cases(path: Path, cohort: Cohort) -> None:

@@ -126,7 +126,7 @@ class DataModule:
                 wanted = dict.fromkeys([self.preprocessing.source[0], modality])
                 if "mask" in member.case.images:
                     wanted["mask"] = None
-                yield load_images(member.case, wanted, self._rules)
+                yield load_images(member.case, wanted, self._rules, self.preprocessing.scalings)
 
         try:
             self.preprocessing.learn(modality, training())

@@ -8,6 +8,7 @@ between grids everything goes by world coordinates alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -18,6 +19,7 @@ from medtrans.config.experiment import Experiment
 from medtrans.data.checks.images import voxel_faults
 from medtrans.data.sampling import foreground
 from medtrans.errors import ConfigError, DataError
+from medtrans.utils.memory import require_memory
 from medtrans.volume.resampling import canonical, cropped, regrid, spaced
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = ["Prepared", "Preprocessing", "box_of", "make_preprocessing"]
 Crop: TypeAlias = Literal["foreground", "mask", "none"]
 Box: TypeAlias = tuple[slice, slice, slice]
 
+_BYTES_A_VOXEL = 36  # at the peak: as many as nine float32 volumes
 _MARGIN = 2  # voxels kept around a box, so that its border is seen in context
 _CLIPPED = 1e-4  # of the scaling's range; a voxel that the way there and back moves further was clipped, not rounded
 
@@ -248,6 +251,9 @@ class Preprocessing:
         whole = canonical(first.grid)
         if self.spacing_mm is not None:
             whole = spaced(whole, self.spacing_mm)
+        # A header may claim voxels of a metre, which a spacing of a millimetre cuts into a thousand each.
+        taken = _BYTES_A_VOXEL * math.prod(whole.shape)
+        require_memory(taken, f"preparing {' × '.join(map(str, whole.shape))} voxels of {self.source[0]}")
         reference = _image_onto(first, whole)
         mask = (
             regrid((images["mask"].data > 0).astype(np.uint8), images["mask"].grid, whole, nearest=True)

@@ -124,7 +124,8 @@ class Scorer:
         further = [name for name in self._images if name in member.case.images]
         sources = self._preprocessing.source if published.zero_outside else ()
         masks = ["mask"] if "mask" in member.case.images and published.mask != "ignored" else []
-        images = load_images(member.case, dict.fromkeys([*self._targets, *masks, *sources, *further]), self._rules)
+        wanted = dict.fromkeys([*self._targets, *masks, *sources, *further])
+        images = load_images(member.case, wanted, self._rules, self._preprocessing.scalings)
         native = {
             name: self._preprocessing.native_image(image, prepared, nearest=self._of_labels(name))
             for name, image in images.items()

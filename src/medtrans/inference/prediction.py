@@ -14,13 +14,14 @@ from medtrans.inference.loading import load
 from medtrans.inference.streaming import refusal, translate_file
 from medtrans.inference.translator import DESCRIPTION, OUT_OF_DISTRIBUTION, Translator
 from medtrans.utils.files import write_json
+from medtrans.utils.memory import free_memory
 from medtrans.utils.progress import progress_over
 from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, read_header, stem_of, write
 
 if TYPE_CHECKING:
     from medtrans.data.cohort import Member
 
-__all__ = ["VOLUMES_IN_MEMORY", "file_stems", "free_memory", "predict", "write_translation"]
+__all__ = ["VOLUMES_IN_MEMORY", "file_stems", "predict", "write_translation"]
 
 
 Job: TypeAlias = tuple[dict[str, Path], Path]
@@ -28,9 +29,6 @@ Job: TypeAlias = tuple[dict[str, Path], Path]
 
 VOLUMES_IN_MEMORY = 9
 """Float32 volumes that translating an image in memory takes at its peak, rounded up from what was measured."""
-
-_MACHINE = Path("/proc/meminfo")
-_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def predict(
@@ -136,32 +134,6 @@ def _too_large(translator: Translator, image: Path, *, masked: bool) -> bool:
             f"free, and it cannot be translated in slabs: {reason}. Use a machine with more memory, or cut the image"
         )
     return True
-
-
-def free_memory(machine: Path = _MACHINE, container: Path = _CONTAINER) -> int | None:
-    """Bytes that this process may still take, in its container where it has one; None where nobody knows."""
-    free = [bytes_free for bytes_free in (_of_machine(machine), _of_container(container)) if bytes_free is not None]
-    return min(free, default=None)
-
-
-def _of_machine(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _of_container(folder: Path) -> int | None:
-    try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = int((folder / "memory.current").read_text(encoding="ascii"))
-        facts = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return None
-    # Cached files count as used, and go where memory is needed.
-    cached = sum(int(line.split()[1]) for line in facts if line.startswith(("inactive_file ", "active_file ")))
-    return None if limit == "max" else max(0, int(limit) - used + cached)
 
 
 def _jobs(source: Path | None, output: Path, images: Mapping[str, Path], first: str) -> list[Job]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medtrans._version import __version__
 from medtrans.config.experiment import Experiment
+from medtrans.data.checks.intensities import settled
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.errors import DataError, SetupError
@@ -92,7 +93,8 @@ class Translator:
         given = image if isinstance(image, Mapping) else {sources[0]: image}
         if set(given) - {"mask"} != set(sources):
             raise DataError(f"the run translates from {', '.join(sources)}; found {', '.join(given)}")
-        images = {name: _volume(one, affine, self.rules) for name, one in given.items()}
+        scalings = self.preprocessing.scalings
+        images = {name: settled(_volume(one, affine, self.rules), scalings.get(name)) for name, one in given.items()}
         notes = tuple(f"{name}: {note}" for name, image in images.items() for note in image.notes)
         prepared = self.preprocessing.prepare(images)
         ood = self.unlike_training(prepared)

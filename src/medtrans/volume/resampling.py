@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.orientations import inv_ornt_aff, io_orientation
 from scipy import ndimage
 
-from medtrans.volume.affine import corners_mm
+from medtrans.volume.affine import corners_mm, voxel_order
 from medtrans.volume.volume import Grid
 
 if TYPE_CHECKING:
@@ -24,23 +23,29 @@ _SAME_VOXELS = 1e-3  # grids whose voxels are nowhere further apart than this pa
 
 def canonical(grid: Grid) -> Grid:
     """The same voxels counted in RAS+ order, as far as the axes' directions allow: none is moved."""
-    orientation = _orientation(grid)
-    shape = np.empty(3, dtype=int)
-    shape[orientation[:, 0].astype(int)] = grid.shape
-    back = inv_ornt_aff(orientation, grid.shape)  # type: ignore[no-untyped-call]  # likewise
-    return Grid(_triple(shape), grid.affine @ back)
+    return _reordered_grid(grid, *reordering(grid))
 
 
 def reordering(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """For each axis of a grid, which one of `canonical(grid)` it is, and whether it is counted the other way there."""
-    orientation = _orientation(grid)
-    first, second, third = (bool(direction < 0) for direction in orientation[:, 1])
-    return _triple(orientation[:, 0].astype(int)), (first, second, third)
+    return voxel_order(grid.affine)
 
 
-def _orientation(grid: Grid) -> np.ndarray:
-    orientation: np.ndarray = io_orientation(grid.affine)  # type: ignore[no-untyped-call]  # nibabel leaves it untyped
-    return orientation
+def counted_like(grid: Grid, other: Grid) -> Grid:
+    """The same voxels counted along the axes of another grid, as far as directions allow: none is moved."""
+    return _reordered_grid(grid, *voxel_order(grid.affine, other.affine))
+
+
+def _reordered_grid(grid: Grid, places: tuple[int, int, int], against: tuple[bool, bool, bool]) -> Grid:
+    # Voxel axis a becomes axis places[a]; counted the other way, its last voxel becomes the first.
+    shape, affine = [0, 0, 0], grid.affine.copy()
+    for axis, (place, back) in enumerate(zip(places, against, strict=True)):
+        step, side = grid.affine[:3, axis], grid.shape[axis]
+        shape[place] = side
+        affine[:3, place] = -step if back else step
+        if back:
+            affine[:3, 3] += step * (side - 1)
+    return Grid(_triple(shape), affine)
 
 
 def spaced(grid: Grid, spacing_mm: Sequence[float]) -> Grid:

@@ -137,7 +137,8 @@ class CaseInspector:
         images: dict[str, Volume] = {}
         for modality in modalities:
             try:
-                images[modality] = load_image(found.member.case, modality, self._rules)
+                scaling = self._preprocessing.scalings.get(modality)
+                images[modality] = load_image(found.member.case, modality, self._rules, scaling)
             except MedtransError as error:
                 for fault in error.faults:
                     if modality == "labels":  # a run does not open them

@@ -163,6 +163,7 @@ def synthesise(
         DataError: a source cannot be read or translated.
     """
     sources, rules = translator.experiment.config.source, translator.experiment.config.reading.rules
+    scalings = translator.preprocessing.scalings
     current = folder / weights_of(translator)
     if folder.is_dir():
         for other in folder.iterdir():
@@ -175,7 +176,7 @@ def synthesise(
     for member in progress_over(missing, "synthetic images"):
         path = paths[member.number]
         wanted = [*sources, *(["mask"] if "mask" in member.case.images else [])]
-        prepared = translator.preprocessing.prepare(load_images(member.case, wanted, rules))
+        prepared = translator.preprocessing.prepare(load_images(member.case, wanted, rules, scalings))
         translated = translator.restore(translator.predict(prepared), prepared)[image]
         write_json(path.with_name(path.name.replace(".nii.gz", ".json")), translator.sidecar(image))
         write(translated, path, description=f"medtrans {__version__}: synthetic, research use only")
