@@ -137,7 +137,7 @@ def _comparison_notes(comparison: Mapping[str, Any]) -> list[str]:
     protocol = comparison["protocol"]
     of_all = (
         f"{comparison['cases']} cases of {comparison['subjects']} subjects; gains against {comparison['reference']}, "
-        "positive where the run is better; 95 % intervals by BCa bootstrap over subjects; d: mean gain over its SD; "
+        "positive where the run is better; 95 % intervals over subjects; d: mean gain over its SD; "
         "two-sided p, corrected by Holm for all comparisons in the table."
     )
     notes = [of_all]

@@ -247,11 +247,11 @@ def scores(values: list[float]) -> list[CaseScores]:
 
 
 def test_an_arm_is_described_over_cases_after_averaging_over_seeds() -> None:
-    real = [scores([0.8, 0.6, 0.4]), scores([0.6, 0.6, 0.6])]
-    synthetic = [scores([0.4, 0.3, 0.2]), scores([0.3, 0.3, 0.3])]
+    real = [scores([0.8, 0.6, 0.6, 0.4]), scores([0.6, 0.6, 0.6, 0.6])]
+    synthetic = [scores([0.4, 0.3, 0.3, 0.2]), scores([0.3, 0.3, 0.3, 0.3])]
     found = arm_summary({"trtr": real, "tstr": synthetic}, {"dice": Column("", True, "")})
     assert found["trtr"]["dice"]["mean"] == pytest.approx(0.6)
-    assert found["trtr"]["dice"]["sd"] == pytest.approx(0.1)
+    assert found["trtr"]["dice"]["sd"] == pytest.approx(np.std([0.7, 0.6, 0.6, 0.5], ddof=1))
     assert found["tstr"]["dice"]["by_seed"] == pytest.approx([0.3, 0.3])
     assert found["tstr"]["dice"]["ratio"] == pytest.approx(0.5)
     assert found["tstr"]["dice"]["ratio_ci95"] == pytest.approx([0.5, 0.5])
