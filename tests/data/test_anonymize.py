@@ -44,7 +44,7 @@ ENVIRONMENT = {
 }
 CANARIES = [*SUBJECTS, *SESSIONS, *HEADER.values(), *EXTENSIONS, *FOLDERS, *FILES, *ENVIRONMENT.values()]
 
-SHARED = {
+SHARED = {".medtrans",
     "log.txt", "report.html", "tensorboard", "checkpoints", "environment.json", "status.json", "summary.json",
     "pictures", "watch.json", "faithfulness.json", "costs.json",
 }  # fmt: skip

@@ -392,7 +392,7 @@ def test_a_folder_that_is_missing_or_closed_is_named(tmp_path: Path, monkeypatch
     def closed(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "mkstemp", closed)
+    monkeypatch.setattr(tempfile, "mkdtemp", closed)
     with pytest.raises(
         SetupError, match=r"new.nii: cannot be written \(Permission denied\): up to 592 bytes are needed"
     ):

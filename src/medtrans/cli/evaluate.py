@@ -25,7 +25,11 @@ class Viewer(Enum):
 
 
 def evaluate(
-    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Folder of a trained run.")] = None,
+    run_folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a trained run.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Keys under dataset.options and reading, for data that moved."),
+    ] = None,
     prediction: Annotated[
         Path | None, typer.Option("--prediction", help="Instead of a run: folder of anybody's predicted images.")
     ] = None,
@@ -69,7 +73,7 @@ def evaluate(
             raise ConfigError("evaluate RUN takes all from the run's config; --prediction and the like go without RUN")
         from medtrans.pipeline import evaluate as evaluate_run
 
-        folder = evaluate_run(run_folder, plugins=plugin or ())
+        folder = evaluate_run(run_folder, overrides or (), plugins=plugin or ())
         if leads():
             print_table(summary_table(folder.read_json(folder.summary)))
         return

@@ -308,7 +308,7 @@ class Cache:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
             try:
-                voxels = {name: voxel_digest(image) for name, image in images.items() if not self._shared(name)}
+                voxels = {name: voxel_digest(image) for name, image in images.items()}
                 write_case(temporary, prepared, {key: one for key, one in voxels.items() if one is not None}, notes)
                 self._install(temporary, name)
             finally:
@@ -319,7 +319,7 @@ class Cache:
                 "another output_dir"
             ) from error
 
-    def _shared(self, modality: str) -> bool:
+    def may_be_shared(self, modality: str) -> bool:
         """Whether two cases may well hold the same voxels of a modality."""
         return modality == "mask" or self._preprocessing.scalings[modality].nearest
 
@@ -353,8 +353,9 @@ def check_duplicates(cache: Cache, members: Sequence[Member]) -> None:
     digests = []
     for member in members:
         entry = cache.entry(member)
-        images = {name: digest for name, digest in entry.digests.items() if name in cache.scans}
-        digests.append({**images, **entry.voxels})
+        prepared = {name: digest for name, digest in entry.digests.items() if name in cache.scans}
+        stored = {name: digest for name, digest in entry.voxels.items() if not cache.may_be_shared(name)}
+        digests.append({**prepared, **stored})
     faults = capped([str(pair) for pair in find_duplicates(members, digests)])
     if faults:
         raise DataError(*faults)

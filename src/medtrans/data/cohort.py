@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cohort",
     "Duplicate",
+    "KnownCase",
     "Member",
     "absent_images",
     "alike_faults",
@@ -78,7 +80,13 @@ class Cohort:
 
 
 def build_cohort(
-    dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
+    dataset: Dataset,
+    split: SplitSettings,
+    *,
+    source: Sequence[str],
+    target: Sequence[str],
+    seed: int,
+    known: Sequence[KnownCase] | None = None,
 ) -> Cohort:
     """List the cases of a dataset and put every subject into one split.
 
@@ -93,12 +101,14 @@ def build_cohort(
         source: modalities every case must have.
         target: modalities every case must have.
         seed: of the run.
+        known: the cases that the run was trained with: they keep their numbers and splits, and new ones are left out.
 
     Raises:
-        DataError: naming together all missing images, repeated cases, subjects or scans in two splits, and empty
+        DataError: naming together all known cases that are not there any more or are in another split now, missing
+            images, repeated cases, subjects or scans in two splits, and empty
             splits. A split is meant to be empty only where its fraction is exactly 0.
     """
-    cohort, faults = list_cases(dataset, split, source=source, target=target, seed=seed)
+    cohort, faults = list_cases(dataset, split, source=source, target=target, seed=seed, known=known)
     required = [*source, *target]
     absent = [fault for member in cohort.members for fault in absent_images(member.case, required).values()]
     if faults or absent:
@@ -107,7 +117,13 @@ def build_cohort(
 
 
 def list_cases(
-    dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
+    dataset: Dataset,
+    split: SplitSettings,
+    *,
+    source: Sequence[str],
+    target: Sequence[str],
+    seed: int,
+    known: Sequence[KnownCase] | None = None,
 ) -> tuple[Cohort, list[str]]:
     """As `build_cohort`, with what is wrong beside the cohort, and without looking whether each case has its images.
 
@@ -120,6 +136,9 @@ def list_cases(
     cases = tuple(dataset.cases())
     if not cases:
         raise DataError(f"the dataset {type(dataset).__name__} lists no case; check its options against the data")
+    if known is not None:
+        members, faults = _recalled(cases, split, seed, known)
+        return Cohort(tuple(members)), _name_faults(cases) + faults + _shared_files(members, [*source, *target])
     splits, split_faults = assign(cases, split, seed)
     faults = _name_faults(cases) + split_faults
     members = [
@@ -132,6 +151,45 @@ def list_cases(
     if not split_faults:
         faults += empty_splits(splits, split)
     return Cohort(tuple(members)), faults
+
+
+def _recalled(
+    cases: Sequence[Case], split: SplitSettings, seed: int, known: Sequence[KnownCase]
+) -> tuple[list[Member], list[str]]:
+    """The cases that a run was trained with, in their numbers and splits, and what has become of those that differ."""
+    there = {folded(case.case): case for case in cases}
+    members, faults = [], []
+    for one in known:
+        case = there.get(folded(one.case))
+        if case is None:
+            faults.append(f'case "{one.case}" ({one.split}): the run knows it and it is not there any more; restore it')
+        elif folded(case.subject) != folded(one.subject):
+            faults.append(f'case "{one.case}": is of subject "{case.subject}" now, and was of "{one.subject}"')
+        else:
+            members.append(Member(one.number, case, one.split))
+    new = [case for name, case in there.items() if name not in {folded(one.case) for one in known}]
+    if new:
+        logging.getLogger("medtrans").warning(
+            "%d cases were not there when the run began and are left out; train a new run to take them in", len(new)
+        )
+    faults += _moved(members, split, seed)
+    return members, capped(faults)
+
+
+def _moved(members: Sequence[Member], split: SplitSettings, seed: int) -> list[str]:
+    """The cases that a table has in another split now; random splits are those that the run has kept."""
+    if split.by not in ("column", "file"):
+        return []
+    try:
+        now, _ = assign([member.case for member in members], split, seed)
+    except DataError:  # the table is gone: the run knows its splits by itself
+        return []
+    return [
+        f'case "{member.case.case}": is in {now[name]} now and was in {member.split} when the run began: scores '
+        "would be of cases it has seen. Put it back, or train a new run"
+        for member in members
+        if now.get(name := folded(member.case.subject), member.split) != member.split
+    ]
 
 
 def absent_images(case: Case, required: Sequence[str]) -> dict[str, str]:
@@ -203,14 +261,40 @@ def write_cases(path: Path, cohort: Cohort) -> None:
         os.umask(umask)
 
 
-def read_case_table(path: Path) -> list[tuple[str, str, str]]:
-    """Case, subject and split of each case, as `write_cases` wrote them.
+@dataclass(frozen=True)
+class KnownCase:
+    """A row of the table of cases that a run keeps."""
+
+    number: int
+    case: str
+    subject: str
+    split: SplitName
+
+
+def read_case_table(path: Path) -> list[KnownCase]:
+    """The cases as `write_cases` wrote them.
 
     Raises:
-        OSError, KeyError: the file is not there, or is no such table.
+        DataError: the file cannot be read, or is no such table.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        return [(row["case"], row["subject"], row["split"]) for row in csv.DictReader(file)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        known = [KnownCase(int(row["number"]), row["case"], row["subject"], _split(row["split"])) for row in rows]
+    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: cannot be read as the run's table of cases ({error}); expected the columns number, case, subject "
+            "and split. Restore it"
+        ) from error
+    if not known:
+        raise DataError(f"{path}: holds no case; restore it")
+    return known
+
+
+def _split(name: str) -> SplitName:
+    if name not in get_args(SplitName):
+        raise ValueError(f"{name!r} is no split")
+    return cast("SplitName", name)
 
 
 def _name_faults(cases: Sequence[Case]) -> list[str]:

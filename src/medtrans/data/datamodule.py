@@ -15,9 +15,18 @@ from medtrans.data.anonymize import Anonymizer
 from medtrans.data.cache import Cache, check_duplicates
 from medtrans.data.checks.cohort import clipping_warnings, uncovered_texts
 from medtrans.data.checks.images import check_headers
-from medtrans.data.cohort import Cohort, Member, alike_faults, alike_warnings, build_cohort, load_images
+from medtrans.data.cohort import (
+    Cohort,
+    Member,
+    alike_faults,
+    alike_warnings,
+    build_cohort,
+    load_images,
+    read_case_table,
+)
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Preprocessing, make_preprocessing
+from medtrans.data.splits import SplitName
 from medtrans.distributed.ranks import Ranks
 from medtrans.distributed.signals import EndRequest
 from medtrans.errors import DataError
@@ -36,8 +45,12 @@ _FINGERPRINTED = 200
 _log = logging.getLogger("medtrans")
 
 
-def load_cohort(experiment: Experiment) -> tuple[Cohort, list[str]]:
+def load_cohort(experiment: Experiment, known: Path | None = None) -> tuple[Cohort, list[str]]:
     """List and split the config's cases and look at every header.
+
+    Args:
+        experiment: the checked config.
+        known: the table of cases that a run has kept; where it is there, its cases, numbers and splits count.
 
     Returns:
         The cohort, and warnings.
@@ -47,7 +60,10 @@ def load_cohort(experiment: Experiment) -> tuple[Cohort, list[str]]:
     """
     config = experiment.config
     dataset = cast("Dataset", experiment.build("dataset"))
-    cohort = build_cohort(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
+    table = read_case_table(known) if known is not None and known.exists() else None
+    cohort = build_cohort(
+        dataset, config.split, source=config.source, target=config.target, seed=config.seed, known=table
+    )
     without = [member for member in cohort.members if "mask" not in member.case.images]
     if config.preprocess.crop == "mask" and without:
         raise DataError(
@@ -182,6 +198,17 @@ class DataModule:
         backgrounds = self.preprocessing.target_backgrounds(medians)
         self.backgrounds = dict(zip(self.preprocessing.target, backgrounds, strict=True))
         return self.target_numbers
+
+    def identities(self, splits: Sequence[SplitName] = ("train", "validation", "test")) -> dict[str, dict[str, Any]]:
+        """By case number its split, and a hash of the voxels of each image, by which it is known again.
+
+        Neither a path nor a name is among them, and neither where a file lies nor how it is packed counts. Raises as
+        `prepare`.
+        """
+        members = [member for member in self.cohort.members if member.split in splits]
+        return {
+            member.label: {"split": member.split, "voxels": dict(self.cache.entry(member).voxels)} for member in members
+        }
 
     def warnings(self) -> list[str]:
         """Of images that needed a reading rule, and of intensities that a scaling clips; raises as `prepare`."""

@@ -70,8 +70,8 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
         config: the run's, as plain data.
     """
     train = config["train"]
-    splits = read_case_table(folder.cases)
-    subjects = {split: len({subject for _, subject, own in splits if own == split}) for split in _DOING}
+    known = read_case_table(folder.cases)
+    subjects = {split: len({one.subject for one in known if one.split == split}) for split in _DOING}
     chosen = checkpoint.best(folder.checkpoints)
     used = chosen or checkpoint.newest(folder.checkpoints)
     discriminator = config["discriminator"]

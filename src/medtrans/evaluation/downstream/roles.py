@@ -118,7 +118,7 @@ def seen_subjects(cohort: Cohort, run: Path, config: Mapping[str, Any]) -> tuple
             before = yaml.safe_load((earlier / "config.yaml").read_text(encoding="utf-8"))
             for subject in _recorded(earlier / "cases.csv", required=True):
                 seen.setdefault(subject, f"{earlier.name}, which this run's weights come from")
-        except (OSError, yaml.YAMLError, KeyError) as error:
+        except (OSError, yaml.YAMLError, KeyError, DataError) as error:
             warnings.append(
                 f"downstream: {earlier}, which the translator's weights come from, cannot be read any more ({error}); "
                 "whether it saw the subjects segmenters are tested on is not known"
@@ -130,7 +130,7 @@ def seen_subjects(cohort: Cohort, run: Path, config: Mapping[str, Any]) -> tuple
 def _recorded(path: Path, *, required: bool = False) -> list[str]:
     if not path.is_file() and not required:
         return []
-    return [folded(subject) for _, subject, split in read_case_table(path) if split != "test"]
+    return [folded(one.subject) for one in read_case_table(path) if one.split != "test"]
 
 
 def _check_unseen(members: tuple[Member, ...], seen: Mapping[str, str]) -> None:
