@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -33,6 +34,8 @@ __all__ = [
     "KnownCase",
     "Member",
     "absent_images",
+    "alike_faults",
+    "alike_warnings",
     "array_digest",
     "build_cohort",
     "find_duplicates",
@@ -144,6 +147,7 @@ def list_cases(
         if folded(case.subject) in splits
     ]
     faults += _shared_files(members, [*source, *target])
+    faults += alike_faults(members, [_file_identities(member.case) for member in members], source, target)
     if not split_faults:
         faults += empty_splits(splits, split)
     return Cohort(tuple(members)), faults
@@ -317,6 +321,50 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _file_identities(case: Case) -> dict[str, tuple[int, int]]:
+    """By modality, what `_file_identity` says of the images that are files."""
+    found = {name: _file_identity(image) for name, image in case.images.items() if not callable(image)}
+    return {name: identity for name, identity in found.items() if identity is not None}
+
+
+def alike_faults(
+    members: Sequence[Member], held: Sequence[Mapping[str, object]], source: Sequence[str], target: Sequence[str]
+) -> list[str]:
+    """The cases whose source and target are one image: there is nothing to learn but to copy it.
+
+    Args:
+        members: of the cohort.
+        held: of each, by modality, what only one and the same image shares: its file, or a digest of its voxels.
+        source: modalities.
+        target: modalities.
+    """
+    faults = [
+        f'case "{member.case.case}": {one} and {other} are one image (the same file or the same voxels); correct the '
+        "dataset's options, or the file that is a copy"
+        for member, own in zip(members, held, strict=True)
+        for one in source
+        for other in target
+        if one in own and own[one] == own.get(other)
+    ]
+    return capped(faults)
+
+
+def alike_warnings(
+    members: Sequence[Member], held: Sequence[Mapping[str, object]], modalities: Sequence[str]
+) -> list[str]:
+    """As `alike_faults`, of images that are given twice among the sources; a line for each pair of modalities."""
+    warnings = []
+    for one, other in combinations(modalities, 2):
+        twice = [
+            member.label for member, own in zip(members, held, strict=True) if one in own and own[one] == own.get(other)
+        ]
+        if twice:
+            warnings.append(
+                f"{one} and {other} are one image in {len(twice)} cases ({listed(twice)}): look at the files"
+            )
+    return warnings
 
 
 def _shared_files(members: Sequence[Member], modalities: Sequence[str]) -> list[str]:

@@ -13,9 +13,17 @@ from medtrans.config.experiment import Experiment
 from medtrans.config.protocols import PROTOCOLS
 from medtrans.data.anonymize import Anonymizer
 from medtrans.data.cache import Cache, check_duplicates
-from medtrans.data.checks.cohort import clipping_warnings
+from medtrans.data.checks.cohort import clipping_warnings, uncovered_texts
 from medtrans.data.checks.images import check_headers
-from medtrans.data.cohort import Cohort, Member, build_cohort, load_images, read_case_table
+from medtrans.data.cohort import (
+    Cohort,
+    Member,
+    alike_faults,
+    alike_warnings,
+    build_cohort,
+    load_images,
+    read_case_table,
+)
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Preprocessing, make_preprocessing
 from medtrans.data.splits import SplitName
@@ -97,6 +105,7 @@ class DataModule:
         self._cache_folder = cache_folder
         self._learned = learned
         self.target_numbers: Mapping[str, Mapping[str, float]] = {}
+        self.backgrounds: Mapping[str, float] = {}
 
     @cached_property
     def cache(self) -> Cache:
@@ -174,6 +183,9 @@ class DataModule:
             for target in self.experiment.config.target if member.split == "train" else ():
                 if self.preprocessing.scalings[target].fitted:
                     fitted.setdefault(target, []).append(numbers[target])
+        preprocessing = self.preprocessing
+        if same := alike_faults(self.cohort.members, self._digests(), preprocessing.source, preprocessing.target):
+            raise DataError(*same)
         check_duplicates(self.cache, self.cohort.members)
         for warning in self.warnings() if ranks.leads else ():
             _log.warning("%s", warning)
@@ -181,6 +193,10 @@ class DataModule:
             target: {name: float(median(one[name] for one in several)) for name in several[0]}
             for target, several in fitted.items()
         }
+        found = [self.cache.entry(member).backgrounds["target"] for member in self.cohort.of("train")]
+        medians = [float(median(several)) for several in zip(*found, strict=True)]
+        backgrounds = self.preprocessing.target_backgrounds(medians)
+        self.backgrounds = dict(zip(self.preprocessing.target, backgrounds, strict=True))
         return self.target_numbers
 
     def identities(self, splits: Sequence[SplitName] = ("train", "validation", "test")) -> dict[str, dict[str, Any]]:
@@ -203,7 +219,19 @@ class DataModule:
             for note in notes
         ]
         prepared = ((member.label, self.cache.prepared(member)) for member in self.cohort.members)
-        return by_rule + clipping_warnings(prepared, self.preprocessing.scalings)
+        found = [*alike_warnings(self.cohort.members, self._digests(), self.preprocessing.source)]
+        for member in self.cohort.members:
+            shares = self.cache.prepared(member).uncovered
+            found += [f"{member.label}, {text}" for text in uncovered_texts(shares).values()]
+        return by_rule + found + clipping_warnings(prepared, self.preprocessing.scalings)
+
+    def uncovered(self) -> dict[str, dict[str, float]]:
+        """For each case with a field of view that ends early, by modality, the share of voxels without data."""
+        found = {member.label: self.cache.prepared(member).uncovered for member in self.cohort.members}
+        return {label: dict(shares) for label, shares in found.items() if shares}
+
+    def _digests(self) -> list[Mapping[str, str]]:
+        return [self.cache.entry(member).voxels for member in self.cohort.members]
 
     def fingerprint(self) -> dict[str, Any] | None:
         """What the sources of the training cases look like, of at most 200 of them; raises as `prepare`."""
@@ -218,6 +246,7 @@ class DataModule:
         """What prediction needs beside the weights, plain values for each checkpoint; raises as `prepare`."""
         return {
             "target_numbers": {name: dict(numbers) for name, numbers in self.target_numbers.items()},
+            "backgrounds": dict(self.backgrounds),
             "learned": self.preprocessing.learned,
             "fingerprint": self.fingerprint(),
             "masked": any("mask" in member.case.images for member in self.cohort.of("train")),

@@ -131,6 +131,8 @@ def _write_scores(
         protocol=config.protocol,
         scored_in=scorer.scored_in,
     )
+    if uncovered := data.uncovered():
+        summary["uncovered"] = uncovered
     write_json(folder.summary, summary)
     keep_translation_costs(folder.costs, [case.seconds for case in found])
     first = next(iter(columns))

@@ -14,6 +14,7 @@ from medtrans.config.protocols import PROTOCOLS, Protocol
 from medtrans.data.cohort import Cohort, Member, load_images
 from medtrans.data.datamodule import DataModule
 from medtrans.data.preprocessing import Prepared, Preprocessing
+from medtrans.data.sampling import background_of
 from medtrans.errors import DataError
 from medtrans.evaluation.pictures import Montage, box_around
 from medtrans.evaluation.scores import CaseScores, Column, target_sha
@@ -21,6 +22,7 @@ from medtrans.evaluation.scoring import columns_of, data_range_of, score, scored
 from medtrans.plugins.interfaces import DetailedMetric, Metric
 from medtrans.utils.messages import listed
 from medtrans.volume import NO_RULES, ReadingRules
+from medtrans.volume.resampling import covered
 
 __all__ = ["Reference", "Scorer", "make_metrics"]
 
@@ -35,6 +37,8 @@ class Reference:
         sha: of the targets as stored.
         images: further images that metrics look at, by modality, `(i, j, k)`.
         counted: boolean `(i, j, k)`, outside which target and prediction are 0; None leaves both as they are.
+        valid: boolean `(i, j, k)`, where all images have data; elsewhere nothing is scored and a prediction is taken to
+            be the target, for metrics that look at no mask. None where there are data everywhere.
     """
 
     target: np.ndarray
@@ -42,6 +46,7 @@ class Reference:
     sha: str
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
     counted: np.ndarray | None = None
+    valid: np.ndarray | None = None
 
 
 class Scorer:
@@ -132,12 +137,16 @@ class Scorer:
         }
         targets = [native[name] for name in self._targets]
         counted = _counted([native[name] for name in sources], targets) if published.zero_outside else None
+        grids = [images[name].grid for name in self._targets]
+        valid = covered([*grids, *prepared.partial.values()], prepared.native)
+        inside = native["mask"] != 0 if masks else None
         return Reference(
             self._true(targets, prepared, counted),
-            native["mask"] != 0 if masks else None,
+            inside if valid is None else valid if inside is None else inside & valid,
             target_sha(*(images[name] for name in self._targets)),
             {name: native[name] for name in further},
             counted,
+            valid,
         )
 
     def _of_labels(self, name: str) -> bool:
@@ -177,8 +186,11 @@ class Scorer:
         return CaseScores(member.label, member.case.case, member.case.subject, values, reference.sha)
 
     def _scored(self, scaled: np.ndarray, prepared: Prepared, reference: Reference) -> np.ndarray:
-        native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared)
-        return self._space(native, prepared, reference.counted)
+        target = prepared.target
+        backgrounds = None if target is None else self._preprocessing.target_backgrounds(background_of(target))
+        native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared, backgrounds)
+        made = self._space(native, prepared, reference.counted)
+        return made if reference.valid is None else np.where(reference.valid, made, reference.target)
 
     def _true(self, targets: Sequence[np.ndarray], prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
         if PROTOCOLS[self._protocol].intensities == "stored":

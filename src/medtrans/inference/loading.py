@@ -72,6 +72,7 @@ def load(run: Path | str, overrides: Sequence[str] = (), *, plugins: Sequence[Pa
         state["target_numbers"],
         masked=state["masked"],
         fingerprint=None if known is None else Fingerprint(known),
+        backgrounds=state.get("backgrounds"),
     )
 
 
@@ -91,7 +92,14 @@ def _load_export(folder: Path, overrides: Sequence[str], plugins: Sequence[Path]
     preprocessing.restore(found.learned)
     for target in experiment.config.target:
         _check_target_numbers(preprocessing, target, found)
-    return Translator(experiment, method, preprocessing, found.target_numbers, masked=found.masked)
+    return Translator(
+        experiment,
+        method,
+        preprocessing,
+        found.target_numbers,
+        masked=found.masked,
+        backgrounds=found.backgrounds,
+    )
 
 
 def _check_target_numbers(preprocessing: Preprocessing, target: str, found: Exported) -> None:

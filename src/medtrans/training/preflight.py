@@ -10,9 +10,15 @@ import torch
 
 from medtrans.config.experiment import Experiment
 from medtrans.data.checks.cases import CaseChecks, CaseInspector, CaseReport, CheckReport
-from medtrans.data.checks.cohort import clipping_warnings, mark_duplicates, patch_warnings, registration_warnings
+from medtrans.data.checks.cohort import (
+    clipping_warnings,
+    mark_duplicates,
+    patch_warnings,
+    registration_warnings,
+    uncovered_texts,
+)
 from medtrans.data.checks.images import resampled_warnings
-from medtrans.data.cohort import Cohort, list_cases
+from medtrans.data.cohort import Cohort, alike_faults, alike_warnings, list_cases
 from medtrans.data.datamodule import DataModule
 from medtrans.distributed.devices import single_device_fabric
 from medtrans.errors import DataError, MedtransError, SetupError
@@ -65,14 +71,20 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
     )
     found = [inspector.inspect(member) for member in progress_over(cohort.members, "reading cases")]
     faults += [remark.text for each in found for remark in each.faults] or not_learnt
+    held, members = [each.digests for each in found], [each.member for each in found]
+    faults += [one for one in alike_faults(members, held, config.source, config.target) if one not in faults]
     faults += mark_duplicates(found)
     multiple = common_multiple(networks.values()) if networks else (1, 1, 1)
     warnings = [
+        *alike_warnings(members, held, config.source),
         *registration_warnings(found, config.source[0]),
         *patch_warnings(found, config.patch.size, multiple, config.generator.name),
         *resampled_warnings(config.source[0], [(each.member, each.resampled) for each in found]),
         *clipping_warnings(((each.member.label, each) for each in found), data.preprocessing.scalings),
     ]
+    for each in found:
+        for modality, text in uncovered_texts(each.uncovered).items():
+            each.warn(f"{modality} ends early", text)
     return CheckReport(
         cases=tuple(_case(each) for each in found),
         faults=(*faults, *(broken.faults if broken else ())),
@@ -126,4 +138,5 @@ def _case(found: CaseChecks) -> CaseReport:
         registrations=found.registrations,
         faults=tuple(found.faults),
         warnings=tuple(found.warnings),
+        uncovered=found.uncovered,
     )

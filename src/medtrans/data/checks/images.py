@@ -144,7 +144,8 @@ def _covered(one: Grid, other: Grid) -> float:
     points = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3)
     move = np.linalg.solve(other.affine, one.affine)
     at = points @ move[:3, :3].T + move[:3, 3]
-    return float(((at >= -0.5) & (at <= np.asarray(other.shape) - 0.5)).all(axis=1).mean())
+    border = 0.5 + 1e-3  # of a voxel: a point on the border of both counts, whichever way it is rounded
+    return float(((at >= -border) & (at <= np.asarray(other.shape) - 1 + border)).all(axis=1).mean())
 
 
 def _shown(grid: Grid) -> str:
