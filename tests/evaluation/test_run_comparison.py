@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from medtrans.cli.app import app
 from medtrans.cli.tables import as_latex, as_markdown
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.run_comparison import compare_runs
@@ -179,3 +182,31 @@ def test_the_tables_hold_every_comparison_and_what_it_means(
     assert r"50\%\_data" in latex
     assert r"\textless{} 0.001" in latex
     assert latex.count("{") == latex.count("}")
+
+
+HOSTILE = "a\n\\input{x}\n# b <script>c</script> [d](e) ![f](g) https://h www.i |j| `k` *l* &lt; $m$"
+
+
+def test_what_a_metric_says_of_itself_runs_nothing_in_the_tables(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    columns = {"psnr": Column(HOSTILE, True, HOSTILE), "mae": Column("", False, HOSTILE)}
+    found = compare_runs([scored(tmp_path / f"run_{name}", *scores, columns) for name in "ab"])
+    markdown, latex = as_markdown(found), as_latex(found)
+    assert not re.search(r"(?<!\\)(<script|\]\(|://|\||`|\*|&lt;|\$)", re.sub(r" ?\| ?|\|?---:?\|?", "", markdown))
+    assert not re.search(r"^#", markdown, flags=re.MULTILINE)
+    assert not re.search(r"^(?!%).*\\input", latex, flags=re.MULTILINE)
+    assert len(latex.splitlines()) == 5 + 4 + 4 + 2
+
+
+def test_tables_that_are_there_are_kept(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
+    runs = [str(scored(tmp_path / name, *scores)) for name in ("one", "two")]
+    kept = tmp_path / "out" / "comparison.md"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    command = ["compare", *runs, "--output", str(kept.parent)]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code != 0
+    assert [path.read_text() for path in kept.parent.iterdir()] == ["mine"]
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+    assert len(list(kept.parent.iterdir())) == 3

@@ -218,7 +218,16 @@ def test_the_whole_summary_compares_with_the_best_baseline_of_each_column() -> N
     columns = {"psnr": PSNR_COLUMN, "mae": MAE_COLUMN}
     summary = summary_of(scored(25.0, 85.0), baselines, columns, warnings=["careful"])
     json.dumps(summary, allow_nan=False)
-    assert set(summary) == {"cases", "protocol", "scored_in", "metrics", "baselines", "comparison", "warnings"}
+    assert set(summary) == {
+        "cases",
+        "protocol",
+        "scored_in",
+        "metrics",
+        "baselines",
+        "comparison",
+        "warnings",
+        "verdicts",
+    }
     assert summary["warnings"][0] == "careful"
     assert summary["baselines"]["source_lut"]["psnr"]["mean"] == pytest.approx(22.15)
     gains = {name: (one["baseline"], one["mean"]) for name, one in summary["comparison"].items()}

@@ -103,6 +103,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder to leave comparison.json, .md and .tex in.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
     """Compare runs case by case: gains with intervals, effect sizes, Wilcoxon and permutation tests."""
     import json
@@ -111,8 +112,11 @@ def compare(
     from medtrans.evaluation.run_comparison import compare_runs
     from medtrans.utils.files import write_text
 
-    if table not in ("markdown", "latex", "json"):
+    if table not in _ENDINGS:
         raise ConfigError(f"--format {table}: expected markdown, latex or json")
+    written = {} if output is None else {kind: output / f"comparison.{end}" for kind, end in _ENDINGS.items()}
+    if not overwrite and (there := [str(path) for path in written.values() if path.exists()]):
+        raise ConfigError(f"{', '.join(there)}: is there already; choose another --output, or give --overwrite")
     comparison = compare_runs(run_folders, metric or ())
     texts = {
         "markdown": as_markdown(comparison),
@@ -122,11 +126,14 @@ def compare(
     if output is not None:
         try:
             output.mkdir(parents=True, exist_ok=True)
-            for kind, ending in (("markdown", "md"), ("latex", "tex"), ("json", "json")):
-                write_text(output / f"comparison.{ending}", texts[kind])
+            for kind, path in written.items():
+                write_text(path, texts[kind])
         except OSError as error:
             raise SetupError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
     typer.echo(texts[table], nl=False)
+
+
+_ENDINGS = {"markdown": "md", "latex": "tex", "json": "json"}
 
 
 def report(

@@ -15,6 +15,7 @@ from scipy.stats import t as student_t
 from medtrans.config.protocols import PROTOCOLS
 from medtrans.errors import DataError
 from medtrans.evaluation.scores import CaseScores, Column
+from medtrans.evaluation.verdict import verdicts
 from medtrans.utils.messages import listed
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def compare(
         seed: of the bootstrap.
 
     Returns:
-        The description of the differences a case, with "unit" and "better", the number of cases that score better.
+        The description of the differences a case, with "unit", "better" (cases that score better) and "subjects".
 
     Raises:
         DataError: the two sets hold different cases, or scored them against different targets.
@@ -199,6 +200,7 @@ def compare(
         **describe(differences, [row.subject for row in rows], seed=seed),
         "unit": column.unit,
         "better": sum(difference > 0 for difference in differences),
+        "subjects": len({row.subject for row, gain in zip(rows, differences, strict=True) if not math.isnan(gain)}),
     }
 
 
@@ -224,12 +226,13 @@ def summary_of(
         scored_in: by target, the intensities that scores refer to.
 
     Returns:
-        "cases", "protocol", "scored_in", "metrics", "baselines", "warnings" and "comparison": by column the best
-        baseline's name under "baseline" with what `compare` says of the model against it.
+        "verdicts" (see `verdicts`; none without baselines), "cases", "protocol", "scored_in", "metrics", "baselines",
+        "warnings" and "comparison": by column the best baseline's name under "baseline" with what `compare` says of the
+        model against it.
     """
     published = PROTOCOLS[protocol]
     best = {name: _best(baselines, name, column) for name, column in columns.items()}
-    return {
+    summary = {
         "cases": len(rows),
         "protocol": {"name": protocol, "about": published.about},
         "scored_in": dict(scored_in or {}),
@@ -245,6 +248,7 @@ def summary_of(
         },
         "warnings": [*warnings, *_few_subjects(rows, columns)],
     }
+    return {"verdicts": verdicts(summary) if baselines else [], **summary}
 
 
 def worst_median_best(rows: Sequence[CaseScores], name: str, column: Column) -> dict[str, CaseScores]:

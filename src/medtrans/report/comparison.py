@@ -11,7 +11,7 @@ import yaml
 
 from medtrans.config.experiment import differences
 from medtrans.data.anonymize import shareable_config
-from medtrans.errors import ConfigError, DataError
+from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv
 from medtrans.evaluation.statistics import compare
 from medtrans.report.charts import strip_chart
@@ -47,6 +47,7 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
 
     Raises:
         ConfigError: a run has not been evaluated, is given twice, or the runs share no column.
+        SetupError: the file cannot be written.
     """
     if len({folder.path.resolve() for folder in folders}) != len(folders):
         raise ConfigError("report: a run is given twice; give each once")
@@ -89,7 +90,10 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
         ],
         warnings=[(run.name, warning) for run in runs for warning in run.summary["warnings"]],
     )
-    write_text(output, page)
+    try:
+        write_text(output, page)
+    except OSError as error:
+        raise SetupError(f"--output {output}: cannot be written ({error.strerror}); choose another file") from error
     return output
 
 

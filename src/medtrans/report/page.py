@@ -9,18 +9,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medtrans.evaluation.verdict import BASELINES, verdicts
 from medtrans.report.charts import Chart, line_chart, strip_chart
 from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
-from medtrans.utils.messages import between, number, places, short
+from medtrans.utils.messages import between, number, places
 
 __all__ = ["Headline", "downstream_part", "faithfulness_part", "headlines", "page_of", "render", "scores_table"]
-
-
-_BASELINES = {
-    "source_linear": "a linear fit of the source",
-    "source_lut": "the mean training target at each of 64 source intensities",
-    "training_mean": "the mean training target, aligned by the centroid of the foreground",
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ def render(
         headlines=headlines(summary),
         metrics=metrics,
         scores=scores_table({"the model": metrics, **summary["baselines"]}),
-        baselines={name: _BASELINES[name] for name in summary["baselines"] if name in _BASELINES},
+        baselines={name: BASELINES[name] for name in summary["baselines"] if name in BASELINES},
         rows=[{"label": row["label"], "values": [number(row.get(name)) for name in metrics]} for row in rows],
         pictures=[
             {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
@@ -93,61 +87,11 @@ def render(
 
 
 def headlines(summary: Mapping[str, Any]) -> list[Headline]:
-    """Whether the model beats the best trivial baseline: a sentence for each column of PSNR, else for the first one."""
-    metrics = summary["metrics"]
-    names = [name for name in metrics if name == "psnr" or name.startswith("psnr_")] or list(metrics)[:1]
-    return [_headline(name, metrics[name], summary) for name in names]
+    """The verdicts on a run, as `verdicts` gives them, with the colour a page shows them in."""
+    return [Headline(one["sentence"], _TONES[one["outcome"]]) for one in verdicts(summary)]
 
 
-def _headline(name: str, metric: Mapping[str, Any], summary: Mapping[str, Any]) -> Headline:
-    comparison = summary.get("comparison", {}).get(name) or _difference_of_means(name, metric, summary["baselines"])
-    if comparison is None:
-        return Headline(
-            f"Nothing to compare {name} with: no trivial baseline was scored, so this page cannot say whether the "
-            "model has learnt anything.",
-            "open",
-        )
-    baseline = comparison["baseline"]
-    against = f"the best trivial baseline ({_BASELINES.get(baseline, baseline)})"
-    difference, interval, unit = comparison["mean"], comparison["ci95"], metric["unit"]
-    if difference is None:
-        return Headline(f"The model and {against} cannot be compared: the mean of {name} is not finite.", "open")
-    amount = f"{short(abs(difference))} {unit}".rstrip()
-    if interval is None:
-        side = "above" if (difference > 0) == metric["higher_is_better"] else "below"
-        cases = f"over {comparison['n']} case{'s' if comparison['n'] != 1 else ''}"
-        return Headline(
-            f"The model's mean {name} is {amount} {side} that of {against}, {cases}, with no interval to tell how much "
-            "of that is chance.",
-            "open",
-        )
-    low, high = interval
-    counted = f"better in {comparison['better']} of {comparison['n']} cases"
-    if low <= 0 <= high:
-        between = f"95 % interval of the gain {short(low)} to {short(high)} {unit}".rstrip()
-        return Headline(f"The model is not clearly better than {against} in {name}: {between}; {counted}.", "open")
-    low, high = sorted((abs(low), abs(high)))
-    between = f"95 % interval {short(low)} to {short(high)}; {counted}"
-    if difference > 0:
-        return Headline(f"The model beats {against} by {amount} in {name} ({between}).", "good")
-    return Headline(
-        f"The model is worse than {against} by {amount} in {name} ({between}): as it is, the baseline serves better.",
-        "bad",
-    )
-
-
-def _difference_of_means(
-    name: str, metric: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """What can be said of a summary that holds no comparison by case."""
-    sign = 1 if metric["higher_is_better"] else -1
-    means = {baseline: scores[name]["mean"] for baseline, scores in baselines.items()}
-    known = {baseline: sign * mean for baseline, mean in means.items() if mean is not None}
-    if not known:
-        return None
-    best = max(known, key=lambda baseline: known[baseline])
-    difference = None if metric["mean"] is None else sign * metric["mean"] - known[best]
-    return {"baseline": best, "mean": difference, "ci95": None, "n": metric["n"]}
+_TONES = {"better": "good", "worse": "bad", "undecided": "open"}
 
 
 def page_of(template: str, **contents: Any) -> str:
