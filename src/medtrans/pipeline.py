@@ -76,6 +76,8 @@ def run(
             target_numbers = data.prepare(ranks, request)
             if goes_on and ranks.leads:
                 check_same_data(folder, data, ("train", "validation", "test"))
+            if (smallest := data.smallest_scored()) is not None:
+                warnings = [*warnings, *scorer.try_metrics(smallest, data.cache.prepared(smallest))]
             translator = Translator(experiment, method, data.preprocessing, target_numbers)
             validator = Validator(data, scorer, translator, ranks)
             train_method(data, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)

@@ -225,6 +225,11 @@ class DataModule:
             found += [f"{member.label}, {text}" for text in uncovered_texts(shares).values()]
         return by_rule + found + clipping_warnings(prepared, self.preprocessing.scalings)
 
+    def smallest_scored(self) -> Member | None:
+        """The case to be scored with the shortest side, on which a metric fails first; raises as `prepare`."""
+        scored = [member for member in self.cohort.members if member.split != "train"]
+        return min(scored, key=lambda member: sorted(self.cache.prepared(member).native.shape), default=None)
+
     def uncovered(self) -> dict[str, dict[str, float]]:
         """For each case with a field of view that ends early, by modality, the share of voxels without data."""
         found = {member.label: self.cache.prepared(member).uncovered for member in self.cohort.members}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from medtrans.data.cohort import Cohort, Member, load_images
 from medtrans.data.datamodule import DataModule
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.data.sampling import background_of
-from medtrans.errors import DataError
+from medtrans.errors import DataError, SetupError
 from medtrans.evaluation.pictures import Montage, box_around
 from medtrans.evaluation.scores import CaseScores, Column, target_sha
 from medtrans.evaluation.scoring import columns_of, data_range_of, score, scored_in, scoring_space, unit_of
@@ -185,6 +186,27 @@ class Scorer:
         )
         return CaseScores(member.label, member.case.case, member.case.subject, values, reference.sha)
 
+    def try_metrics(self, member: Member, prepared: Prepared) -> list[str]:
+        """Score noise in place of a member's prediction, to see before training whether every metric can be had.
+
+        Returns:
+            What is undefined, in a sentence each.
+
+        Raises:
+            DataError, SetupError: a metric cannot score volumes like these; names it.
+        """
+        noise = np.random.default_rng(0).random((len(self._targets), *prepared.grid.shape), dtype=np.float32)
+        reference = self.reference(member, prepared)
+        try:
+            found = self.scores(noise, prepared, reference, member, lambda _: noise).values
+        except (DataError, SetupError) as error:
+            raise type(error)(*(f"{member.label}: {fault}" for fault in error.faults)) from error
+        return [
+            f"{member.label}: {name} is undefined (NaN); means leave it out, and as train.best it chooses no weights"
+            for name, value in found.items()
+            if math.isnan(value)
+        ]
+
     def _scored(self, scaled: np.ndarray, prepared: Prepared, reference: Reference) -> np.ndarray:
         target = prepared.target
         backgrounds = None if target is None else self._preprocessing.target_backgrounds(background_of(target))
@@ -217,12 +239,15 @@ class Scorer:
             scoring_space(image[:1], first, self._preprocessing.scalings, prepared.numbers)[0]
             for image in (scaled, target)
         )
+        inside = None if prepared.mask is None else np.asarray(prepared.mask[0]) != 0
+        if (valid := prepared.valid) is not None:
+            inside = valid if inside is None else inside & valid
         return Montage.of(
             np.asarray(prepared.source[0]),
             made,
             true,
             spacing_mm=prepared.grid.spacing_mm,
-            mask=None if prepared.mask is None else np.asarray(prepared.mask[0]),
+            mask=inside,
             unit=unit_of(self._preprocessing.scalings, self._targets[0]),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 
@@ -18,8 +18,9 @@ from medtrans.data.checks.cohort import (
     uncovered_texts,
 )
 from medtrans.data.checks.images import resampled_warnings
-from medtrans.data.cohort import Cohort, alike_faults, alike_warnings, list_cases
+from medtrans.data.cohort import Cohort, Member, alike_faults, alike_warnings, list_cases, load_images
 from medtrans.data.datamodule import DataModule
+from medtrans.data.preprocessing import Prepared
 from medtrans.distributed.devices import single_device_fabric
 from medtrans.errors import DataError, MedtransError, SetupError
 from medtrans.plugins.input_size import common_multiple, padded_sides
@@ -34,14 +35,21 @@ __all__ = ["run_preflight", "tiny_step"]
 _TINY_SIDE = 32
 
 
-def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], object]) -> CheckReport:
+class TriesMetrics(Protocol):
+    """What a run is scored by; it is handed in, since training lies below evaluation."""
+
+    def try_metrics(self, member: Member, prepared: Prepared) -> Sequence[str]:
+        """Try every metric on a case; gives what is undefined, and raises where one cannot score it."""
+
+
+def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], TriesMetrics]) -> CheckReport:
     """Try everything a run does before its first step, and collect all that it would refuse.
 
     The networks take one step on noise; then every image is read once.
 
     Args:
         experiment: the checked config.
-        make_scorer: makes what a run is scored by, to see whether it can be made.
+        make_scorer: makes what a run is scored by, to see whether it can be made and can score.
 
     Raises:
         DataError: there are no cases to look at.
@@ -57,7 +65,7 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
         broken = error
     networks = {} if method is None else method.networks()
     data = DataModule(experiment, cohort, Path(config.output_dir))
-    make_scorer(data)
+    scorer = make_scorer(data)
     not_learnt: Sequence[str] = ()
     try:
         data.learn()
@@ -75,7 +83,10 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
     faults += [one for one in alike_faults(members, held, config.source, config.target) if one not in faults]
     faults += mark_duplicates(found)
     multiple = common_multiple(networks.values()) if networks else (1, 1, 1)
+    undefined, unscored = _tried_metrics(scorer, data, found)
+    faults += unscored
     warnings = [
+        *undefined,
         *alike_warnings(members, held, config.source),
         *registration_warnings(found, config.source[0]),
         *patch_warnings(found, config.patch.size, multiple, config.generator.name),
@@ -92,6 +103,27 @@ def run_preflight(experiment: Experiment, make_scorer: Callable[[DataModule], ob
         parameters={name: sum(one.numel() for one in network.parameters()) for name, network in networks.items()},
         exit_code=DataError.exit_code if faults else broken.exit_code if broken else 0,
     )
+
+
+def _tried_metrics(
+    scorer: TriesMetrics, data: DataModule, found: Sequence[CaseChecks]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """What the metrics say of the sound case with the shortest side among those to be scored: warnings and faults."""
+    sides = {
+        each.member.number: (sorted(each.grid.shape), each.member)
+        for each in found
+        if each.grid is not None and each.sides is not None and each.member.split != "train"
+    }
+    if not sides:
+        return (), ()
+    _, member = sides[min(sides, key=lambda number: sides[number][0])]
+    steps, rules = data.preprocessing, data.experiment.config.reading.rules
+    wanted = [name for name in (*steps.source, *steps.target, "mask") if name in member.case.images]
+    try:
+        prepared = steps.prepare(load_images(member.case, wanted, rules, steps.scalings))
+        return scorer.try_metrics(member, prepared), ()
+    except (DataError, SetupError) as error:
+        return (), error.faults
 
 
 def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:

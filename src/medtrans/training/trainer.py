@@ -187,6 +187,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_validation(state.step, means, cases)
         if self.best is None or not math.isfinite(means[self.best]):
+            if self.best is not None and math.isnan(means[self.best]):
+                _log.warning("step %d: %s, which is to choose the best weights, is undefined", state.step, self.best)
             return False
         score, best = means[self.best], state.best_score
         improved = best is None or (score > best if self.best_is_higher else score < best)
