@@ -131,6 +131,10 @@ def test_a_browser_opens_the_report_and_its_viewer_without_an_error_or_a_request
         for width in (1200, 390):
             page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=True)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.call("Emulation.setEmulatedMedia", media="print")
+        page.call("Emulation.setDeviceMetricsOverride", width=720, height=900, deviceScaleFactor=1, mobile=False)
+        boxes = "[...document.querySelectorAll('.scroll, pre')]"
+        assert page.evaluate(f"{boxes}.every(one => one.scrollWidth <= one.clientWidth)")
         assert page.errors == []
         assert [url for url in page.requests if not url.startswith("data:")] == [path.as_uri()]
 
