@@ -268,3 +268,18 @@ def test_two_sources_that_are_one_image_are_warned_of(tmp_path: Path) -> None:
     report = medtrans.check(config)
     assert report.ready
     assert sum("t1 and flair are one image in 6 cases" in warning for warning in report.warnings) == 1
+
+
+def test_a_prediction_is_written_with_background_outside_the_box(tmp_path: Path) -> None:
+    root = write_pairs(tmp_path / "data")
+    for path in root.rglob("*.nii.gz"):
+        image = read(path)
+        write(Volume(np.pad(image.data, 5, mode="edge"), image.affine), path)
+    config = config_of(root, tmp_path / "run") | {"faithfulness": {"lesion_cases": 0}}
+    config["preprocess"]["intensity"]["t2"] = {"name": "zscore", "options": {"clip_sd": 12.0}}
+    translator = medtrans.load(medtrans.run(config).path)
+    written = translator.translate(root / "s01" / "t1.nii.gz")
+    assert isinstance(written, Volume)
+    darkest = float(translator.intensities("t2", np.zeros((1, 1, 1), np.float32)).item())
+    assert darkest < -200  # mean - 12 SD
+    assert abs(float(written.data[0, 0, 0])) < 60

@@ -58,6 +58,7 @@ def made(done: medtrans.RunFolder, tmp_path_factory: pytest.TempPathFactory) -> 
     expected = medtrans.load(run.path).translate(image)
     assert isinstance(expected, Volume)
     exported = export(run.path, licence='CC BY 4.0, "as it is" | with care')
+    assert medtrans.load(exported).backgrounds == medtrans.load(run.path).backgrounds == {"t2": 0.0}
     assert exported == run.path / "export"
     moved = root / "elsewhere" / "model"
     moved.parent.mkdir()
@@ -202,6 +203,7 @@ HARM: dict[str, tuple[Callable[[Path], None], str]] = {
     "without numbers": (intensities(), "numbers that t2 is"),
     "with other numbers": (intensities(target_numbers={"t2": {"a": 1}}), "is not learnt yet"),
     "not finite": (intensities(target_numbers={"t2": {"low": float("nan")}}), "cannot be read"),
+    "with a background that is none": (intensities(backgrounds={"t2": float("nan")}), "cannot be read"),
     "of another modality": (intensities(learned={"ct": {"a": [1.0]}}), "neither source"),
 }
 

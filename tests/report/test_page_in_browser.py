@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import medtrans
+from medtrans.config.loading import load_config
 from medtrans.errors import ConfigError
 from medtrans.evaluation.pictures import ROLES, for_viewing
 from medtrans.report.comparison import write_comparison
@@ -110,7 +114,14 @@ def test_a_browser_opens_the_report_and_its_viewer_without_an_error_or_a_request
             "Scores", "Case by case", "Pictures", "Viewer", "Can it be trusted?", "Worth to a segmenter", "Every case",
             "Training", "Run it again", "Configuration", "Environment",
         ]  # fmt: skip
-        assert page.evaluate("document.querySelectorAll('#pictures img').length") == 3
+        assert page.evaluate("document.querySelectorAll('#pictures img').length") == 2
+        assert (
+            page.evaluate("document.querySelector('#first figcaption').innerText").count("median test case by psnr")
+            == 1
+        )
+        assert page.evaluate("[...document.querySelectorAll('th')].every(one => one.scope)")
+        assert page.evaluate("[...document.querySelectorAll('.scroll, pre')].every(one => one.tabIndex == 0)")
+        assert page.evaluate("[...document.querySelectorAll('nav a')].every(one => document.querySelector(one.hash))")
         assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth >= 900)")
         assert page.evaluate("document.querySelectorAll('#cases use title').length") == 2 * CASES
         assert page.evaluate("document.querySelectorAll('#downstream tbody tr').length") == 2
@@ -262,3 +273,35 @@ def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.R
         write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
     assert "head_0" not in page
     assert str(tmp_path) not in page
+
+
+def test_the_page_written_again_keeps_its_viewer_until_told_otherwise(done: medtrans.RunFolder, tmp_path: Path) -> None:
+    copy = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "copy")))
+    carried = []
+    for viewer in ("none", None, "inline", None, "none", None):
+        write_report(copy, viewer=viewer)  # type: ignore[arg-type]  # the two words and None
+        carried.append('<section id="viewer">' in copy.report.read_text())
+    assert carried == [False, False, True, True, False, False]
+
+
+def test_what_the_page_says_to_run_again_gives_the_same_experiment(done: medtrans.RunFolder, tmp_path: Path) -> None:
+    config = yaml.safe_load(done.config.read_text())
+    options = {"root": "/data/Jane", "images": {"t1": "{subject}/t1.nii.gz", "ct": "{subject}/ct.nii.gz"}}
+    config["dataset"] = {"name": "paired_folders", "options": options}
+    copy = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "copy")))
+    copy.config.write_text(yaml.safe_dump(config))
+    write_report(copy)
+    command, *_, text = (
+        unescape(one) for one in re.findall("<pre[^>]*>(.*?)</pre>", copy.report.read_text(), re.DOTALL)
+    )
+    assert "Jane" not in text + command
+    saved = tmp_path / "config.yaml"
+    saved.write_text(text)
+    kept_back = {"OUTPUT_DIR": str(tmp_path / "again"), "ROOT": options["root"], **{
+        name.upper(): path for name, path in options["images"].items()
+    }}  # fmt: skip
+    program, verb, file, *overrides = shlex.split(command.replace("\\\n", " "))
+    assert (program, verb, file) == ("medtrans", "run", "config.yaml")
+    given = [re.sub(r'"(\w+)"$', lambda word: f'"{kept_back[word[1]]}"', one) for one in overrides]
+    again = load_config([saved], given).config
+    assert again == load_config([copy.config], [f"output_dir={tmp_path / 'again'}"]).config

@@ -139,9 +139,9 @@ _ENDINGS = {"markdown": "md", "latex": "tex", "json": "json"}
 def report(
     run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs; several are compared.")],
     viewer: Annotated[
-        Viewer,
+        Viewer | None,
         typer.Option("--viewer", help="inline: carry an interactive viewer of the shown cases, some MB each."),
-    ] = Viewer.none,
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Page to write that compares several runs.")
     ] = Path("comparison.html"),
@@ -153,9 +153,9 @@ def report(
     if len(folders) == 1:
         from medtrans.report.run_report import write_report
 
-        typer.echo(str(write_report(folders[0], viewer=viewer.value)))
+        typer.echo(str(write_report(folders[0], viewer=None if viewer is None else viewer.value)))
         return
-    if viewer is not Viewer.none:
+    if viewer is Viewer.inline:
         raise ConfigError("--viewer inline: a comparison carries no viewer; give one RUN")
     from medtrans.report.comparison import write_comparison
 

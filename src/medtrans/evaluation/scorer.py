@@ -239,12 +239,15 @@ class Scorer:
             scoring_space(image[:1], first, self._preprocessing.scalings, prepared.numbers)[0]
             for image in (scaled, target)
         )
+        inside = None if prepared.mask is None else np.asarray(prepared.mask[0]) != 0
+        if (valid := prepared.valid) is not None:
+            inside = valid if inside is None else inside & valid
         return Montage.of(
             np.asarray(prepared.source[0]),
             made,
             true,
             spacing_mm=prepared.grid.spacing_mm,
-            mask=None if prepared.mask is None else np.asarray(prepared.mask[0]),
+            mask=inside,
             unit=unit_of(self._preprocessing.scalings, self._targets[0]),
         )
 

@@ -57,6 +57,24 @@ def render(
     `curves` (step, value) pairs by name; `viewed` the cases whose volumes the page carries for the viewer.
     """
     metrics, script = summary["metrics"], viewer_script()
+    shown = [
+        {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
+        for label, caption, content in pictures
+    ]
+    first = next((one for one in shown if one["caption"].startswith("median")), shown[0] if shown else None)
+    parts = {
+        "scores": "Scores",
+        "cases": "Case by case" if rows else "",
+        "pictures": "Pictures" if len(shown) > 1 else "",
+        "viewer": "Viewer" if viewed else "",
+        "faithfulness": "Can it be trusted?" if faithfulness else "",
+        "downstream": "Worth to a segmenter" if downstream else "",
+        "every": "Every case" if rows else "",
+        "training": "Training" if curves else "",
+        "again": "Run it again",
+        "configuration": "Configuration",
+        "environment": "Environment",
+    }
     return page_of(
         "report.html.j2",
         title=title,
@@ -69,6 +87,7 @@ def render(
         script=script,
         script_hash=script_hash(script),
         command=command,
+        withheld="\\" in command,
         config_text=config_text,
         environment=list(_flat(environment)),
         cases=summary["cases"],
@@ -77,10 +96,9 @@ def render(
         scores=scores_table({"the model": metrics, **summary["baselines"]}),
         baselines={name: BASELINES[name] for name in summary["baselines"] if name in BASELINES},
         rows=[{"label": row["label"], "values": [number(row.get(name)) for name in metrics]} for row in rows],
-        pictures=[
-            {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
-            for label, caption, content in pictures
-        ],
+        contents={place: heading for place, heading in parts.items() if heading},
+        first=first,
+        pictures=[one for one in shown if one is not first],
         charts=[line_chart(name, points) for name, points in curves.items()],
         warnings=list(dict.fromkeys([*summary["warnings"], *warnings])),
     )
