@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ from medtrans.data.datamodule import DataModule, load_cohort
 from medtrans.distributed.devices import distributed_session
 from medtrans.distributed.launch import launch_ranks, needs_launch
 from medtrans.distributed.signals import end_requests
-from medtrans.errors import ConfigError
+from medtrans.errors import ConfigError, SetupError
 from medtrans.evaluation.downstream.experiment import plan_downstream, run_downstream
 from medtrans.evaluation.evaluator import score_test_cases
 from medtrans.evaluation.scorer import Scorer
@@ -35,6 +36,20 @@ __all__ = ["Config", "check", "clear_cache", "downstream", "evaluate", "run"]
 Config: TypeAlias = str | Path | Mapping[str, Any] | Sequence[str | Path | Mapping[str, Any]]
 
 
+@contextmanager
+def _exits_told() -> Iterator[None]:
+    """A plugin that calls `sys.exit` has not ended the work: to a script, code 0 would look as if it had."""
+    try:
+        yield
+    except SystemExit as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise SetupError(
+            f"{frame.filename}:{frame.lineno}: called for the end of the program (SystemExit: {error.code}), and the "
+            "work is not done; let the plugin raise an error that says why instead"
+        ) from error
+
+
+@_exits_told()
 def run(
     config: Config,
     overrides: Sequence[str] = (),
@@ -90,6 +105,7 @@ def run(
     return folder
 
 
+@_exits_told()
 def check(config: Config, overrides: Sequence[str] = (), *, plugins: Sequence[Path] = ()) -> CheckReport:
     """Find out all that can be known before the first step: config, plugins, every header and voxel, one tiny step.
 
@@ -114,6 +130,7 @@ def clear_cache(config: Config, overrides: Sequence[str] = (), *, plugins: Seque
     return RunFolder(Path(_where_it_lies(_layers(config), overrides, plugins).config.output_dir)).clear_cache()
 
 
+@_exits_told()
 def evaluate(run_folder: Path | str, overrides: Sequence[str] = (), *, plugins: Sequence[Path] = ()) -> RunFolder:
     """Score a trained run's test cases again and write its report.
 
@@ -146,6 +163,7 @@ def evaluate(run_folder: Path | str, overrides: Sequence[str] = (), *, plugins: 
     return folder
 
 
+@_exits_told()
 def downstream(
     run_folder: Path | str,
     overrides: Sequence[str] = (),
