@@ -26,8 +26,8 @@ from medtrans.inference.loading import load
 from medtrans.inference.translator import Translator
 from medtrans.report.run_report import write_report
 from medtrans.runs.folder import RunFolder
-from medtrans.runs.session import check_same_data, run_session
-from medtrans.training.build import make_method
+from medtrans.runs.session import check_same_data, run_session, write_records
+from medtrans.training.build import make_method, warn_of_jumps
 from medtrans.training.preflight import run_preflight
 from medtrans.training.trainer import train_method
 
@@ -91,6 +91,8 @@ def run(
             target_numbers = data.prepare(ranks, request)
             if goes_on and ranks.leads:
                 check_same_data(folder, data, ("train", "validation", "test"))
+                warn_of_jumps(folder, experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
+                write_records(folder, experiment, cohort)
             if (smallest := data.smallest_scored()) is not None:
                 warnings = [*warnings, *scorer.try_metrics(smallest, data.cache.prepared(smallest))]
             translator = Translator(experiment, method, data.preprocessing, target_numbers)
@@ -180,7 +182,7 @@ def downstream(
         plugins: the single-file plugins the run was trained with.
 
     Raises:
-        MedtransError: with everything that is wrong, before anything is written.
+        MedtransError: with everything that is wrong, before anything but preprocessed volumes is written.
     """
     folder = RunFolder.existing(run_folder)
     foreign = [one for one in overrides if not one.startswith("downstream.")]
@@ -190,8 +192,10 @@ def downstream(
     translator = load(folder.path, plugins=plugins)
     cohort, _ = load_cohort(experiment, folder.cases)
     planned = plan_downstream(experiment, cohort, folder.path, plugins=plugins)
+    data = DataModule(experiment, cohort, folder.cache, learned=translator.preprocessing.learned)
     RunFolder.claim(folder.path, resume=True, overwrite=False)
     try:
+        check_same_data(folder, data, ("train", "test"))
         if overwrite:
             shutil.rmtree(planned.folder, ignore_errors=True)
         run_downstream(planned, translator)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,32 @@ def write_splits(path: Path, rows: dict[str, str]) -> None:
 def noise(path: Path) -> None:
     image = read(path)
     write(Volume(np.random.default_rng(9).integers(0, 900, image.shape).astype(np.int16), image.affine), path)
+
+
+def blank(path: Path) -> None:
+    image = read(path)
+    write(Volume(np.full_like(image.data, 7), image.affine), path)
+
+
+def shift(path: Path) -> None:
+    image = read(path)
+    affine = image.affine.copy()
+    affine[0, 3] += 0.5
+    write(Volume(image.data, affine), path)
+
+
+def repack(path: Path, change: int) -> None:
+    """The same file not compressed, which says of itself that it is as old as before; its last voxels changed."""
+    before, content = path.stat(), bytearray(gzip.decompress(path.read_bytes()))
+    content[-2000] ^= change
+    path.write_bytes(gzip.compress(bytes(content), compresslevel=0, mtime=0))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def edit_table(home: Path) -> None:
+    table = home / "run" / "cases.csv"
+    table.write_text(table.read_text().replace("s01,s01,train", "s01,s01,test"))
+    write_splits(home / "split.csv", ROWS | {"s01": "test"})
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +101,61 @@ def again(home: Path, verb: str, *overrides: str) -> RunFolder:
         (lambda home: shutil.rmtree(home / "data" / "s05"), "s05"),
         (lambda home: noise(home / "data" / "s02" / "t2.nii.gz"), "s02"),
         (lambda home: noise(home / "data" / "s06" / "t1.nii.gz"), "s06"),
+        (lambda home: shift(home / "data" / "s06" / "t2.nii.gz"), "s06"),
+        (lambda home: blank(home / "data" / "s03" / "t1.nii.gz"), "s03"),
+        (edit_table, "s01"),
     ],
-    ids=["moved between splits", "gone", "training target changed", "test source changed"],
+    ids=[
+        "moved between splits",
+        "gone",
+        "training target changed",
+        "test source changed",
+        "lies elsewhere",
+        "emptied",
+        "moved in the run's table too",
+    ],
 )
 def test_a_case_that_is_another_one_now_is_refused_by_name(
     verb: str, happened: Callable[[Path], None], named: str, home: Path
 ) -> None:
-    before = (home / "run" / "metrics.csv").read_bytes(), (home / "run" / "cases.csv").read_bytes()
     happened(home)
+    kept = [home / "run" / name for name in ("metrics.csv", "cases.csv", "config.yaml")]
+    before = [file.read_bytes() for file in kept]
     with pytest.raises(DataError, match=named):
         again(home, verb)
-    assert ((home / "run" / "metrics.csv").read_bytes(), (home / "run" / "cases.csv").read_bytes()) == before
+    assert [file.read_bytes() for file in kept] == before
+
+
+def test_a_file_changed_in_place_is_found_though_size_and_time_say_nothing(home: Path) -> None:
+    image = home / "data" / "s05" / "t1.nii.gz"
+    repack(image, 0)
+    again(home, "evaluate")
+    before = image.stat()
+    repack(image, 64)
+    assert (image.stat().st_size, image.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with pytest.raises(DataError, match="s05"):
+        again(home, "evaluate")
+
+
+def test_a_run_without_its_table_goes_on_with_the_same_cases_or_not_at_all(home: Path) -> None:
+    table = home / "run" / "cases.csv"
+    before = table.read_bytes()
+    table.unlink()
+    again(home, "resume")
+    assert table.read_bytes() == before
+    table.unlink()
+    (home / "data" / "s09").mkdir()
+    for name, image in contrasts(9).items():
+        write(image, home / "data" / "s09" / f"{name}.nii.gz")
+    write_splits(home / "split.csv", ROWS | {"s09": "test"})
+    with pytest.raises(DataError, match="s09"):
+        again(home, "evaluate")
+
+
+@pytest.mark.parametrize("override", ["split={by: fractions, train: 0.6, validation: 0.2, test: 0.2}", "seed=3"])
+def test_another_way_to_split_is_refused_rather_than_passed_over(override: str, home: Path) -> None:
+    with pytest.raises(medtrans.ConfigError, match=override.partition("=")[0]):
+        again(home, "resume", override)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "resume"])

@@ -13,6 +13,7 @@ from medtrans.config.experiment import Experiment
 from medtrans.config.loading import load_config
 from medtrans.runs import checkpoint
 from medtrans.runs.session import check_same_config, config_facts, config_hash
+from medtrans.training.build import warn_of_jumps
 from medtrans.training.state import TrainingState, restore_marks
 from tests.runs.test_crashes import save
 
@@ -67,6 +68,29 @@ def test_a_checkpoint_of_another_config_is_refused_though_the_runs_config_was_ed
     (manifest,) = folder.checkpoints.glob("*/manifest.json")
     assert "phantom" not in manifest.read_text()  # it says nothing of the config's values
     assert str(folder.path) not in manifest.read_text()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [("linear", {"0", "0.5"}), ("cosine", {"0", "0.5"}), ("constant", set()), ("linear, options: {length: 3}", set())],
+)
+@pytest.mark.parametrize("recorded", [True, False], ids=["in the checkpoint", "in the config alone, as before"])
+def test_a_learning_rate_that_jumps_is_told_under_both_lengths(
+    schedule: str, factors: set[str], recorded: bool, tiny: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    own = (f"train.schedule={{name: {schedule}}}", "train.steps=4")
+    experiment = changed(tiny, *own)
+    folder = RunFolder(Path(tiny["output_dir"]))
+    folder.checkpoints.mkdir(parents=True)
+    folder.write_config(experiment.saved_text())
+    facts = config_facts(experiment, 1) if recorded else {}
+    if recorded:
+        folder.write_config(changed(tiny, *own[:1], "train.steps=8").saved_text())
+    checkpoint.save(folder.checkpoints, 4, {}, {}, config_hash="", keep=2, facts=facts)
+    warn_of_jumps(folder, changed(tiny, *own[:1], "train.steps=8"), training_cases=3, ranks=1)
+    told = {word.rstrip(".,") for word in caplog.text.split()}
+    assert factors <= told
+    assert ("train.steps:" in told) == bool(factors)
 
 
 def test_marks_that_a_killed_process_had_no_time_for_are_made_up_for(tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ from uuid import uuid4
 import numpy as np
 
 from medtrans._version import __version__
-from medtrans.data.cohort import find_duplicates, load_image, voxel_digest
+from medtrans.data.cohort import array_digest, find_duplicates, load_image
 from medtrans.data.preprocessing import Prepared
 from medtrans.data.sampling import background_of, patch_centres
 from medtrans.errors import DataError, SetupError
 from medtrans.utils.files import synchronise
 from medtrans.utils.messages import capped
-from medtrans.volume import NO_RULES, Grid, ReadingRules, files_of, read_header
+from medtrans.volume import NO_RULES, Grid, ReadingRules, Volume, files_of, read_header
+from medtrans.volume.resampling import canonical, regrid
 
 if TYPE_CHECKING:
     from medtrans.data.cohort import Member
@@ -48,7 +49,8 @@ class CachedCase:
         prepared: the case as networks see it.
         foreground: `(i, j, k)` booleans, where a patch may be centred.
         digests: a hash of each array ("source", "target", "mask", "foreground").
-        voxels: a hash of each image's voxels as stored, by modality; none of a constant one.
+        images: by modality, what an image is known again by: shape, affine and a hash of its values in RAS+ order, and
+            whether it is constant.
         notes: by modality, the reading rules that a header did not show to be needed.
         backgrounds: what "source" and "target" go on with beyond the volume's border, a number each channel.
     """
@@ -56,9 +58,14 @@ class CachedCase:
     prepared: Prepared
     foreground: np.ndarray
     digests: Mapping[str, str]
-    voxels: Mapping[str, str]
+    images: Mapping[str, Mapping[str, Any]]
     notes: Mapping[str, tuple[str, ...]]
     backgrounds: Mapping[str, Sequence[float]]
+
+    @property
+    def voxels(self) -> dict[str, str]:
+        """A hash of each image's voxels, by modality; none of a constant image, which is no scan."""
+        return {name: image["voxels"] for name, image in self.images.items() if not image["constant"]}
 
     def release(self) -> None:
         """Give back the memory of all pages that were looked at; the next look maps them again."""
@@ -69,9 +76,9 @@ class CachedCase:
 
 
 def write_case(
-    folder: Path, prepared: Prepared, voxels: Mapping[str, str], notes: Mapping[str, tuple[str, ...]]
+    folder: Path, prepared: Prepared, images: Mapping[str, Mapping[str, Any]], notes: Mapping[str, tuple[str, ...]]
 ) -> None:
-    """Write a case into an empty folder, and to the disk; `voxels` and `notes` as in `CachedCase`.
+    """Write a case into an empty folder, and to the disk; `images` and `notes` as in `CachedCase`.
 
     Raises:
         OSError: it cannot be written.
@@ -99,7 +106,7 @@ def write_case(
         "partial": {name: _plain(grid) for name, grid in prepared.partial.items()},
         "uncovered": prepared.uncovered,
         "backgrounds": {name: background_of(arrays[name]) for name in ("source", "target") if arrays[name] is not None},
-        "voxels": voxels,
+        "images": images,
         "notes": notes,
     }
     # Last, and only once all arrays are on the disk: an entry.json never speaks of bytes that a crash may still take.
@@ -139,7 +146,14 @@ def read_case(folder: Path, *, compare: bool) -> CachedCase:
         uncovered=facts["uncovered"],
     )
     notes = {modality: tuple(own) for modality, own in facts["notes"].items()}
-    return CachedCase(prepared, arrays["foreground"], digests, facts["voxels"], notes, facts["backgrounds"])
+    return CachedCase(prepared, arrays["foreground"], digests, facts["images"], notes, facts["backgrounds"])
+
+
+def _known_by(image: Volume) -> dict[str, Any]:
+    """What an image is known again by, however its file is packed and its axes are stored; no text of its header."""
+    grid = canonical(image.grid)
+    values = regrid(image.data, image.grid, grid)
+    return {**_plain(grid), "voxels": array_digest(values), "constant": bool(values.min() == values.max())}
 
 
 def _plain(grid: Grid) -> dict[str, Any]:
@@ -159,7 +173,7 @@ def _digest_text(facts: Any) -> str:
     return blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-_FORMAT = 4  # of an entry on disk
+_FORMAT = 5  # of an entry on disk
 _OPEN = 16  # entries mapped at a time: each holds up to four files open, and processes may open about a thousand
 _ATTEMPTS = 3
 
@@ -168,9 +182,10 @@ class Cache:
     """Prepared cases in a folder, which several processes may use at once and anybody may delete between runs.
 
     An entry's name is a hash of the settings, medtrans' version and the images, so that a change of any of them makes
-    a new entry. A file, and the one a `.mhd` names, counts by its real path, size and time of change, taken once for a
-    `Case` while the cache object lives; a function by its class and `repr`. Make such functions frozen dataclasses:
-    what one made whose `repr` holds an address or is abridged is not found again by a later run.
+    a new entry. A file, and the one a `.mhd` names, counts by its real path, size and times of change (of the content,
+    and of the record of the file, which no program sets back), taken once for a `Case` while the cache object lives; a
+    function by its class and `repr`. Make such functions frozen dataclasses: what one made whose `repr` holds an
+    address or is abridged is not found again by a later run.
 
     Of two processes that make the same entry, the later discards its own. An entry whose sizes or hashes do not fit is
     made again. The hashes are compared once in a process and those it starts afterwards, the sizes at each opening.
@@ -270,7 +285,8 @@ class Cache:
             return ["function", kind, text] if lasting else ["function", self._session, member.case.case, modality]
         try:
             files = [path.resolve(strict=True) for path in files_of(image, self._rules)]
-            return ["file", *([str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files)]
+            found = [(path, path.stat()) for path in files]
+            return ["file", *([str(path), at.st_size, at.st_mtime_ns, at.st_ctime_ns] for path, at in found)]
         except (OSError, DataError) as error:
             where = f'{member.label}: case "{member.case.case}", {modality}'
             raise DataError(f"{where}: cannot be read ({error}); restore the file") from error
@@ -308,8 +324,7 @@ class Cache:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
             try:
-                voxels = {name: voxel_digest(image) for name, image in images.items()}
-                write_case(temporary, prepared, {key: one for key, one in voxels.items() if one is not None}, notes)
+                write_case(temporary, prepared, {name: _known_by(image) for name, image in images.items()}, notes)
                 self._install(temporary, name)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)

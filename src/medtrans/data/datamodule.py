@@ -200,14 +200,14 @@ class DataModule:
         return self.target_numbers
 
     def identities(self, splits: Sequence[SplitName] = ("train", "validation", "test")) -> dict[str, dict[str, Any]]:
-        """By case number its split, and a hash of the voxels of each image, by which it is known again.
+        """By case number its split, and by modality what each image is known again by: its values and where they lie.
 
         Neither a path nor a name is among them, and neither where a file lies nor how it is packed counts. Raises as
         `prepare`.
         """
         members = [member for member in self.cohort.members if member.split in splits]
         return {
-            member.label: {"split": member.split, "voxels": dict(self.cache.entry(member).voxels)} for member in members
+            member.label: {"split": member.split, "images": dict(self.cache.entry(member).images)} for member in members
         }
 
     def warnings(self) -> list[str]:

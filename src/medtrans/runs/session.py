@@ -8,12 +8,13 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from medtrans._version import __version__
@@ -26,15 +27,25 @@ from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import copy_file
 from medtrans.utils.messages import capped
+from medtrans.volume.affine import distance_mm
 
 if TYPE_CHECKING:
     from medtrans.data.datamodule import DataModule
     from medtrans.data.splits import SplitName
 
-__all__ = ["check_same_config", "check_same_data", "config_facts", "config_hash", "environment_facts", "run_session"]
+__all__ = [
+    "check_same_config",
+    "check_same_data",
+    "config_facts",
+    "config_hash",
+    "environment_facts",
+    "run_session",
+    "write_records",
+]
 
 
 _SHOWN = 5  # differences between configs
+_MOVED_MM = 0.01  # of a corner: what repacking a header may round
 _RECORDED = ("torch", "numpy", "scipy", "scikit-image", "nibabel", "torchio", "lightning-fabric", "safetensors")
 _log = logging.getLogger("medtrans")
 
@@ -52,8 +63,9 @@ def run_session(
 ) -> Iterator[RunFolder]:
     """The run's folder with config, cases, environment and log in place, released at the end.
 
-    Of several ranks the leading one takes the folder and writes; the others wait until it is there. `reads` are the
-    config files that were given; a folder that holds one of them, or data, is not overwritten.
+    Of a run that goes on, config and cases stay as they were until `write_records` is called: what is refused then has
+    changed nothing. Of several ranks the leading one takes the folder and writes; the others wait until it is there.
+    `reads` are the config files that were given; a folder that holds one of them, or data, is not overwritten.
 
     Raises:
         ConfigError: the folder cannot be taken, or a run to resume had another config; its first differences are named.
@@ -80,7 +92,8 @@ def run_session(
                 _log.info("%d files or folders here were written by no run, and stay", len(strangers))
             if resume and folder.has_begun_training:
                 check_same_config(folder, experiment, ranks.count)
-            _write_records(folder, experiment, cohort)
+            else:
+                write_records(folder, experiment, cohort)
             for warning in warnings:
                 _log.warning("%s", warning)
             folder.set_status("running")
@@ -142,7 +155,8 @@ def _errors_only() -> Iterator[None]:
         _log.propagate = propagate
 
 
-def _write_records(folder: RunFolder, experiment: Experiment, cohort: Cohort) -> None:
+def write_records(folder: RunFolder, experiment: Experiment, cohort: Cohort) -> None:
+    """Write what a run is: its config, its cases, the plugins of single files and the environment."""
     folder.write_config(experiment.saved_text())
     write_cases(folder.cases, cohort)
     files = [Path(origin.location) for origin in experiment.origins() if origin.distribution is None]
@@ -177,6 +191,7 @@ def config_facts(experiment: Experiment, ranks: int) -> dict[str, Any]:
     train = experiment.config.train
     return {
         "global_batch": ranks * train.batch * train.accumulate,
+        "steps": train.steps,
         "config": {key: _digest(value)[:16] for key, value in lasting(experiment.saved()).items()},
     }
 
@@ -208,9 +223,9 @@ def check_same_config(folder: RunFolder, experiment: Experiment, ranks: int) -> 
         changed = [key for key in keys if old.get(key) != new.get(key)]
         found += [f"{key}: differs from what {newest.folder.name} was trained with" for key in changed]
         if "cases" in newest.facts:
-            # Where data lie, and how they were split, may change: cases, splits and images are those of the checkpoint,
-            # or the run is refused when they are read.
-            found = [one for one in found if not one.startswith(("dataset.options.", "split."))]
+            # Where data lie may change: cases, splits and images are those of the checkpoint, or the run is refused
+            # when they are read.
+            found = [one for one in found if not one.startswith(("dataset.options.", "split.path:"))]
         there, now = newest.facts["global_batch"], here["global_batch"]
         # The same samples in each step: then only how they are shared out among devices has changed.
         found = [one for one in found if not one.startswith("train.batch:")]
@@ -225,36 +240,50 @@ def check_same_config(folder: RunFolder, experiment: Experiment, ranks: int) -> 
 
 
 def check_same_data(folder: RunFolder, data: DataModule, splits: Sequence[SplitName]) -> None:
-    """Refuse cases that are not those a run was trained with; of runs of an earlier version nothing is known.
+    """Refuse cases that are not those a run was trained with; of runs of an earlier version only the table is known.
 
     Args:
         folder: of the run.
         data: its cases.
-        splits: which of them are looked at.
+        splits: whose images are looked at.
 
     Raises:
-        DataError: names each case whose images or split have changed.
+        DataError: names each case that is not there, is new, or whose images or split have changed.
     """
     newest = checkpoint.newest(folder.checkpoints)
     known = newest.facts.get("cases", {}) if newest is not None else {}
-    found = data.identities(splits) if known else {}
-    faults = []
-    for member in data.cohort.members:
-        before, now = known.get(member.label), found.get(member.label)
-        if before is None or now is None:
-            continue
-        if before["split"] != now["split"]:
-            faults.append(
-                f'{member.label}: case "{member.case.case}" is in {now["split"]} and was in {before["split"]} when the '
-                "run was trained"
-            )
-        faults += [
-            f'{member.label}: case "{member.case.case}", {modality}: holds other voxels than when the run was trained'
-            for modality, digest in before["voxels"].items()
-            if now["voxels"].get(modality, digest) != digest
-        ]
+    if not known:
+        if not folder.cases.is_file():
+            raise DataError(f"{folder.cases}: is missing, so that nobody knows who was trained with; restore it")
+        return
+    images = data.identities(splits)
+    members = {member.label: member for member in data.cohort.members}
+    faults = [f"{label}: was there when the run was trained, and is not any more" for label in known.keys() - members]
+    for label, member in members.items():
+        case = f'{label}: case "{member.case.case}"'
+        before = known.get(label)
+        if before is None:
+            faults.append(f"{case}: was not there when the run was trained")
+        elif before["split"] != member.split:
+            faults.append(f"{case}: is in {member.split} and was in {before['split']} when the run was trained")
+        elif label in images:
+            faults += [f"{case}, {text}" for text in _changes(before["images"], images[label]["images"])]
     if faults:
-        raise DataError(*capped(faults), "restore these cases as they were, or train a new run on them as they are")
+        raise DataError(
+            *capped(sorted(faults)), "restore these cases as they were, or train a new run on them as they are"
+        )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """How the images of a case, by modality, are others than when the run was trained."""
+    for modality in before.keys() | now.keys():
+        old, new = before.get(modality), now.get(modality)
+        if old is None or new is None:
+            yield f"{modality}: is {'gone' if new is None else 'new'} since the run was trained"
+        elif old["voxels"] != new["voxels"]:
+            yield f"{modality}: holds other voxels than when the run was trained"
+        elif distance_mm(tuple(old["shape"]), np.array(old["affine"]), np.array(new["affine"])) > _MOVED_MM:
+            yield f"{modality}: lies elsewhere, or has voxels of another size, than when the run was trained"
 
 
 def _digest(value: Any) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -23,7 +24,7 @@ from medtrans.training.activation_checkpointing import recompute_blocks
 from medtrans.types import as_pyramid
 from medtrans.utils.seeds import derived_seed
 
-__all__ = ["check_compiler", "in_channels_last", "initialise_from", "make_method"]
+__all__ = ["check_compiler", "in_channels_last", "initialise_from", "make_method", "warn_of_jumps"]
 
 
 _log = logging.getLogger("medtrans")
@@ -59,6 +60,36 @@ def make_method(experiment: Experiment, *, training_cases: int | None, ranks: in
             compiled=None if config.train.compile is None else partial(_compiled, mode=config.train.compile),
         )
         return cast("Method", experiment.build("method", parts=parts))
+
+
+def warn_of_jumps(folder: RunFolder, experiment: Experiment, *, training_cases: int, ranks: int) -> None:
+    """Say where a learning rate jumps because a run goes on to another length than it was begun with.
+
+    Args:
+        folder: of the run, whose config is still the one before.
+        experiment: what it goes on with.
+        training_cases: as of `make_method`.
+        ranks: likewise.
+    """
+    config, newest = experiment.config, checkpoint.newest(folder.checkpoints)
+    if newest is None:
+        return
+    # Checkpoints of earlier versions do not say how long the run was to be.
+    before = newest.facts.get("steps") or yaml.safe_load(folder.config.read_text(encoding="utf-8"))["train"]["steps"]
+    epoch_steps = _epoch_steps(config.train, training_cases * config.patch.per_volume, ranks)
+    jumps: dict[tuple[float, float], list[str]] = {}
+    for role in ("generator",) if config.discriminator is None else ("generator", "discriminator"):
+        schedule = _slot_of(experiment, "schedule", role)
+        old, new = (schedule.factor(newest.step, steps, epoch_steps) for steps in (before, config.train.steps))
+        if not math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-9):
+            jumps.setdefault((old, new), []).append(role)
+    for (old, new), roles in jumps.items():
+        _log.warning(
+            "train.steps: %d -> %d changes the schedule of the %s: step %d has %.4g of the optimiser's learning rate, "
+            "and had %.4g under %d steps. To go on without a jump, train a new run from these weights at the rate you "
+            "want (train.initialise_from); linear with a length, and multistep, do not follow train.steps",
+            before, config.train.steps, " and the ".join(roles), newest.step + 1, new, old, before,
+        )  # fmt: skip
 
 
 def _compiled(network: nn.Module, mode: str) -> nn.Module:
