@@ -197,7 +197,7 @@ def test_what_a_metric_says_of_itself_runs_nothing_in_the_tables(
     assert not re.search(r"(?<!\\)(<script|\]\(|://|\||`|\*|&lt;|\$)", re.sub(r" ?\| ?|\|?---:?\|?", "", markdown))
     assert not re.search(r"^#", markdown, flags=re.MULTILINE)
     assert not re.search(r"^(?!%).*\\input", latex, flags=re.MULTILINE)
-    assert len(latex.splitlines()) == 5 + 4 + 4 + 2
+    assert len(latex.splitlines()) == 5 + 2 + 4 + 4 + 2
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def _comparison_notes(comparison: Mapping[str, Any]) -> list[str]:
     if protocol:
         notes.append(f"Protocol {protocol['name']}: {protocol['about']}.")
     notes += [f"Scored in ({target}): {place}." for target, place in comparison["scored_in"].items()]
+    notes += [one["sentence"] for one in comparison["comparisons"]]
     definitions = {one["metric"]: one["definition"] for one in comparison["comparisons"]}
     return notes + [f"{metric}: {definition}." for metric, definition in definitions.items()]
 

@@ -15,6 +15,7 @@ import yaml
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.scores import CaseScores, read_metrics_csv
 from medtrans.evaluation.statistics import holm, mean_interval, sign_flip_p, standardised_effect, wilcoxon_p
+from medtrans.evaluation.verdict import verdict_on
 from medtrans.utils.messages import capped, did_you_mean, listed
 
 __all__ = ["compare_runs", "run_names"]
@@ -62,8 +63,8 @@ def compare_runs(folders: Sequence[Path], metrics: Sequence[str] = (), *, seed: 
         "reference" and "runs" (names from `run_names`), "cases", "subjects", "protocol", "scored_in", and
         "comparisons": for each further run and column "run", "metric", "unit", "higher_is_better", "definition",
         "reference_mean", "run_mean", "gain" (its mean), "ci95", "effect" (Cohen's d of the gains), "effect_ci95",
-        "wilcoxon_p", "wilcoxon_p_holm", "permutation_p", "permutation_p_holm", "better" (cases) and "n" (cases).
-        What is not finite is None.
+        "wilcoxon_p", "wilcoxon_p_holm", "permutation_p", "permutation_p_holm", "better" (cases), "n" (cases),
+        and "outcome" and "sentence" of `verdict_on`. What is not finite is None.
 
     Raises:
         ConfigError: fewer than two folders, one without scores, or an unknown metric.
@@ -81,6 +82,8 @@ def compare_runs(folders: Sequence[Path], metrics: Sequence[str] = (), *, seed: 
         known = [one for one in compared if one[test] is not None]
         for one, corrected in zip(known, holm([one[test] for one in known]), strict=True):
             one[f"{test}_holm"] = corrected
+    for one in compared:
+        one |= verdict_on(one, first.name)
     return {
         "reference": first.name,
         "runs": [other.name for other in others],
