@@ -251,7 +251,7 @@ def test_a_browser_opens_a_page_that_compares_runs(done: medtrans.RunFolder, tmp
     path = write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
     assert path.stat().st_size < 1_000_000
     with opened(path, tmp_path / "profile") as page:
-        assert "Gains over run" in page.evaluate(SECTIONS)
+        assert "Gains over run 1 (unet, paired)" in page.evaluate(SECTIONS)
         text = page.evaluate("document.body.innerText")
         assert "seed: 0 -> 7" in text
         assert "better in 0 of 10" in text

@@ -12,6 +12,8 @@ from medtrans.cli.arguments import PluginFiles, Readings, leads, pairs, print_ta
 from medtrans.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medtrans.config.protocols import Protocol
 
 __all__ = ["compare", "downstream", "evaluate", "report"]
@@ -134,6 +136,7 @@ def compare(
                 write_text(path, texts[kind])
         except OSError as error:
             raise SetupError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
+    _say_which(run_folders)
     typer.echo(texts[table], nl=False)
 
 
@@ -163,7 +166,17 @@ def report(
         raise ConfigError("--viewer inline: a comparison carries no viewer; give one RUN")
     from medtrans.report.comparison import write_comparison
 
-    typer.echo(str(write_comparison(folders, output)))
+    page = write_comparison(folders, output)
+    _say_which(run_folders)
+    typer.echo(str(page))
+
+
+def _say_which(folders: Sequence[Path]) -> None:
+    """Tell the user alone which folder goes by which name: tables and pages, which are shared, name none."""
+    from medtrans.evaluation.run_comparison import run_names
+
+    for name, folder in zip(run_names(folders), folders, strict=True):
+        typer.echo(f"{name}: {folder}", err=True)
 
 
 def _protocol(name: str) -> Protocol:

@@ -12,6 +12,7 @@ import yaml
 from medtrans.config.experiment import differences
 from medtrans.data.anonymize import shareable_config
 from medtrans.errors import ConfigError, DataError, SetupError
+from medtrans.evaluation.run_comparison import run_names
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv
 from medtrans.evaluation.statistics import compare
 from medtrans.report.charts import strip_chart
@@ -53,7 +54,8 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
         raise ConfigError("report: a run is given twice; give each once")
     if not output.parent.is_dir():
         raise ConfigError(f"--output {output}: there is no folder {output.parent}; make it, or correct the path")
-    runs = [_read(name, folder) for name, folder in zip(_names(folders), folders, strict=True)]
+    names = run_names([folder.path for folder in folders])
+    runs = [_read(name, folder) for name, folder in zip(names, folders, strict=True)]
     columns, left_out = _shared_columns(runs)
     if not columns:
         raise ConfigError(
@@ -95,12 +97,6 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
     except OSError as error:
         raise SetupError(f"--output {output}: cannot be written ({error.strerror}); choose another file") from error
     return output
-
-
-def _names(folders: Sequence[RunFolder]) -> list[str]:
-    """The folders' names, numbered where two have the same."""
-    names = [folder.path.resolve().name for folder in folders]
-    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
 
 
 def _read(name: str, folder: RunFolder) -> _Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -157,3 +158,13 @@ def sides(lengths: Sequence[float] | None) -> str:
     if lengths is None:
         return "?"
     return "×".join(f"{length:.0f}" if length == round(length) else f"{length:.3g}" for length in lengths)
+
+
+# What begins something in Markdown: HTML, an entity, a link or its definition, a bare address, emphasis, code, a
+# formula, the next cell, and at the beginning of a line a heading, a quotation or a list.
+_MARKS = re.compile(r"[\\`*~$|]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|:(?=//)|(?<=www)\.|(?<!\w)_|_(?!\w)|^[#>=-]")
+
+
+def inert_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(text.split()))
