@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from medtrans.cli.arguments import PluginFiles, leads, pairs, print_table
+from medtrans.cli.arguments import PluginFiles, Readings, leads, pairs, print_table, reading_rules
 from medtrans.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def evaluate(
         Path | None, typer.Option("--output", help="Folder to leave metrics.csv and summary.json in.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    reading: Readings = None,
     plugin: PluginFiles = None,
 ) -> None:
     """Score a run's test cases again, or score a folder of images that anything predicted."""
@@ -75,7 +76,9 @@ def evaluate(
             raise ConfigError("evaluate RUN takes all from the run's config; --prediction and the like go without RUN")
         from medtrans.pipeline import evaluate as evaluate_run
 
-        folder = evaluate_run(run_folder, overrides or (), plugins=plugin or ())
+        folder = evaluate_run(
+            run_folder, [*(overrides or ()), *(f"reading.{one}" for one in reading or ())], plugins=plugin or ()
+        )
         if leads():
             print_table(summary_table(folder.read_json(folder.summary)))
         return
@@ -91,6 +94,7 @@ def evaluate(
         scoring=Scoring(metric or (), Scoring.options_from(option or []), _protocol(protocol), limits, unit),
         output=output,
         overwrite=overwrite,
+        rules=reading_rules(reading or []),
         plugins=plugin or (),
     )
     print_table(summary_table(scored.summary, {row.label: row.case for row in scored.rows}))

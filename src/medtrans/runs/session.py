@@ -25,7 +25,7 @@ from medtrans.errors import ConfigError, DataError, MedtransError, RunInterrupte
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import copy_file
-from medtrans.utils.messages import capped
+from medtrans.utils.messages import VisibleFormatter, capped, visible
 
 if TYPE_CHECKING:
     from medtrans.data.datamodule import DataModule
@@ -109,7 +109,7 @@ class _AnonymousFormatter(logging.Formatter):
         self._anonymizer = anonymizer
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._anonymizer.shareable(super().format(record))
+        return visible(self._anonymizer.shareable(super().format(record)))
 
 
 def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) -> None:
@@ -121,7 +121,7 @@ def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) 
 @contextmanager
 def _terminal(level: int) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleFormatter("%(message)s"))
     handler.setLevel(level)
     _log.addHandler(handler)
     try:

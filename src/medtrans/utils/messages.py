@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,24 @@ _EXPECTED = {
     "path_type": "a path",
     "none_required": "null",
 }
+
+
+def visible(text: str) -> str:
+    """A text for a terminal or a log: what steers a terminal, or is no Unicode, is shown by its code.
+
+    Names of files may hold any bytes: an escape sequence would run in the reader's terminal, and a byte that is no
+    UTF-8 can be written nowhere.
+    """
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
+class VisibleFormatter(logging.Formatter):
+    """Log records with `visible` text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
