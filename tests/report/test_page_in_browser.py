@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import medtrans
 from medtrans.config.loading import load_config
 from medtrans.errors import ConfigError
 from medtrans.evaluation.pictures import ROLES, for_viewing
+from medtrans.evaluation.scores import read_metrics_csv, write_metrics_csv
 from medtrans.report.comparison import write_comparison
 from medtrans.report.run_report import write_report
 from medtrans.report.viewer import ViewedCase
@@ -249,15 +251,20 @@ def test_a_browser_opens_a_page_that_compares_runs(done: medtrans.RunFolder, tmp
     text = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(text.replace("seed: 0", "seed: 7", 1))
     path = write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 1_500_000
     with opened(path, tmp_path / "profile") as page:
-        assert "Gains over run" in page.evaluate(SECTIONS)
+        assert (
+            page.evaluate("[...document.querySelectorAll('#pictures .beside')].map(one => one.children.length)")
+            == [2] * 3
+        )
+        assert len(page.evaluate("[...document.querySelectorAll('.verdict.open')].map(one => one.innerText)")) == 2
+        assert "Gains over run 1 (unet, paired)" in page.evaluate(SECTIONS)
         text = page.evaluate("document.body.innerText")
         assert "seed: 0 -> 7" in text
         assert "better in 0 of 10" in text
         assert page.evaluate("document.querySelectorAll('#cases use title').length") == 2 * 2 * CASES
         assert page.errors == []
-        assert page.requests == [path.as_uri()]
+        assert [one for one in page.requests if not one.startswith("data:image/png")] == [path.as_uri()]
 
 
 def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.RunFolder, tmp_path: Path) -> None:
@@ -268,7 +275,7 @@ def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.R
     metrics = (other / "metrics.csv").read_text().splitlines()
     (other / "metrics.csv").write_text("\n".join(metrics[:-1]) + "\n")
     page = write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html").read_text()
-    assert "not compared: Only the same cases can be compared" in page
+    assert "not compared: other cases, targets, protocol or intensities" in page
     summary = json.loads((other / "summary.json").read_text())
     for scores in summary["metrics"].values():
         scores["definition"] = "another"
@@ -277,6 +284,33 @@ def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.R
         write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
     assert "head_0" not in page
     assert str(tmp_path) not in page
+
+
+def test_a_comparison_says_in_words_with_corrected_p_which_run_is_better_and_names_no_folder(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    """Ten subjects: 2 / 2^10 is the least p of a permutation test, and Holm's correction multiplies it by 4."""
+    folders = [medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / f"Canary{n}"))) for n in range(3)]
+    for folder, psnr in zip(folders[1:], (2.0, 0.0), strict=True):
+        rows = read_metrics_csv(folder.metrics)
+        rows = [
+            replace(row, values={"psnr": row.values["psnr"] + psnr, "mae": row.values["mae"] + (-1) ** place})
+            for place, row in enumerate(rows)
+        ]
+        write_metrics_csv(folder.metrics, rows)
+    # The third keeps pictures of other cases than the first two.
+    for path in folders[2].pictures.glob("*.png"):
+        path.unlink()
+    text = unescape(write_comparison(folders, tmp_path / "comparison.html").read_text())
+    verdicts = re.findall(r'class="verdict (\w+)">(.*?)</p>', text)
+    assert [tone for tone, _ in verdicts] == ["good", "open", "open", "open"]
+    assert "run 2 (unet, paired) is better than run 1 (unet, paired) in psnr" in verdicts[0][1]
+    assert "p 0.008 after Holm" in verdicts[0][1]
+    assert "cannot be told whether run 3" in verdicts[2][1]
+    assert text.count("p 0.008</span>") == 1
+    beside = re.findall(r'<div class="beside">(.*?)</div>', text, re.DOTALL)
+    assert [re.findall("<figcaption>(run .)", one) for one in beside] == [["run 1", "run 2"]] * 3
+    assert "Canary" not in text
 
 
 def test_the_page_written_again_keeps_its_viewer_until_told_otherwise(done: medtrans.RunFolder, tmp_path: Path) -> None:

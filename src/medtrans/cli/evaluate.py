@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from medtrans.cli.arguments import PluginFiles, leads, pairs, print_table
+from medtrans.cli.arguments import PluginFiles, Readings, leads, pairs, print_table, reading_rules
 from medtrans.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medtrans.config.protocols import Protocol
 
 __all__ = ["compare", "downstream", "evaluate", "report"]
@@ -61,6 +63,7 @@ def evaluate(
         Path | None, typer.Option("--output", help="Folder to leave metrics.csv and summary.json in.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    reading: Readings = None,
     plugin: PluginFiles = None,
 ) -> None:
     """Score a run's test cases again, or score a folder of images that anything predicted."""
@@ -73,7 +76,9 @@ def evaluate(
             raise ConfigError("evaluate RUN takes all from the run's config; --prediction and the like go without RUN")
         from medtrans.pipeline import evaluate as evaluate_run
 
-        folder = evaluate_run(run_folder, overrides or (), plugins=plugin or ())
+        folder = evaluate_run(
+            run_folder, [*(overrides or ()), *(f"reading.{one}" for one in reading or ())], plugins=plugin or ()
+        )
         if leads():
             print_table(summary_table(folder.read_json(folder.summary)))
         return
@@ -89,6 +94,7 @@ def evaluate(
         scoring=Scoring(metric or (), Scoring.options_from(option or []), _protocol(protocol), limits, unit),
         output=output,
         overwrite=overwrite,
+        rules=reading_rules(reading or []),
         plugins=plugin or (),
     )
     print_table(summary_table(scored.summary, {row.label: row.case for row in scored.rows}))
@@ -130,6 +136,7 @@ def compare(
                 write_text(path, texts[kind])
         except OSError as error:
             raise SetupError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
+    _say_which(run_folders)
     typer.echo(texts[table], nl=False)
 
 
@@ -159,7 +166,17 @@ def report(
         raise ConfigError("--viewer inline: a comparison carries no viewer; give one RUN")
     from medtrans.report.comparison import write_comparison
 
-    typer.echo(str(write_comparison(folders, output)))
+    page = write_comparison(folders, output)
+    _say_which(run_folders)
+    typer.echo(str(page))
+
+
+def _say_which(folders: Sequence[Path]) -> None:
+    """Tell the user alone which folder goes by which name: tables and pages, which are shared, name none."""
+    from medtrans.evaluation.run_comparison import run_names
+
+    for name, folder in zip(run_names(folders), folders, strict=True):
+        typer.echo(f"{name}: {folder}", err=True)
 
 
 def _protocol(name: str) -> Protocol:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medtrans.evaluation.verdict import verdicts
-from medtrans.utils.messages import DASH, MINUS, between, number, probability, signed, signed_between
+from medtrans.utils.messages import DASH, MINUS, between, inert_markdown, number, probability, signed, signed_between
 
 __all__ = ["as_latex", "as_markdown", "downstream_table", "summary_table"]
 
@@ -109,8 +109,8 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
         "| " + " | ".join(_HEADS) + " |",
         "|" + "|".join("---" if column < 2 else "---:" for column in range(len(_HEADS))) + "|",
     ]
-    lines += ["| " + " | ".join(_inert(cell) for cell in row) + " |" for row in _comparison_rows(comparison)]
-    return "\n".join([*lines, "", *(f"{_inert(note)}  " for note in _comparison_notes(comparison))]) + "\n"
+    lines += ["| " + " | ".join(inert_markdown(cell) for cell in row) + " |" for row in _comparison_rows(comparison)]
+    return "\n".join([*lines, "", *(f"{inert_markdown(note)}  " for note in _comparison_notes(comparison))]) + "\n"
 
 
 def as_latex(comparison: Mapping[str, Any]) -> str:
@@ -153,18 +153,9 @@ def _comparison_notes(comparison: Mapping[str, Any]) -> list[str]:
     if protocol:
         notes.append(f"Protocol {protocol['name']}: {protocol['about']}.")
     notes += [f"Scored in ({target}): {place}." for target, place in comparison["scored_in"].items()]
+    notes += [one["sentence"] for one in comparison["comparisons"]]
     definitions = {one["metric"]: one["definition"] for one in comparison["comparisons"]}
     return notes + [f"{metric}: {definition}." for metric, definition in definitions.items()]
-
-
-# What begins something in Markdown: HTML, an entity, a link or its definition, a bare address, emphasis, code, a
-# formula, the next cell, and at the beginning of a line a heading, a quotation or a list.
-_MARKS = re.compile(r"[\\`*~$|]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|:(?=//)|(?<=www)\.|(?<!\w)_|_(?!\w)|^[#>=-]")
-
-
-def _inert(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    return _MARKS.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _escaped(text: str) -> str:

@@ -23,7 +23,17 @@ from medtrans.plugins.registry import Registry, component
 from medtrans.utils.files import write_json
 from medtrans.utils.messages import capped, listed
 from medtrans.utils.progress import progress_over
-from medtrans.volume import IMAGE_ENDINGS, Grid, Volume, is_image_file, read, read_header, stem_of
+from medtrans.volume import (
+    IMAGE_ENDINGS,
+    NO_RULES,
+    Grid,
+    ReadingRules,
+    Volume,
+    is_image_file,
+    read,
+    read_header,
+    stem_of,
+)
 from medtrans.volume.affine import TOLERANCE_VOXELS
 from medtrans.volume.resampling import regrid
 
@@ -112,6 +122,7 @@ def evaluate_folders(
     scoring: Scoring | None = None,
     output: Path | None = None,
     overwrite: bool = False,
+    rules: ReadingRules = NO_RULES,
     plugins: Sequence[Path] = (),
 ) -> FolderScores:
     """Score the images of a folder against those of another that have the same names.
@@ -127,6 +138,7 @@ def evaluate_folders(
         scoring: by what they are scored.
         output: folder for metrics.csv and summary.json; made if need be.
         overwrite: replace these files where they are there.
+        rules: how images are read that would otherwise be refused.
         plugins: single-file plugins to have at hand.
 
     Raises:
@@ -148,8 +160,8 @@ def evaluate_folders(
         raise ConfigError(*faults)
     metrics = _metrics(scoring, folders, plugins)
     pairs = _images_by_name(folders)
-    _check_grids(pairs)
-    rows, doubts = _rows(pairs, metrics, scoring)
+    _check_grids(pairs, rules)
+    rows, doubts = _rows(pairs, metrics, scoring, rules)
     for doubt in doubts:
         _log.warning("%s", doubt)
     columns = columns_of({_NAME: metrics}, {_NAME: scoring.scored_unit})
@@ -232,13 +244,13 @@ def _metrics(scoring: Scoring, folders: Mapping[str, Path], plugins: Sequence[Pa
     return metrics
 
 
-def _check_grids(pairs: Mapping[str, Mapping[str, Path]]) -> None:
+def _check_grids(pairs: Mapping[str, Mapping[str, Path]], rules: ReadingRules) -> None:
     faults: list[str] = []
     for name, files in pairs.items():
         grids: dict[str, Grid] = {}
         for role, path in files.items():
             try:
-                grids[role] = read_header(path).grid
+                grids[role] = read_header(path, rules).grid
             except DataError as error:
                 faults += error.faults
         target = grids.pop("target", None)
@@ -257,7 +269,7 @@ def _check_grids(pairs: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def _rows(
-    pairs: Mapping[str, Mapping[str, Path]], metrics: Mapping[str, Metric], scoring: Scoring
+    pairs: Mapping[str, Mapping[str, Path]], metrics: Mapping[str, Metric], scoring: Scoring, rules: ReadingRules
 ) -> tuple[list[CaseScores], list[str]]:
     """A row a case, and what is doubtful about images that are said to be in HU."""
     rows: list[CaseScores] = []
@@ -265,7 +277,7 @@ def _rows(
     doubts: list[str] = []
     for number, (name, files) in enumerate(progress_over(list(pairs.items()), "scoring"), 1):
         try:
-            volumes = {role: read(path) for role, path in files.items()}
+            volumes = {role: read(path, rules) for role, path in files.items()}
             values = _scored(volumes, metrics, scoring)
         except DataError as error:
             faults += [fault if name in fault else f"{name}: {fault}" for fault in error.faults]

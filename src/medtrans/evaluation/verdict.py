@@ -1,13 +1,13 @@
-"""The verdict: whether a model is better than the best trivial baseline, as data and in a sentence."""
+"""The verdict: whether a model is better than the best trivial baseline, or than another, as data and in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from medtrans.utils.messages import short
+from medtrans.utils.messages import probability, short
 
-__all__ = ["BASELINES", "verdicts"]
+__all__ = ["BASELINES", "verdict_on", "verdicts"]
 
 
 BASELINES = {
@@ -34,6 +34,40 @@ def verdicts(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     metrics = summary["metrics"]
     names = [name for name in metrics if name == "psnr" or name.startswith("psnr_")] or list(metrics)[:1]
     return [_verdict(name, metrics[name], summary) for name in names]
+
+
+_MOST_P = 0.05
+"""After correction; from here on a difference may be chance."""
+
+
+def verdict_on(compared: Mapping[str, Any], reference: str) -> dict[str, str]:
+    """Whether a run is better than the one it is compared with, in one metric.
+
+    It counts as better or worse where the 95 % interval of the mean gain leaves out 0 and the p of the permutation
+    test, corrected by Holm, is below 0.05.
+
+    Args:
+        compared: one of the comparisons that `compare_runs` gives.
+        reference: the other's name.
+
+    Returns:
+        "outcome" ("better", "worse" or "undecided") and "sentence".
+    """
+    gain, interval, p = (compared[key] for key in ("gain", "ci95", "permutation_p_holm"))
+    name, metric = compared["run"], compared["metric"]
+    between = f"{name} is better or worse than {reference} in {metric}"
+    if gain is None or interval is None or p is None:
+        lacking = "a mean is not finite" if gain is None else "there is no 95 % interval for so few subjects"
+        return {"outcome": "undecided", "sentence": f"It cannot be told whether {between}: {lacking}."}
+    low, high = (short(limit) for limit in interval)
+    within = (
+        f"mean gain {short(gain)}, 95 % interval {low} to {high} {compared['unit']}".rstrip()
+        + f"; better in {compared['better']} of {compared['n']} cases; p {probability(p)} after Holm"
+    )
+    if p >= _MOST_P or interval[0] <= 0 <= interval[1]:
+        return {"outcome": "undecided", "sentence": f"It cannot be told whether {between} ({within})."}
+    outcome = "better" if gain > 0 else "worse"
+    return {"outcome": outcome, "sentence": f"{name} is {outcome} than {reference} in {metric} ({within})."}
 
 
 def _verdict(name: str, metric: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:

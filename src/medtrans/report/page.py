@@ -14,7 +14,16 @@ from medtrans.report.charts import Chart, line_chart, strip_chart
 from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
 from medtrans.utils.messages import between, number, places
 
-__all__ = ["Headline", "downstream_part", "faithfulness_part", "headlines", "page_of", "render", "scores_table"]
+__all__ = [
+    "TONES",
+    "Headline",
+    "downstream_part",
+    "faithfulness_part",
+    "headlines",
+    "page_of",
+    "render",
+    "scores_table",
+]
 
 
 @dataclass(frozen=True)
@@ -106,10 +115,11 @@ def render(
 
 def headlines(summary: Mapping[str, Any]) -> list[Headline]:
     """The verdicts on a run, as `verdicts` gives them, with the colour a page shows them in."""
-    return [Headline(one["sentence"], _TONES[one["outcome"]]) for one in verdicts(summary)]
+    return [Headline(one["sentence"], TONES[one["outcome"]]) for one in verdicts(summary)]
 
 
-_TONES = {"better": "good", "worse": "bad", "undecided": "open"}
+TONES = {"better": "good", "worse": "bad", "undecided": "open"}
+"""The colour of each outcome of a verdict."""
 
 
 def page_of(template: str, **contents: Any) -> str:

@@ -24,7 +24,7 @@ from medtrans.training.costs import costs_text, read_costs
 from medtrans.utils.files import write_text
 from medtrans.utils.messages import number
 
-__all__ = ["report_facts", "write_report"]
+__all__ = ["report_facts", "shown_cases", "write_report"]
 
 
 _RANKS = ("worst", "median", "best")
@@ -106,7 +106,7 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
 def _had_viewer(folder: RunFolder) -> bool:
     """Whether the page that is there carries a viewer, and the volumes for it are still kept."""
     asked = folder.report.is_file() and '<section id="viewer">' in folder.report.read_text("utf-8", "replace")
-    return asked and any(kept_volumes(folder.pictures, path.stem) for *_, path in _stems(folder))
+    return asked and any(kept_volumes(folder.pictures, path.stem) for *_, path in shown_cases(folder))
 
 
 def _when(folder: RunFolder) -> dict[str, str]:
@@ -128,8 +128,8 @@ def _name(slot: Mapping[str, Any]) -> str:
     return str(slot["name"]).removeprefix("builtin:")
 
 
-def _stems(folder: RunFolder) -> list[tuple[str, str, Path]]:
-    """(rank, label, picture) of each shown case."""
+def shown_cases(folder: RunFolder) -> list[tuple[str, str, Path]]:
+    """(rank, label, picture) of each case that a run keeps a picture of."""
     return [
         (rank, path.stem.removeprefix(f"{rank}_"), path)
         for rank in _RANKS
@@ -151,7 +151,7 @@ def _pictures(
             f"{rank} test case by {name}: {number(scores[label][name])} {metrics[name]['unit']}".rstrip(),
             path.read_bytes(),
         )
-        for rank, label, path in _stems(folder)
+        for rank, label, path in shown_cases(folder)
     ]
 
 
@@ -172,7 +172,7 @@ def _viewed(folder: RunFolder, config: Mapping[str, Any], shown: Mapping[str, st
     unit = next((str(facts.get("unit", "")) for facts in sidecars if facts.get("target") == config["target"][0]), "")
     cases = [
         ViewedCase(shown[label], f"{rank} test case", volumes, unit)
-        for rank, label, path in _stems(folder)
+        for rank, label, path in shown_cases(folder)
         if (volumes := kept_volumes(folder.pictures, path.stem))
     ]
     if not cases:

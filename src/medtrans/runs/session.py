@@ -26,7 +26,7 @@ from medtrans.errors import ConfigError, DataError, MedtransError, RunInterrupte
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import copy_file
-from medtrans.utils.messages import capped
+from medtrans.utils.messages import VisibleFormatter, capped, visible
 from medtrans.volume.affine import distance_mm
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class _AnonymousFormatter(logging.Formatter):
         self._anonymizer = anonymizer
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._anonymizer.shareable(super().format(record))
+        return visible(self._anonymizer.shareable(super().format(record)))
 
 
 def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) -> None:
@@ -134,7 +134,7 @@ def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) 
 @contextmanager
 def _terminal(level: int) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleFormatter("%(message)s"))
     handler.setLevel(level)
     _log.addHandler(handler)
     try:

@@ -227,7 +227,11 @@ def physical_values(
             found = f"{count:,} of {values.size:,} voxels are NaN or infinite"
             notes = (f"{found}: set to {rules.fill_not_finite:g} (reading.fill_not_finite)",)
     if fault := finite_fault(values, stored):
-        advice = " or set reading.fill_not_finite to a value that takes their place" if "beyond" not in fault else ""
+        advice = (
+            " or set reading.fill_not_finite (--reading fill_not_finite=0) to a value that takes their place"
+            if "beyond" not in fault
+            else ""
+        )
         raise DataError(f"{path}: {fault}. Fix or exclude the image{advice}.")
     return values, notes
 
