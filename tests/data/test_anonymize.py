@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import csv
 import gzip
+import html
 import io
 import json
 import logging
@@ -13,9 +14,11 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
+from urllib.parse import quote, quote_plus
 
 import nibabel
 import numpy as np
@@ -303,3 +306,43 @@ def test_a_prediction_keeps_no_text_of_its_source(done: medtrans.RunFolder, tmp_
     (written,) = predict(done.path, tmp_path / "in.nii.gz", tmp_path / "out.nii.gz", images={})
     assert read(written).shape == (24, 24, 24)
     assert hits(tmp_path, {"out.nii.gz", "out.json"}, CANARIES) == {}
+
+
+NAME = "Zoë Müller 5"
+
+
+@pytest.mark.parametrize("held", ["NFC", "NFD"], ids=["composed on the disk", "decomposed on the disk"])
+@pytest.mark.parametrize("told", ["NFC", "NFD"], ids=["composed in the text", "decomposed in the text"])
+@pytest.mark.parametrize(
+    "written",
+    [str, str.upper, str.casefold, quote, quote_plus, json.dumps, ascii, html.escape, lambda name: str(name.encode())],
+    ids=["plain", "capitals", "folded", "URL", "form", "JSON", "ascii", "HTML", "bytes"],
+)
+def test_a_name_is_kept_back_however_it_is_written(
+    held: Literal["NFC", "NFD"], told: Literal["NFC", "NFD"], written: Callable[[str], str], tiny: dict[str, Any]
+) -> None:
+    folder = Path("some data") / normalize(held, NAME)
+    cases = [
+        Case(normalize("NFC", NAME), normalize("NFC", NAME), {"t1": folder / "Weiß & Söhne scan" / "t1.nii.gz"}),
+        Case("ben", "ben", {"t1": Path("some data/ben/t1.nii.gz")}),
+    ]
+    shareable = anonymizer_of(tiny, *cases).shareable
+    for name in (NAME, f"some data/{NAME}", f"some data/{NAME}/Weiß & Söhne scan", "Weiß & Söhne scan"):
+        text = shareable(f"no folder {written(normalize(told, name))}: gone")
+        found = re.sub(re.escape(WITHHELD), "", normalize("NFC", text)).casefold()
+        assert not any(part in found for part in ("zo", "ller", "wei", "hne", "some")), text
+        assert found.endswith(": gone")
+
+
+def test_machines_and_parents_of_places_are_kept_back_and_common_words_are_not(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "CanaryHost")
+    cases = [Case(name, name, {"t1": Path(f"/home/Dr Ann/train/{name}/anat/{name}x.nii")}) for name in ("p-1", "p-2")]
+    told = anonymizer_of(tiny | {"output_dir": "/srv/Clinic of Bea/runs/a"}, *cases).shareable
+    assert told("rank 1 (process 7 on far.away) fell silent") == "rank 1 (process 7) fell silent"
+    assert told("on canaryhost, /home/Dr Ann/train, /srv/Clinic of Bea/runs: full") == (
+        f"on {WITHHELD}, {WITHHELD}, {WITHHELD}: full"
+    )
+    assert told("p-1x is odd") == "a folder or file of case_0001 is odd"
+    assert told("train on anat images") == "train on anat images"

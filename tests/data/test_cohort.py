@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 
 from medtrans.config.schema import ColumnSplit, FileSplit, FoldsSplit, FractionsSplit, SplitSettings
 from medtrans.data.checks.images import check_headers
-from medtrans.data.cohort import Cohort, build_cohort, load_image, load_images, write_cases
+from medtrans.data.cohort import Cohort, build_cohort, load_image, load_images, read_case_table, write_cases
 from medtrans.errors import DataError
 from medtrans.plugins.interfaces import Case, Dataset
+from medtrans.utils.tables import as_given, table_text
 from medtrans.volume import Volume, write
 
 
@@ -315,3 +317,50 @@ def test_the_key_from_numbers_to_names_is_its_owners_alone_and_splits_another_ru
     assert rows[10]["case"] == "Ünïcode, with a comma"
     again = gathered([member.case for member in cohort.members], FileSplit(by="file", path=str(path)))
     assert by_subject(again) == by_subject(cohort)
+
+
+FORMULA = r"^[\s']*[=+\-@＝＋－＠]"
+
+
+@given(st.lists(st.lists(st.text("=+-@＝;|\t\n\r ',\"a1.", max_size=8), min_size=2, max_size=3), min_size=1))
+def test_a_table_comes_back_and_no_cell_of_it_is_a_formula_in_any_country(rows):
+    written = table_text(rows)
+    assert [[as_given(cell) for cell in row] for row in csv.reader(io.StringIO(written, newline=""))] == rows
+    for cell in (cell for row in csv.reader(io.StringIO(written, newline="")) for cell in row):
+        for piece in [cell, *re.split(r"[;|\t\r\n]", cell)]:
+            assert piece.startswith("'") or not re.match(FORMULA, piece) or is_number(cell)
+
+
+def is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_names_that_are_formulas_are_texts_in_the_key_and_split_another_run(tmp_path):
+    names = ["=cmd|' /C calc'!A0", "@SUM(1)", "+1+1", "-5", "'=x", "a;=b"]
+    cohort = gathered([case(name, name) for name in names])
+    write_cases(tmp_path / "cases.csv", cohort)
+    with (tmp_path / "cases.csv").open(newline="") as file:
+        cells = [row["subject"] for row in csv.DictReader(file)]
+    assert cells == [f"'{names[0]}", "'@SUM(1)", "'+1+1", "-5", "''=x", "a;'=b"]
+    assert [one.subject for one in read_case_table(tmp_path / "cases.csv")] == names
+    again = gathered([member.case for member in cohort.members], FileSplit(by="file", path=str(tmp_path / "cases.csv")))
+    assert by_subject(again) == by_subject(cohort)
+
+
+@pytest.mark.parametrize("by", ["fractions", "folds", "column", "file"])
+@pytest.mark.parametrize("others", [TEN, []], ids=["among others", "alone"])
+def test_a_name_that_is_no_unicode_is_refused_by_its_codes(by, others, tmp_path):
+    (tmp_path / "split.csv").write_text("subject,split\n" + "".join(f"{one.subject},train\n" for one in TEN))
+    splits = {
+        "fractions": FractionsSplit(),
+        "folds": FoldsSplit(by="folds", folds=5, fold=0),
+        "column": ColumnSplit(by="column"),
+        "file": FileSplit(by="file", path=str(tmp_path / "split.csv")),
+    }
+    told = "\n".join(faults_of([*others, case("v1", "s\udcff", "train")], splits[by]))
+    assert r'subject "s\udcff"' in told
+    told.encode()

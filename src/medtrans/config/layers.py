@@ -200,7 +200,7 @@ def _add_override(tree: Tree, override: str, defaults: Mapping[str, Any]) -> Non
         return
     try:
         value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]  # a dotlist always gives a mapping
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
+    except (OmegaConfBaseException, yaml.YAMLError, UnicodeEncodeError) as error:
         tree.faults.append(f"{place}: the value is not valid YAML: {str(error).splitlines()[0]}")
         return
     parts = key.split(".")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import os
 import stat
@@ -20,7 +19,8 @@ from medtrans.data.checks.intensities import settled
 from medtrans.data.splits import SplitName, assign, empty_splits, folded
 from medtrans.errors import DataError
 from medtrans.utils.files import write_text
-from medtrans.utils.messages import capped, listed
+from medtrans.utils.messages import capped, listed, visible
+from medtrans.utils.tables import as_given, table_text
 from medtrans.volume import NO_RULES, ReadingRules, Volume, read
 from medtrans.volume.resampling import canonical, regrid
 
@@ -133,14 +133,15 @@ def list_cases(
     Raises:
         DataError: there is no case at all, or the dataset or the split's file cannot be read.
     """
-    cases = tuple(dataset.cases())
-    if not cases:
+    listed_cases = tuple(dataset.cases())
+    if not listed_cases:
         raise DataError(f"the dataset {type(dataset).__name__} lists no case; check its options against the data")
+    cases, odd = _with_names(listed_cases)
     if known is not None:
         members, faults = _recalled(cases, split, seed, known)
-        return Cohort(tuple(members)), _name_faults(cases) + faults + _shared_files(members, [*source, *target])
+        return Cohort(tuple(members)), odd + _name_faults(cases) + faults + _shared_files(members, [*source, *target])
     splits, split_faults = assign(cases, split, seed)
-    faults = _name_faults(cases) + split_faults
+    faults = odd + _name_faults(cases) + split_faults
     members = [
         Member(number, case, splits[folded(case.subject)])
         for number, case in enumerate(cases, 1)
@@ -151,6 +152,22 @@ def list_cases(
     if not split_faults:
         faults += empty_splits(splits, split)
     return Cohort(tuple(members)), faults
+
+
+def _with_names(cases: Sequence[Case]) -> tuple[list[Case], list[str]]:
+    """The cases whose names can be written into a table, and the others as faults: a folder's name may be any bytes."""
+    sound, faults = [], []
+    for case in cases:
+        try:
+            f"{case.case}{case.subject}".encode()
+        except UnicodeEncodeError:
+            faults.append(
+                f'case "{visible(case.case)}" of subject "{visible(case.subject)}": the name is no Unicode (UTF-8); '
+                "rename the folder or file, or correct the table"
+            )
+        else:
+            sound.append(case)
+    return sound, capped(faults)
 
 
 def _recalled(
@@ -250,13 +267,10 @@ def write_cases(path: Path, cohort: Cohort) -> None:
     Only its owner can read the file, at no moment anyone else (the process's umask is narrowed while it is written).
     The file serves as `split: {by: file}` of a later run.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("number", "case", "subject", "split"))
-    rows.writerows((member.number, member.case.case, member.case.subject, member.split) for member in cohort.members)
+    rows = ((member.number, member.case.case, member.case.subject, member.split) for member in cohort.members)
     umask = os.umask(0o177)
     try:
-        write_text(path, text.getvalue())
+        write_text(path, table_text([("number", "case", "subject", "split"), *rows]))
     finally:
         os.umask(umask)
 
@@ -280,7 +294,10 @@ def read_case_table(path: Path) -> list[KnownCase]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        known = [KnownCase(int(row["number"]), row["case"], row["subject"], _split(row["split"])) for row in rows]
+        known = [
+            KnownCase(int(row["number"]), as_given(row["case"]), as_given(row["subject"]), _split(row["split"]))
+            for row in rows
+        ]
     except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
         raise DataError(
             f"{path}: cannot be read as the run's table of cases ({error}); expected the columns number, case, subject "

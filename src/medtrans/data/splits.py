@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from medtrans.errors import DataError
 from medtrans.utils.messages import capped
 from medtrans.utils.seeds import derived_seed
+from medtrans.utils.tables import as_given
 
 if TYPE_CHECKING:
     from medtrans.config.schema import FractionsSplit, SplitSettings
@@ -109,7 +110,7 @@ def _split_rows(path: Path) -> list[tuple[str, str | None, str]]:
             found = ", ".join(f'"{column}"' for column in row if isinstance(column, str))
             raise DataError(f"split.path: {path}, row {number}: expected text {columns}, found the columns {found}")
     return [
-        (row["subject"], row["split"].strip() or None, f"{path.name}, row {number}")
+        (as_given(row["subject"]), row["split"].strip() or None, f"{path.name}, row {number}")
         for number, row in enumerate(rows, first)
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import numpy as np
 
 from medtrans.errors import DataError
 from medtrans.utils.files import write_text
+from medtrans.utils.tables import as_given, table_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,13 +72,11 @@ def target_sha(*targets: Volume) -> str:
 def write_metrics_csv(path: Path, rows: Sequence[CaseScores]) -> None:
     """A row a case, whole or not at all; an infinite score is "inf", an undefined one "nan"."""
     columns = list(dict.fromkeys(name for row in rows for name in row.values))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "label", "subject", *columns, "target_sha"])
+    table: list[list[str]] = [["case", "label", "subject", *columns, "target_sha"]]
     for row in rows:
         values = [repr(float(row.values[name])) for name in columns]
-        writer.writerow([row.case, row.label, row.subject, *values, row.target_sha])
-    write_text(path, text.getvalue())
+        table.append([row.case, row.label, row.subject, *values, row.target_sha])
+    write_text(path, table_text(table))
 
 
 def read_metrics_csv(path: Path) -> list[CaseScores]:
@@ -100,9 +98,9 @@ def read_metrics_csv(path: Path) -> list[CaseScores]:
             return [
                 CaseScores(
                     row["label"],
-                    row["case"],
-                    row["subject"],
-                    {name: float(row[name]) for name in names},
+                    as_given(row["case"]),
+                    as_given(row["subject"]),
+                    {as_given(name): float(row[name]) for name in names},
                     row["target_sha"],
                 )
                 for row in reader

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,6 +31,7 @@ from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Metric
 from medtrans.training.build import make_method
 from medtrans.utils.files import write_json, write_text
+from medtrans.utils.tables import table_text
 
 __all__ = [
     "ARMS",
@@ -208,16 +207,14 @@ def _overlap(roles: Roles) -> str:
 def _write_rows(path: Path, scores: Mapping[str, Sequence[Sequence[CaseScores]]]) -> None:
     """A row for each arm, seed and case."""
     columns = list(next(iter(scores.values()))[0][0].values)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("arm", "seed", "case", "label", "subject", *columns))
+    rows: list[tuple[object, ...]] = [("arm", "seed", "case", "label", "subject", *columns)]
     for arm, by_seed in scores.items():
         for seed, cases in enumerate(by_seed):
-            rows.writerows(
+            rows.extend(
                 (arm, seed, row.case, row.label, row.subject, *(repr(row.values[name]) for name in columns))
                 for row in cases
             )
-    write_text(path, text.getvalue())
+    write_text(path, table_text(rows))
 
 
 def arm_summary(
