@@ -61,6 +61,8 @@ class RunFolder:
     """Translated test cases."""
     pictures = _Entry("pictures")
     """Worst, median and best test case, for the report."""
+    errors = _Entry("pictures", "errors.json")
+    """How often the test cases' voxels are off by how much, and each case's means, for the report."""
     plugins = _Entry("plugins")
     """Copies of the single-file plugins the run used."""
     tensorboard = _Entry("tensorboard")
@@ -323,7 +325,7 @@ _WRITTEN: Mapping[str, str | None] = {
     "checkpoints": r"step_\d{8,}|[a-z]+\.json|\.part-.*",
     "cache": r"[0-9a-f]{32}|\.part-.*",
     "predictions": r".*\.(nii\.gz|nii|json)|\.part-.*",
-    "pictures": r".*\.(png|nii\.gz)|\.part-.*",
+    "pictures": r".*\.(png|nii\.gz)|errors\.json|\.part-.*",
     "plugins": r".*\.py|__pycache__|\.part-.*",
     "tensorboard": r"events\.out\.tfevents\..*",
     "downstream": r".*",
