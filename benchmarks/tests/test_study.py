@@ -137,7 +137,7 @@ def test_the_loop_of_the_page_ends_in_one_table(tmp_path: Path) -> None:
     assert all("–" not in row and len(row) == 12 for row in rows), "every column is filled"
     root = tmp_path / "runs" / "study" / "smoke"
     compared = json.loads((root / "t1_t2.tables" / "comparison.json").read_text(encoding="utf-8"))
-    assert (compared["reference"], compared["runs"]) == ("mdaunet", ["unet"])
+    assert (compared["reference"], compared["runs"]) == ("run 1 (mdaunet, paired)", ["run 2 (unet, paired)"])
     assert "mdaunet" in (root / "t1_t2.html").read_text(encoding="utf-8")
 
 

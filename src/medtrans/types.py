@@ -56,6 +56,9 @@ class Batch:
         mask: `(b, 1, i, j, k)` of 0 and 1 where the source lies, or None where the cohort has no masks.
         cases: the number of the case each source was cut from.
         target_mask: as `mask` where the target lies; None where that is the same place, in a method for pairs.
+        valid: `(b, 1, i, j, k)`, 0 where the images have no data: beyond a volume's border, and where a field of view
+            ends. Nothing is to be learnt there. None where there are data everywhere.
+        target_valid: as `valid` where the target lies, in a method without pairs.
     """
 
     source: Tensor
@@ -63,6 +66,8 @@ class Batch:
     mask: Tensor | None
     cases: tuple[int, ...]
     target_mask: Tensor | None = None
+    valid: Tensor | None = None
+    target_valid: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -75,8 +80,9 @@ class Batch:
         return [self._changed(itemgetter(part), self.cases[part]) for part in bounds]
 
     def _changed(self, change: Callable[[Tensor], Tensor], cases: tuple[int, ...]) -> Batch:
-        mask, target_mask = (None if one is None else change(one) for one in (self.mask, self.target_mask))
-        return Batch(change(self.source), change(self.target), mask, cases, target_mask)
+        maps = (self.mask, self.target_mask, self.valid, self.target_valid)
+        mask, *others = (None if one is None else change(one) for one in maps)
+        return Batch(change(self.source), change(self.target), mask, cases, *others)
 
 
 class DiscriminatorOutput(NamedTuple):
@@ -109,11 +115,13 @@ class LossInputs:
         source: the levels of the source, as many as `prediction` has.
         target: the levels of the target, as many as `prediction` has.
         prediction: the levels the generator gave.
-        mask: `(b, 1, i, j, k)` at level 0, or None.
+        mask: `(b, 1, i, j, k)` at level 0, or None; 0 where `valid` is.
         real: the discriminator on the target; None without a discriminator.
         fake: the discriminator on the prediction; None without a discriminator.
         step: the training step, from 0.
         phase: whose update this is.
+        valid: `(b, 1, i, j, k)` at level 0, 0 where there are no data and `prediction` therefore equals `target`; None
+            where there are data everywhere.
     """
 
     source: Pyramid
@@ -124,6 +132,7 @@ class LossInputs:
     fake: DiscriminatorOutput | None
     step: int
     phase: Literal["generator", "discriminator"]
+    valid: Tensor | None = None
 
 
 class Loss(nn.Module, ABC):

@@ -144,7 +144,7 @@ def test_anybodys_images_are_scored_and_compared(medtrans: Medtrans, tmp_path: P
     code, out, _ = medtrans("compare", *runs, "--metric", "psnr", "--output", str(tmp_path / "tables"))
     assert code == 0
     assert out == (tmp_path / "tables" / "comparison.md").read_text()
-    assert "| better_scores |" in out
+    assert "| run 2 |" in out
     assert "| 4 of 4 |" in out
     assert medtrans("compare", *runs, "--format", "latex")[1].count(r"\hline") == 3
     data = json.loads(medtrans("compare", *runs, "--format", "json", "--metric", "psnr")[1])

@@ -42,9 +42,10 @@ FILES = ["CanaryAxialT1", "CanaryAxialT2", "canaryMaskOf", "CanarySplitList"]
 ENVIRONMENT = {
     name: f"CanaryEnv{name.title()}" for name in ("PATIENT", "USER", "LOGNAME", "HOSTNAME", "MEDTRANS_SECRET")
 }
-CANARIES = [*SUBJECTS, *SESSIONS, *HEADER.values(), *EXTENSIONS, *FOLDERS, *FILES, *ENVIRONMENT.values()]
+HOST = "canary-host-of-ada"
+CANARIES = [*SUBJECTS, *SESSIONS, *HEADER.values(), *EXTENSIONS, *FOLDERS, *FILES, *ENVIRONMENT.values(), HOST]
 
-SHARED = {
+SHARED = {".medtrans",
     "log.txt", "report.html", "tensorboard", "checkpoints", "environment.json", "status.json", "summary.json",
     "pictures", "watch.json", "faithfulness.json", "costs.json",
 }  # fmt: skip
@@ -116,6 +117,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[medtrans.RunFolde
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
+        patch.setattr("socket.gethostname", lambda: HOST)
         command = ["/opt/CanaryHospital/bin/medtrans", "run", str(config), f"output_dir={settings['output_dir']}"]
         patch.setattr("sys.argv", [*command, "--overwrite", "--plugin", f"/home/{SUBJECTS[0]}/mine.py"])
         yield medtrans.run(config)
@@ -188,7 +190,8 @@ def test_nothing_that_is_made_to_be_shared_holds_a_canary(done: medtrans.RunFold
 
 def test_what_a_header_says_and_the_environment_reach_no_file_at_all(done: medtrans.RunFolder) -> None:
     everything = {path.name for path in done.path.iterdir()}
-    assert hits(done.path, everything, [*HEADER.values(), *EXTENSIONS, *ENVIRONMENT.values()]) == {}
+    assert hits(done.path, everything, [*HEADER.values(), *EXTENSIONS, *ENVIRONMENT.values(), HOST]) == {}
+    assert list(done.tensorboard.glob("events.out.tfevents.*"))
     (prediction,) = done.predictions.glob("*.nii.gz")
     header = nibabel.load(prediction).header
     assert not header.extensions

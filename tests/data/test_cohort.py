@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -280,8 +281,13 @@ def test_every_pair_that_is_apart_and_every_bad_header_is_told_at_once(tmp_path)
     cases = [
         case("elsewhere", t1=good, t2=image(tmp_path / "a.nii.gz", origin=(500, 0, 0))),
         case("mostly elsewhere", t1=good, t2=image(tmp_path / "b.nii.gz", origin=(5, 0, 0))),
-        case("broken", t1=broken, t2=broken),
-        case("mask elsewhere", t1=good, t2=good, mask=image(tmp_path / "c.nii.gz", origin=(0, 0, 99))),
+        case("broken", t1=broken, t2=shutil.copy(broken, tmp_path / "too.nii.gz")),
+        case(
+            "mask elsewhere",
+            t1=good,
+            t2=image(tmp_path / "d.nii.gz"),
+            mask=image(tmp_path / "c.nii.gz", origin=(0, 0, 99)),
+        ),
     ]
     with pytest.raises(DataError) as caught:
         check_headers(gathered(cases, ALL_TRAIN), ["t1"], ["t2"])

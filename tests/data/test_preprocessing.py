@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from medtrans.builtin.transforms import MinMax, Percentile, Window
 from medtrans.data.preprocessing import Preprocessing
-from medtrans.errors import ConfigError, DataError
+from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.volume import Grid, Volume
 
 ORIGIN_MM = (-31.7, 12.3, 47.9)
@@ -226,6 +226,13 @@ def test_scalings_are_fitted_inside_the_mask_to_the_cropped_image() -> None:
     scene.data[10:12] = 1000
     scene.data[0] = -9  # far from the foreground: cut off before fitting
     assert Preprocessing(["t1"], [], {"t1": MinMax()}).prepare({"t1": scene}).numbers["t1"]["low"] == -5
+
+
+def test_a_spacing_that_would_fill_the_memory_is_refused() -> None:
+    """Voxels of a metre are a header's mistake, and a millimetre cuts each into a thousand million."""
+    volume = l_marker(EVEN, affine_of(spacing_mm=(1000.0, 1000.0, 1000.0)))
+    with pytest.raises(SetupError):
+        one_source(spacing_mm=(1, 1, 1)).prepare({"t1": volume})
 
 
 def test_the_foreground_box_keeps_all_foreground_and_two_voxels_around():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,15 @@ def test_the_saved_config_runs_again_and_cut_short_and_resumed_with_workers_to_t
     assert again.metrics.read_text() == done.metrics.read_text()
 
 
-def test_resuming_with_another_config_or_nothing_is_refused(done: medtrans.RunFolder, tmp_path: Path) -> None:
+def test_resuming_with_another_config_or_what_is_no_run_is_refused(done: medtrans.RunFolder, tmp_path: Path) -> None:
     before = done.summary.read_bytes()
     with pytest.raises(ConfigError, match=r"generator\.options\.width: 4 -> 8"):
         medtrans.run(done.config, ["generator.options.width=8"], resume=True)
     assert done.summary.read_bytes() == before
-    with pytest.raises(ConfigError, match="nothing to resume"):
-        medtrans.run(done.config, [f"output_dir={tmp_path / 'none'}"], resume=True)
-    assert not (tmp_path / "none").exists()
+    shutil.copy(done.config, tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match="no run left"):
+        medtrans.run(tmp_path / "config.yaml", [f"output_dir={tmp_path}"], resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_a_folder_that_is_not_empty_needs_a_word(done: medtrans.RunFolder, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from medtrans.cli.app import app
 from medtrans.cli.tables import as_latex, as_markdown
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.run_comparison import compare_runs
@@ -51,22 +54,22 @@ def test_half_a_decibel_is_found_in_twenty_cases_and_nothing_between_equal_runs(
     runs.append(scored(tmp_path / "better", psnr + rng.normal(0.5, 0.2, 20), mae - rng.normal(5, 1, 20)))
     runs.append(scored(tmp_path / "again", psnr + rng.normal(0, 0.2, 20), mae + rng.normal(0, 1, 20)))
     found = compare_runs([*runs, runs[0]])
-    assert found["reference"] == "worse (1)"
+    assert found["reference"] == "run 1"
     assert (found["cases"], found["subjects"]) == (20, 20)
-    gain = of(found, "psnr", "better")
+    gain = of(found, "psnr", "run 2")
     assert gain["gain"] == pytest.approx(0.5, abs=0.1)
     assert gain["gain"] == pytest.approx(gain["run_mean"] - gain["reference_mean"])
     assert gain["ci95"][0] > 0.3
     assert max(gain["wilcoxon_p_holm"], gain["permutation_p_holm"]) < 0.01
     low, high = gain["effect_ci95"]
     assert 1 < low < gain["effect"] < high
-    lower = of(found, "mae", "better")
+    lower = of(found, "mae", "run 2")
     assert lower["gain"] == pytest.approx(lower["reference_mean"] - lower["run_mean"])
     assert lower["gain"] > 4
-    by_chance = of(found, "psnr", "again")
+    by_chance = of(found, "psnr", "run 3")
     assert by_chance["ci95"][0] < 0 < by_chance["ci95"][1]
     assert min(by_chance["wilcoxon_p_holm"], by_chance["permutation_p_holm"]) > 0.05
-    equal = of(found, "psnr", "worse (2)")
+    equal = of(found, "psnr", "run 4")
     assert (equal["gain"], equal["wilcoxon_p"], equal["permutation_p"], equal["better"]) == (0, 1, 1, 0)
     json.dumps(found, allow_nan=False)
     assert {one["metric"] for one in compare_runs(runs, ["mae"])["comparisons"]} == {"mae"}
@@ -134,9 +137,9 @@ def test_runs_that_differ_are_refused_and_all_that_differs_is_named(
         compare_runs([first, other])
     text = "\n".join(refused.value.faults)
     for words in (
-        "missing in other: name 1", "missing in first: name 99", "against different targets: name 2",
+        f"missing in {other}: name 1", f"missing in {first}: name 99", "against different targets: name 2",
         "protocol differs: native and mdaunet", "scored_in differs: [-1000, 2000] HU", "psnr is not the same score",
-        "other has no mae",
+        f"{other} has no mae",
     ):  # fmt: skip
         assert words in text
     assert len(refused.value.faults) == 7
@@ -162,8 +165,9 @@ def test_the_tables_hold_every_comparison_and_what_it_means(
     tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
 ) -> None:
     psnr, mae = scores
-    first = scored(tmp_path / "first_run", psnr, mae)
-    other = scored(tmp_path / "50%_data", psnr + np.random.default_rng(0).normal(1, 0.1, 20), mae)
+    first = scored(tmp_path / "first", psnr, mae)
+    other = scored(tmp_path / "other", psnr + np.random.default_rng(0).normal(1, 0.1, 20), mae)
+    (other / "config.yaml").write_text("{generator: {name: 50%_data}, method: {name: 'builtin:paired'}}")
     found = compare_runs([first, other])
     markdown = as_markdown(found)
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
@@ -176,6 +180,50 @@ def test_the_tables_hold_every_comparison_and_what_it_means(
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 1 + 4
     assert {row.count("&") - row.count(r"\&") for row in rows} == {9}
-    assert r"50\%\_data" in latex
+    assert r" & run 2 (50\%\_data, paired) & " in latex
     assert r"\textless{} 0.001" in latex
     assert latex.count("{") == latex.count("}")
+
+
+HOSTILE = "a\n\\input{x}\n# b <script>c</script> [d](e) ![f](g) https://h www.i |j| `k` *l* &lt; $m$"
+
+
+def test_what_a_metric_says_of_itself_runs_nothing_in_the_tables(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]
+) -> None:
+    columns = {"psnr": Column(HOSTILE, True, HOSTILE), "mae": Column("", False, HOSTILE)}
+    found = compare_runs([scored(tmp_path / f"run_{name}", *scores, columns) for name in "ab"])
+    markdown, latex = as_markdown(found), as_latex(found)
+    assert not re.search(r"(?<!\\)(<script|\]\(|://|\||`|\*|&lt;|\$)", re.sub(r" ?\| ?|\|?---:?\|?", "", markdown))
+    assert not re.search(r"^#", markdown, flags=re.MULTILINE)
+    assert not re.search(r"^(?!%).*\\input", latex, flags=re.MULTILINE)
+    assert len(latex.splitlines()) == 5 + 2 + 4 + 4 + 2
+
+
+@pytest.mark.parametrize(
+    "config", [None, "[]", "{", "generator: unet", "{generator: {name: unet}, method: {name: [1]}}"]
+)
+def test_the_tables_name_no_folder_and_the_terminal_says_which_run_is_which(
+    tmp_path: Path, scores: tuple[np.ndarray, np.ndarray], config: str | None
+) -> None:
+    runs = [scored(tmp_path / name, *scores) for name in ("CanaryJane", "CanaryHospital")]
+    if config is not None:
+        (runs[0] / "config.yaml").write_text(config)
+    told = CliRunner().invoke(app, ["compare", *map(str, runs), "--output", str(tmp_path / "tables")])
+    assert told.stderr.splitlines() == [f"run {place}: {run}" for place, run in enumerate(runs, 1)]
+    written = [path.read_text() for path in (tmp_path / "tables").iterdir()]
+    assert len(written) == 3
+    assert all("run 2" in text and "Canary" not in text for text in [*written, told.stdout])
+
+
+def test_tables_that_are_there_are_kept(tmp_path: Path, scores: tuple[np.ndarray, np.ndarray]) -> None:
+    runs = [str(scored(tmp_path / name, *scores)) for name in ("one", "two")]
+    kept = tmp_path / "out" / "comparison.md"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    command = ["compare", *runs, "--output", str(kept.parent)]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code != 0
+    assert [path.read_text() for path in kept.parent.iterdir()] == ["mine"]
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+    assert len(list(kept.parent.iterdir())) == 3

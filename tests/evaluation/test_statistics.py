@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import permutation_test, wilcoxon
 
 from medtrans.evaluation.statistics import holm, mean_interval, sign_flip_p, standardised_effect, wilcoxon_p
@@ -61,8 +64,36 @@ def test_the_effect_is_the_mean_over_the_spread_with_an_interval() -> None:
     assert standardised_effect(np.array([1.0, 2.0])) == {"d": None, "ci95": None}
 
 
-def test_intervals_of_fifty_scores_hold_the_true_mean_as_often_as_they_say() -> None:
-    names = [f"{number:02d}" for number in range(50)]
-    draws = [np.random.default_rng(seed).normal(30, 2, 50) for seed in range(300)]
+@pytest.mark.parametrize("differences", [[1.0, math.nan, 2.0], [1.0, math.inf, 2.0], [math.inf, -math.inf, 0.0]])
+def test_a_line_that_is_not_finite_has_no_p(differences: list[float]) -> None:
+    p = sign_flip_p(np.array([differences, [1.0, 2.0, 3.0]]))
+    assert math.isnan(p[0])
+    assert p[1] == 0.25
+    corrected = holm([0.01, math.nan, 0.04])
+    assert corrected[::2] == pytest.approx([0.02, 0.04])
+    assert math.isnan(corrected[1])
+
+
+@pytest.mark.parametrize("n", [4, 6, 12, 50])
+def test_intervals_hold_the_true_mean_as_often_as_they_say(n: int) -> None:
+    names = [f"{number:02d}" for number in range(n)]
+    draws = [np.random.default_rng(seed).normal(30, 2, n) for seed in range(300)]
     intervals = [mean_interval(draw, names, seed=seed) or (0, 0) for seed, draw in enumerate(draws)]
     assert 0.92 <= np.mean([low <= 30 <= high for low, high in intervals]) <= 0.98
+
+
+def test_the_interval_of_few_is_students_whatever_number_of_visits_each_has() -> None:
+    values = np.random.default_rng(1).normal(30, 2, 8)
+    taught = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_interval(values, list("abcdefgh")) == pytest.approx([taught.low, taught.high])
+    assert mean_interval(np.repeat(values, 3), [name for name in "abcdefgh" for _ in range(3)]) == pytest.approx(
+        [taught.low, taught.high]
+    )
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_the_effect_of_few_has_an_interval_that_holds_it(n: int) -> None:
+    draws = np.random.default_rng(0).normal(0.8, 1, (400, n))
+    intervals = [standardised_effect(draw)["ci95"] for draw in draws]
+    assert 0.92 <= np.mean([low <= 0.8 <= high for low, high in intervals]) <= 0.98
+    assert standardised_effect(draws[0][:3])["ci95"] is None

@@ -30,6 +30,7 @@ pytest_plugins = ["tests.helpers.trained_runs"]
 
 Made = tuple[Path, Path, np.ndarray]
 
+LICENCE = 'CC BY 4.0, "as it is" | with care <img src=x> [a](b)'
 SUBJECTS = ["Ada-Lovelace", "Bea", "Cyd-7741", "Dorothea", "Evelyn"]
 
 
@@ -57,7 +58,8 @@ def made(done: medtrans.RunFolder, tmp_path_factory: pytest.TempPathFactory) -> 
     write(phantom.cases()[0].images["t1"](), image)
     expected = medtrans.load(run.path).translate(image)
     assert isinstance(expected, Volume)
-    exported = export(run.path, licence='CC BY 4.0, "as it is" | with care')
+    exported = export(run.path, licence=LICENCE)
+    assert medtrans.load(exported).backgrounds == medtrans.load(run.path).backgrounds == {"t2": 0.0}
     assert exported == run.path / "export"
     moved = root / "elsewhere" / "model"
     moved.parent.mkdir()
@@ -110,7 +112,8 @@ def test_it_names_no_case_no_subject_and_no_folder(made: Made) -> None:
 
 def test_the_card_says_what_a_reader_needs(made: Made) -> None:
     _, front, text = (made[0] / "README.md").read_text().split("---\n", 2)
-    assert yaml.safe_load(front)["license"] == 'CC BY 4.0, "as it is" | with care'
+    assert yaml.safe_load(front)["license"] == LICENCE
+    assert r'as it is" \| with care \<img src=x> [a\](b).' in text
     for expected in (
         "Research use only", "| from | t1 |", "| train cases | 3: case_000", "relativistic × 0 to 0.0001 |",
         "2 patches of 16×16×16 voxels", "psnr [dB]", "baseline source_linear", "| medtrans | ", "CC BY 4.0",
@@ -202,6 +205,7 @@ HARM: dict[str, tuple[Callable[[Path], None], str]] = {
     "without numbers": (intensities(), "numbers that t2 is"),
     "with other numbers": (intensities(target_numbers={"t2": {"a": 1}}), "is not learnt yet"),
     "not finite": (intensities(target_numbers={"t2": {"low": float("nan")}}), "cannot be read"),
+    "with a background that is none": (intensities(backgrounds={"t2": float("nan")}), "cannot be read"),
     "of another modality": (intensities(learned={"ct": {"a": [1.0]}}), "neither source"),
 }
 

@@ -24,7 +24,7 @@ from medtrans.inference import loading, prediction
 model, images, root = map(Path, sys.argv[1:4])
 trials, seed = int(sys.argv[4]), sys.argv[5]
 translator = loading.load(model)
-prediction.load = lambda run, plugins: translator
+prediction.load = lambda *given, plugins: translator
 draw = random.Random(seed)
 
 

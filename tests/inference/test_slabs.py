@@ -50,6 +50,25 @@ def test_slabs_give_what_the_whole_gives(sides, window, multiple, overlap, blend
     np.testing.assert_allclose(np.flip(together, axis + 1) if descending else together, whole, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_small_volume_stands_amid_the_same_background(axis: int, descending: bool) -> None:
+    volume = 3 + np.random.default_rng(0).random((1, 3, 5, 4), dtype=np.float32)
+    asked = {**SETTINGS, "window": (4, 8, 7)}
+
+    def mixing(windows: Tensor) -> Tensor:
+        return windows + windows.mean((2, 3, 4), keepdim=True)
+
+    whole = sliding_window(mixing, torch.from_numpy(volume)[None], **asked)[0].numpy()
+    lowest = float(volume.min())
+    slabs = _slabs(volume, axis, descending, 2)
+    given = {"axis": axis, "descending": descending, "background": lowest}
+    found = [slab.copy() for slab in translated_slabs(mixing, slabs, (3, 5, 4), **given, **asked)]
+    together = np.concatenate(found, axis + 1)
+    np.testing.assert_allclose(np.flip(together, axis + 1) if descending else together, whole, atol=1e-5)
+    assert float(whole.min()) > 2 * lowest  # nothing around it is darker than itself
+
+
 def test_what_is_finished_leaves_before_what_follows_has_come() -> None:
     volume = np.random.default_rng(0).random((1, 12, 9, 40), dtype=np.float32)
     taken = 0

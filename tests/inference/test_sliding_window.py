@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from medtrans.data.sampling import PatchSampler, cut
 from medtrans.errors import ConfigError, SetupError
 from medtrans.inference.sliding_window import choose_overlap, choose_window, receptive_field, sliding_window
 
@@ -109,17 +111,20 @@ def test_windows_are_as_few_as_the_overlap_allows_and_reach_both_ends(side, wind
     assert all(after - before <= step for before, after in pairwise(starts))
 
 
-def test_a_volume_smaller_than_the_window_stands_amid_background() -> None:
+def test_a_volume_smaller_than_the_window_stands_amid_its_background_as_in_training() -> None:
     seen = []
 
     def translate(windows: Tensor) -> Tensor:
         seen.append(windows.clone())
         return windows + 1
 
-    result = sliding_window(translate, torch.ones(1, 1, 4, 8, 5), **SETTINGS)
-    assert seen[0].sum() == 4 * 8 * 5
-    assert (seen[0][:, :, 2:6, :, 1:6] == 1).all()
-    torch.testing.assert_close(result, torch.full((1, 1, 4, 8, 5), 2.0))
+    volume = torch.arange(160.0).view(1, 1, 4, 8, 5) + 3
+    result = sliding_window(translate, volume, **SETTINGS)
+    assert (seen[0][:, :, 2:6, :, 2:7] == volume).all()
+    assert (seen[0] == 3).sum() == 8**3 - volume.numel() + 1
+    corner = PatchSampler(1, (8, 8, 8), 1, 0.0, 0).corner(0, np.ones((4, 8, 5), bool))
+    assert torch.equal(seen[0][0], torch.from_numpy(cut(volume[0].numpy(), corner, (8, 8, 8), [3])))
+    torch.testing.assert_close(result, volume + 1)
     assert result.is_contiguous()
 
 

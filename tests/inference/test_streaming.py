@@ -18,10 +18,10 @@ from medtrans.config.loading import load_config
 from medtrans.data.preprocessing import make_preprocessing
 from medtrans.errors import DataError, SetupError
 from medtrans.inference import prediction
-from medtrans.inference.prediction import free_memory
 from medtrans.inference.streaming import NOT_COMPARED, refusal, translate_file
 from medtrans.inference.translator import Translator
 from medtrans.training.build import make_method
+from medtrans.utils.memory import free_memory
 from medtrans.volume import Grid, Volume, read, write
 from medtrans.volume.planes import PlaneReader, written_planes
 from tests.helpers.pairs import config_of
@@ -145,7 +145,7 @@ def test_what_does_not_go_by_slabs_is_said(tmp_path: Path, changes: dict, reason
 
 def test_an_image_goes_by_slabs_where_memory_is_too_small(translator, tmp_path, monkeypatch):
     image, output = tmp_path / "head.nii.gz", tmp_path / "out.nii.gz"
-    monkeypatch.setattr(prediction, "load", lambda run, plugins: translator)
+    monkeypatch.setattr(prediction, "load", lambda *given, plugins: translator)
     write(_head(ORDERS[0]), image)
     needed = prediction.VOLUMES_IN_MEMORY * 4 * 19 * 14 * 23
     for free, expected in ((needed, False), (needed - 1, True), (None, False)):
@@ -176,7 +176,7 @@ def test_a_fault_leaves_no_file(tmp_path: Path, fault: str) -> None:
 
 
 def test_predict_goes_by_slabs_where_it_is_asked_to(translator, tmp_path, medtrans, monkeypatch):
-    monkeypatch.setattr("medtrans.inference.prediction.load", lambda run, plugins: translator)
+    monkeypatch.setattr("medtrans.inference.prediction.load", lambda *given, plugins: translator)
     source = tmp_path / "source"
     source.mkdir()
     write(_head(ORDERS[3], np.int16), source / "a.nii.gz")

@@ -6,12 +6,16 @@ import base64
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from medtrans.cli.tables import summary_table
 from medtrans.evaluation.pictures import png_bytes
 from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.evaluation.statistics import summary_of
@@ -99,9 +103,10 @@ def test_nothing_is_fetched_nothing_runs_and_no_name_is_given_away() -> None:
     for absent in ("://", "url(", "@import", "Jane", "patient 1"):
         assert absent not in html
     tags = Reader(html).tags
-    assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object", "embed", "form", "a", "base"}
+    assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object", "embed", "form", "base"}
     for _, attributes in tags:
-        assert not any(name.startswith("on") or name == "href" for name in attributes)
+        assert not any(name.startswith("on") for name in attributes)
+        assert (attributes.get("href") or "#").startswith("#")
         assert (attributes.get("src") or "data:").startswith("data:")
     assert [one["content"] for _, one in tags if "http-equiv" in one] == [
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -144,7 +149,7 @@ def test_an_empty_run_and_scores_that_are_not_finite_still_give_a_page() -> None
 
 def test_the_best_of_each_column_is_marked() -> None:
     html = page(summary=summary(psnr=28.0, mae=90.0))
-    (model, linear, lut) = re.findall(r"<tr[^>]*><th>(?:the model|source_\w+)</th>.*?</tr>", html, flags=re.DOTALL)
+    (model, linear, lut) = re.findall(r"<tr[^>]*><th[^>]*>(?:the model|source_\w+)</th>.*?</tr>", html, flags=re.DOTALL)
     assert [cells.count('class="best"') for cells in (model, linear, lut)] == [1, 0, 1]
 
 
@@ -165,13 +170,13 @@ def without(described: dict[str, Any], *, column: str = "", comparison: bool = T
     [
         (lambda: summary(psnr=28.0), "good", (BEST, "2.65 dB", "6 of 6 cases")),
         (lambda: summary(psnr=22.0), "bad", (BEST, "3.35 dB", "0 of 6 cases")),
-        (lambda: summary(psnr=25.35), "open", ("gain −0.1", "3 of 6 cases")),
-        (lambda: summary(psnr=28.0, cases=1), "open", (BEST, "2.90 dB above", "1 case, with no interval")),
-        (lambda: summary(psnr=20.0, cases=2), "open", (BEST, "dB below", "2 cases")),
+        (lambda: summary(psnr=25.35), "open", ("cannot be told", "gain −0.1", "3 of 6 cases", "6 test subjects")),
+        (lambda: summary(psnr=28.0, cases=1), "open", ("better", BEST, "2.90 dB", "1 test subject,", "cannot be told")),
+        (lambda: summary(psnr=20.0, cases=2), "open", ("worse", BEST, "5.15 dB", "2 test subjects", "cannot be told")),
         (lambda: summary_of(rows(28, 60), {}, COLUMNS), "open", ("no trivial baseline",)),
-        (lambda: without(summary(), comparison=False), "open", (BEST, "2.65 dB above", "no interval")),
+        (lambda: without(summary(), comparison=False), "open", ("better", BEST, "2.65 dB", "6 test cases")),
         (lambda: without(summary(), column="psnr"), "good", ("in mae",)),
-        (lambda: without(summary(), column="psnr", comparison=False), "open", ("HU below",)),
+        (lambda: without(summary(), column="psnr", comparison=False), "open", ("better", "HU in mae")),
     ],
 )
 def test_the_verdict_says_whether_the_model_beats_the_best_baseline(
@@ -187,6 +192,35 @@ def test_each_target_gets_a_verdict() -> None:
     scored = [CaseScores("case_0001", "a", "a", dict.fromkeys(columns, 1.0), "sha")]
     texts = [verdict.text for verdict in headlines(summary_of(scored, {"source_lut": scored}, columns))]
     assert [re.findall(r"psnr_\w+", text) for text in texts] == [["psnr_ct"], ["psnr_t2"]]
+
+
+def test_the_verdict_is_data_and_a_subject_counts_once() -> None:
+    visits = [replace(one, subject="one of three" if one.label < "case_0004" else one.subject) for one in rows(19, 60)]
+    (verdict,) = summary_of(visits, {"source_lut": rows(25, 80)}, COLUMNS)["verdicts"]
+    assert verdict.pop("sentence").startswith("The model is worse than the best trivial baseline")
+    low, high = verdict.pop("ci95")
+    assert low < -6 + 1e-9 < high + 1e-6 or low == pytest.approx(high) == pytest.approx(-6)
+    assert verdict.pop("gain") == pytest.approx(-6)
+    assert verdict == {
+        "metric": "psnr", "unit": "dB", "baseline": "source_lut", "outcome": "worse", "better_in": 0, "cases": 6,
+        "subjects": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [3.0, -1234.5])
+def test_the_verdict_comes_first_and_the_tables_fit_80_columns(value: float) -> None:
+    columns = {f"{name}_synthetic_ct": COLUMNS["mae"] for name in ("psnr", "mae", "ssim_of_the_brain")}
+    scored = [
+        CaseScores(f"case_{number:04d}", f"{number}", f"{number}", dict.fromkeys(columns, value + number), "sha")
+        for number in range(6)
+    ]
+    baselines = dict.fromkeys(("source_linear", "source_lut", "training_mean"), scored)
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(summary_table(summary_of(scored, baselines, columns)))
+    text = console.export_text()
+    assert text.startswith("It cannot be told")
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
 
 
 # Numbers and charts

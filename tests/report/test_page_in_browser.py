@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import shlex
 import shutil
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import medtrans
+from medtrans.config.loading import load_config
 from medtrans.errors import ConfigError
 from medtrans.evaluation.pictures import ROLES, for_viewing
+from medtrans.evaluation.scores import read_metrics_csv, write_metrics_csv
 from medtrans.report.comparison import write_comparison
 from medtrans.report.run_report import write_report
 from medtrans.report.viewer import ViewedCase
+from medtrans.utils.files import write_json
 from medtrans.volume import Volume
 from tests.helpers.chromium import BINARY, Page, opened
 from tests.report.test_page import page as rendered
@@ -107,10 +115,17 @@ def test_a_browser_opens_the_report_and_its_viewer_without_an_error_or_a_request
     with opened(path, tmp_path / "profile") as page:
         sections = page.evaluate(SECTIONS)
         assert sections[sections.index("Scores") :] == [
-            "Scores", "Case by case", "Pictures", "Viewer", "Can it be trusted?", "Worth to a segmenter", "Every case",
-            "Training", "Run it again", "Configuration", "Environment",
+            "Scores", "Case by case", "Errors", "Pictures", "Viewer", "Can it be trusted?", "Worth to a segmenter",
+            "Every case", "Training", "Data", "Methods, to paste", "Run it again", "Configuration", "Environment",
         ]  # fmt: skip
-        assert page.evaluate("document.querySelectorAll('#pictures img').length") == 3
+        assert page.evaluate("document.querySelectorAll('#pictures img').length") == 2
+        assert (
+            page.evaluate("document.querySelector('#first figcaption').innerText").count("median test case by psnr")
+            == 1
+        )
+        assert page.evaluate("[...document.querySelectorAll('th')].every(one => one.scope)")
+        assert page.evaluate("[...document.querySelectorAll('.scroll, pre')].every(one => one.tabIndex == 0)")
+        assert page.evaluate("[...document.querySelectorAll('nav a')].every(one => document.querySelector(one.hash))")
         assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth >= 900)")
         assert page.evaluate("document.querySelectorAll('#cases use title').length") == 2 * CASES
         assert page.evaluate("document.querySelectorAll('#downstream tbody tr').length") == 2
@@ -120,6 +135,10 @@ def test_a_browser_opens_the_report_and_its_viewer_without_an_error_or_a_request
         for width in (1200, 390):
             page.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=True)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.call("Emulation.setEmulatedMedia", media="print")
+        page.call("Emulation.setDeviceMetricsOverride", width=720, height=900, deviceScaleFactor=1, mobile=False)
+        boxes = "[...document.querySelectorAll('.scroll, pre')]"
+        assert page.evaluate(f"{boxes}.every(one => one.scrollWidth <= one.clientWidth)")
         assert page.errors == []
         assert [url for url in page.requests if not url.startswith("data:")] == [path.as_uri()]
 
@@ -227,6 +246,17 @@ def test_the_viewer_shows_the_voxels_of_the_volumes_where_its_letters_say(tmp_pa
         assert page.errors == []
 
 
+def test_headings_go_down_by_one_step_at_a_time(done: medtrans.RunFolder, tmp_path: Path) -> None:
+    """As those who move by headings need it: one h1, and below each heading none that leaves a level out."""
+    other = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "other")))
+    for page in (write_report(done, viewer="inline"), write_comparison([done, other], tmp_path / "comparison.html")):
+        levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", page.read_text())]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+        assert len(levels) > 8
+
+
 @needs_chromium
 def test_a_browser_opens_a_page_that_compares_runs(done: medtrans.RunFolder, tmp_path: Path) -> None:
     other = tmp_path / "other"
@@ -234,15 +264,20 @@ def test_a_browser_opens_a_page_that_compares_runs(done: medtrans.RunFolder, tmp
     text = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(text.replace("seed: 0", "seed: 7", 1))
     path = write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 1_500_000
     with opened(path, tmp_path / "profile") as page:
-        assert "Gains over run" in page.evaluate(SECTIONS)
+        assert (
+            page.evaluate("[...document.querySelectorAll('#pictures .beside')].map(one => one.children.length)")
+            == [2] * 3
+        )
+        assert len(page.evaluate("[...document.querySelectorAll('.verdict.open')].map(one => one.innerText)")) == 2
+        assert "Gains over run 1 (unet, paired)" in page.evaluate(SECTIONS)
         text = page.evaluate("document.body.innerText")
         assert "seed: 0 -> 7" in text
         assert "better in 0 of 10" in text
         assert page.evaluate("document.querySelectorAll('#cases use title').length") == 2 * 2 * CASES
         assert page.errors == []
-        assert page.requests == [path.as_uri()]
+        assert [one for one in page.requests if not one.startswith("data:image/png")] == [path.as_uri()]
 
 
 def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.RunFolder, tmp_path: Path) -> None:
@@ -253,7 +288,7 @@ def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.R
     metrics = (other / "metrics.csv").read_text().splitlines()
     (other / "metrics.csv").write_text("\n".join(metrics[:-1]) + "\n")
     page = write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html").read_text()
-    assert "not compared: Only the same cases can be compared" in page
+    assert "not compared: other cases, targets, protocol or intensities" in page
     summary = json.loads((other / "summary.json").read_text())
     for scores in summary["metrics"].values():
         scores["definition"] = "another"
@@ -262,3 +297,108 @@ def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.R
         write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
     assert "head_0" not in page
     assert str(tmp_path) not in page
+
+
+def test_the_page_describes_the_data_and_the_methods_and_links_files_by_number(done: medtrans.RunFolder) -> None:
+    text = unescape(write_report(done, viewer="none").read_text())
+    for told in (
+        "10 cases of 10 subjects", "24×28×26 voxels (median of 2 training cases)", "8.33×8.86×8.31 mm",
+        "at percentiles 0.5, 50 and 99.5", "[-1024, 2000] HU, clipped", "from t1 to ct by a 3D unet",
+        "20 steps of 1 patch of 16×16×16 voxels", "Isola et al.", "Training took", "Translating one volume took",
+    ):  # fmt: skip
+        assert told in text, told
+    links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
+    assert len(links) == 3 * 4 + 1
+    assert all((done.path / link).exists() for link in links)
+    cases = [row.case for row in read_metrics_csv(done.metrics)]
+    assert not any(case in link for case in cases for link in links)
+
+
+def test_errors_are_counted_over_all_voxels_that_count_and_kept_by_number(done: medtrans.RunFolder) -> None:
+    found = done.read_json(done.errors)["ct"]
+    assert found["unit"] == "HU"
+    rows = {row.label: row for row in read_metrics_csv(done.metrics)}
+    assert set(found["means"]) == set(rows)
+    counts = np.array(found["counts"])
+    assert counts[0] > 0 < counts[-1]
+    middles = found["first"] + found["bin"] * (np.arange(len(counts)) + 0.5)
+    # Without masks every voxel counts in both, and the mean over cases is that over voxels.
+    mae = np.mean([row.values["mae"] for row in rows.values()])
+    assert np.abs(middles) @ counts / counts.sum() == pytest.approx(mae, abs=found["bin"])
+    bias = np.mean([made - true for made, true in found["means"].values()])
+    assert middles @ counts / counts.sum() == pytest.approx(bias, abs=found["bin"])
+
+
+def test_a_run_of_an_earlier_version_is_reported_without_what_it_did_not_keep(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    old = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "old")))
+    old.errors.unlink()
+    for path in old.pictures.glob("*.nii.gz"):
+        path.unlink()
+    shutil.rmtree(old.checkpoints)
+    summary = old.read_json(old.summary)
+    write_json(old.summary, {key: value for key, value in summary.items() if key not in ("scored_in", "verdicts")})
+    text = write_report(old).read_text()
+    assert "Bland" not in text
+    assert "voxel size" not in text
+    assert "10 cases of 10 subjects" in text
+
+
+def test_a_comparison_says_in_words_with_corrected_p_which_run_is_better_and_names_no_folder(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    """Ten subjects: 2 / 2^10 is the least p of a permutation test, and Holm's correction multiplies it by 4."""
+    folders = [medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / f"Canary{n}"))) for n in range(3)]
+    for folder, psnr in zip(folders[1:], (2.0, 0.0), strict=True):
+        rows = read_metrics_csv(folder.metrics)
+        rows = [
+            replace(row, values={"psnr": row.values["psnr"] + psnr, "mae": row.values["mae"] + (-1) ** place})
+            for place, row in enumerate(rows)
+        ]
+        write_metrics_csv(folder.metrics, rows)
+    # The third keeps pictures of other cases than the first two.
+    for path in folders[2].pictures.glob("*.png"):
+        path.unlink()
+    text = unescape(write_comparison(folders, tmp_path / "comparison.html").read_text())
+    verdicts = re.findall(r'class="verdict (\w+)">(.*?)</p>', text)
+    assert [tone for tone, _ in verdicts] == ["good", "open", "open", "open"]
+    assert "run 2 (unet, paired) is better than run 1 (unet, paired) in psnr" in verdicts[0][1]
+    assert "p 0.008 after Holm" in verdicts[0][1]
+    assert "cannot be told whether run 3" in verdicts[2][1]
+    assert text.count("p 0.008</span>") == 1
+    beside = re.findall(r'<div class="beside">(.*?)</div>', text, re.DOTALL)
+    assert [re.findall("<figcaption>(run .)", one) for one in beside] == [["run 1", "run 2"]] * 3
+    assert "Canary" not in text
+
+
+def test_the_page_written_again_keeps_its_viewer_until_told_otherwise(done: medtrans.RunFolder, tmp_path: Path) -> None:
+    copy = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "copy")))
+    carried = []
+    for viewer in ("none", None, "inline", None, "none", None):
+        write_report(copy, viewer=viewer)  # type: ignore[arg-type]  # the two words and None
+        carried.append('<section id="viewer">' in copy.report.read_text())
+    assert carried == [False, False, True, True, False, False]
+
+
+def test_what_the_page_says_to_run_again_gives_the_same_experiment(done: medtrans.RunFolder, tmp_path: Path) -> None:
+    config = yaml.safe_load(done.config.read_text())
+    options = {"root": "/data/Jane", "images": {"t1": "{subject}/t1.nii.gz", "ct": "{subject}/ct.nii.gz"}}
+    config["dataset"] = {"name": "paired_folders", "options": options}
+    copy = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "copy")))
+    copy.config.write_text(yaml.safe_dump(config))
+    write_report(copy)
+    command, *_, text = (
+        unescape(one) for one in re.findall("<pre[^>]*>(.*?)</pre>", copy.report.read_text(), re.DOTALL)
+    )
+    assert "Jane" not in text + command
+    saved = tmp_path / "config.yaml"
+    saved.write_text(text)
+    kept_back = {"OUTPUT_DIR": str(tmp_path / "again"), "ROOT": options["root"], **{
+        name.upper(): path for name, path in options["images"].items()
+    }}  # fmt: skip
+    program, verb, file, *overrides = shlex.split(command.replace("\\\n", " "))
+    assert (program, verb, file) == ("medtrans", "run", "config.yaml")
+    given = [re.sub(r'"(\w+)"$', lambda word: f'"{kept_back[word[1]]}"', one) for one in overrides]
+    again = load_config([saved], given).config
+    assert again == load_config([copy.config], [f"output_dir={tmp_path / 'again'}"]).config

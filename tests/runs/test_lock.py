@@ -168,7 +168,9 @@ def test_a_run_never_writes_through_a_link_that_leads_out(tmp_path: Path, name: 
     run, outside = tmp_path / "run", tmp_path / "outside"
     run.mkdir()
     outside.mkdir()
-    (run / "config.yaml").touch()
+    RunFolder.claim(run, resume=False, overwrite=False).release()
+    if (run / name).is_dir():
+        (run / name).rmdir()
     (run / name).symlink_to(outside)
     with pytest.raises(ConfigError, match=f"{name}: is a link that leads out"):
         RunFolder.claim(run, resume=True, overwrite=False)
@@ -180,7 +182,7 @@ def test_a_run_never_writes_through_a_link_that_leads_out(tmp_path: Path, name: 
 
 def test_a_folder_that_was_refused_is_left_unlocked(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    for overwrite, message in ((False, "is not empty"), (True, "no run left")):
-        with pytest.raises(ConfigError, match=message):
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="no run left"):
             RunFolder.claim(tmp_path, resume=False, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

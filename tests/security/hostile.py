@@ -96,6 +96,7 @@ class Routes:
             card="a card\n",
             learned={},
             target_numbers={"t2": {"low": 0.0, "high": 1.0}},
+            backgrounds={"t2": 0.0},
             masked=False,
             networks=weights,
         )

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import attrgetter
@@ -25,6 +26,7 @@ from scipy.linalg import expm
 
 from medtrans._version import __version__
 from medtrans.errors import DataError, SetupError
+from medtrans.utils import memory
 from medtrans.volume import Grid, Volume, nifti_reader, nifti_writer, read, read_header, write
 from medtrans.volume import io as volume_io
 from tests.helpers import itk_corpus
@@ -237,12 +239,30 @@ def test_both_forms_carry_the_code_and_a_sheared_affine_has_no_qform(tmp_path: P
     assert header.get_xyzt_units()[0] == "mm"
 
     sheared = AFFINE.copy()
-    sheared[0, 0] = 0.75
+    sheared[:3, 0] += sheared[:3, 1]
     write(Volume(VOXELS, sheared, 4), tmp_path / "sheared.nii")
     header = nibabel.load(tmp_path / "sheared.nii").header
     assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 0)
     np.testing.assert_allclose(header.get_zooms(), np.linalg.norm(sheared[:3, :3], axis=0), rtol=1e-6)
     assert read(tmp_path / "sheared.nii").grid.distance_mm(Grid(VOXELS.shape, sheared)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.mha", "scan.nrrd"])
+def test_an_image_that_memory_cannot_hold_is_refused_before_any_is_taken(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kB of zeros, compressed, that unfold to 9 bytes a voxel: as stored, as handed out, as booleans."""
+    sitk.WriteImage(sitk.Image(128, 128, 128, sitk.sitkFloat32), str(tmp_path / name), useCompression=True)
+    monkeypatch.setattr(memory, "free_memory", lambda: 9 * 128**3)
+    assert read(tmp_path / name).shape == (128, 128, 128)
+    monkeypatch.setattr(memory, "free_memory", lambda: 9 * 128**3 - 1)
+    tracemalloc.start()
+    with pytest.raises(SetupError) as refusal:
+        read(tmp_path / name)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert name in str(refusal.value)
+    assert peak < 2**22
 
 
 @pytest.mark.parametrize("name", ENDINGS)
@@ -372,7 +392,7 @@ def test_a_folder_that_is_missing_or_closed_is_named(tmp_path: Path, monkeypatch
     def closed(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "mkstemp", closed)
+    monkeypatch.setattr(tempfile, "mkdtemp", closed)
     with pytest.raises(
         SetupError, match=r"new.nii: cannot be written \(Permission denied\): up to 592 bytes are needed"
     ):

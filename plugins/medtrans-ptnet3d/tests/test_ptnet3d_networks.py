@@ -329,6 +329,16 @@ def test_a_copy_keeps_nothing_of_the_original() -> None:
     assert torch.equal(network(source), before)
 
 
+def test_the_transformer_at_an_eighth_has_sizes_of_its_own() -> None:
+    network = small(embed_dim=24, mlp_ratio=3.0, qkv_bias=True)
+    (block,) = network.bottleneck.blocks
+    assert block.attention.qkv.in_features == 24
+    assert block.attention.qkv.bias is not None
+    assert block.mlp[0].out_features == 72
+    assert network.global_branch.blocks[0].attention.qkv.bias is None
+    assert network(torch.rand(1, 1, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
+
+
 def test_heads_that_do_not_divide_the_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="64 channels do not divide by 5 heads"):
         small(heads=5)

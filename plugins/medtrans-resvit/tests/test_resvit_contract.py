@@ -22,8 +22,9 @@ def test_resvit_keeps_it_with_every_other_way_to_slice() -> None:
     check_generator("resvit:resvit", options={**SMALL, **TRANSFORMER, **other}, patch_size=(2, 32, 32))
 
 
-def test_the_discriminator_keeps_its_contract() -> None:
-    assert all(verdict.outcome == "kept" for verdict in check_discriminator("resvit:patchgan"))
+@pytest.mark.parametrize("name", ["resvit:patchgan", "resvit:pixelgan"])
+def test_the_discriminators_keep_their_contract(name: str) -> None:
+    assert all(verdict.outcome == "kept" for verdict in check_discriminator(name))
 
 
 def test_the_package_states_the_interface_it_was_written_for_and_lists_without_torch() -> None:

@@ -44,6 +44,22 @@ def test_other_sizes_have_the_number_of_parameters_that_follows(sources, targets
     assert parameters(network) == 16 * (sources + targets) * ndf + ndf + sum(each) + 16 * widths[-1] + 1
 
 
+@pytest.mark.parametrize(("norm", "biases"), [("batch", 64), ("instance", 64 + 128 + 1)])
+def test_the_one_of_voxels_judges_each_by_its_own_intensities(norm: str, biases: int) -> None:
+    """Convolutions 2 to 64 to 128 to 1; batch normalisation takes the place of the last two biases."""
+    network = medtrans.component("discriminator", "resvit:pixelgan").factory(1, 1, norm=norm)
+    scaled = 2 * 128 if norm == "batch" else 0
+    assert parameters(network) == 2 * 64 + 64 * 128 + 128 + biases + scaled
+    source, candidate = torch.rand(1, 1, 6, 6, 2), torch.rand(1, 1, 6, 6, 2)
+    changed = candidate.clone()
+    changed[0, 0, 2, 3, 1] += 0.5
+    network.eval()
+    if norm == "batch":
+        moved = network((candidate,), (source,)).logits[0] - network((changed,), (source,)).logits[0]
+        assert moved.shape == candidate.shape
+        assert torch.nonzero(moved).tolist() == [[0, 0, 2, 3, 1]]
+
+
 def test_slices_of_256_get_30_x_30_logits_each() -> None:
     with torch.device("meta"):
         network = PatchGAN2D(2, 1)

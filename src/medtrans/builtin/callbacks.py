@@ -6,7 +6,9 @@ import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
+from unittest.mock import patch
 
 from pydantic import Field
 from rich.console import Console
@@ -97,9 +99,13 @@ class TensorBoard(Callback):
 
     def on_start(self, run: RunInfo) -> None:
         """Open the event file in the run's folder; after a resume, events of steps that are done again are dropped."""
-        from torch.utils.tensorboard import SummaryWriter  # seconds, which a run without it need not wait
+        # Seconds, which a run without it need not wait.
+        from tensorboard.summary.writer import event_file_writer
+        from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.first_step + 1)
+        # The file is named after the host, which may be a person's or a hospital's, and takes no other name.
+        with patch.object(event_file_writer, "socket", SimpleNamespace(gethostname=lambda: "medtrans")):
+            self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.first_step + 1)
 
     def on_step(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Write the scalars of a step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from medtrans.cli import evaluate, plugins, predict, train
 from medtrans.distributed.determinism import choose_repeatable_kernels
 from medtrans.errors import MedtransError, SetupError
+from medtrans.utils.messages import VisibleFormatter, visible
 
 __all__ = ["app", "main"]
 
@@ -57,11 +59,13 @@ plugins_app.command("new")(plugins.plugins_new)
 def main() -> None:
     """The console script: a fault of the user's is a message and an exit code, anything else a traceback."""
     choose_repeatable_kernels()
+    if logging.lastResort is not None:  # by which warnings reach the terminal where no run has a log
+        logging.lastResort.setFormatter(VisibleFormatter("%(message)s"))
     try:
         app()
     except MedtransError as error:
         for fault in error.faults:
-            print(f"{_rank()}{fault}", file=sys.stderr)  # noqa: T201 -- the message for the user
+            print(visible(f"{_rank()}{fault}"), file=sys.stderr)  # noqa: T201 -- the message for the user
         raise SystemExit(error.exit_code) from None
 
 

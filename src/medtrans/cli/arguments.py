@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medtrans.errors import ConfigError
 
-__all__ = ["PluginFiles", "Sources", "configs_and_overrides", "leads", "pairs", "print_table", "require_folder"]
+if TYPE_CHECKING:
+    from medtrans.volume import ReadingRules
+
+__all__ = [
+    "PluginFiles",
+    "Readings",
+    "Sources",
+    "configs_and_overrides",
+    "leads",
+    "pairs",
+    "print_table",
+    "reading_rules",
+    "require_folder",
+]
 
 
+Readings = Annotated[
+    list[str] | None,
+    typer.Option("--reading", metavar="RULE=VALUE", help="How a doubtful image is read, such as trust=sform."),
+]
 PluginFiles = Annotated[list[Path] | None, typer.Option("--plugin", help="A single-file plugin to have at hand.")]
 Sources = Annotated[
     list[str],
@@ -54,6 +71,34 @@ def pairs(images: list[str], *, example: str = "t1=scan.nii.gz") -> dict[str, Pa
             raise ConfigError(f"--image {image}: expected MODALITY=PATH, such as {example}")
         pairs[modality] = Path(path)
     return pairs
+
+
+def reading_rules(texts: list[str]) -> ReadingRules:
+    """The rules that `--reading` sets.
+
+    Raises:
+        ConfigError: one is not RULE=VALUE, or no such rule or value is known.
+    """
+    from pydantic import ValidationError
+    from yaml import YAMLError, safe_load
+
+    from medtrans.config.schema import ReadingSettings
+    from medtrans.utils.messages import wording
+
+    given = {}
+    for text in texts:
+        rule, equals, value = text.partition("=")
+        try:
+            given[rule] = safe_load(value) if equals else None
+        except YAMLError as error:
+            raise ConfigError(f"--reading {text}: the value is no YAML: {error}") from error
+    try:
+        return ReadingSettings.model_validate(given).rules
+    except ValidationError as error:
+        known = list(ReadingSettings.model_fields)
+        raise ConfigError(
+            *(f"--reading {'.'.join(map(str, one['loc']))}: {wording(dict(one), known)}" for one in error.errors())
+        ) from error
 
 
 def require_folder(json_file: Path) -> None:

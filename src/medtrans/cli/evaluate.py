@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from medtrans.cli.arguments import PluginFiles, leads, pairs, print_table
+from medtrans.cli.arguments import PluginFiles, Readings, leads, pairs, print_table, reading_rules
 from medtrans.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medtrans.config.protocols import Protocol
 
 __all__ = ["compare", "downstream", "evaluate", "report"]
@@ -25,7 +27,11 @@ class Viewer(Enum):
 
 
 def evaluate(
-    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="Folder of a trained run.")] = None,
+    run_folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder of a trained run.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE...", help="Keys under dataset.options and reading, for data that moved."),
+    ] = None,
     prediction: Annotated[
         Path | None, typer.Option("--prediction", help="Instead of a run: folder of anybody's predicted images.")
     ] = None,
@@ -57,6 +63,7 @@ def evaluate(
         Path | None, typer.Option("--output", help="Folder to leave metrics.csv and summary.json in.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    reading: Readings = None,
     plugin: PluginFiles = None,
 ) -> None:
     """Score a run's test cases again, or score a folder of images that anything predicted."""
@@ -69,7 +76,9 @@ def evaluate(
             raise ConfigError("evaluate RUN takes all from the run's config; --prediction and the like go without RUN")
         from medtrans.pipeline import evaluate as evaluate_run
 
-        folder = evaluate_run(run_folder, plugins=plugin or ())
+        folder = evaluate_run(
+            run_folder, [*(overrides or ()), *(f"reading.{one}" for one in reading or ())], plugins=plugin or ()
+        )
         if leads():
             print_table(summary_table(folder.read_json(folder.summary)))
         return
@@ -85,6 +94,7 @@ def evaluate(
         scoring=Scoring(metric or (), Scoring.options_from(option or []), _protocol(protocol), limits, unit),
         output=output,
         overwrite=overwrite,
+        rules=reading_rules(reading or []),
         plugins=plugin or (),
     )
     print_table(summary_table(scored.summary, {row.label: row.case for row in scored.rows}))
@@ -99,6 +109,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder to leave comparison.json, .md and .tex in.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
     """Compare runs case by case: gains with intervals, effect sizes, Wilcoxon and permutation tests."""
     import json
@@ -107,8 +118,11 @@ def compare(
     from medtrans.evaluation.run_comparison import compare_runs
     from medtrans.utils.files import write_text
 
-    if table not in ("markdown", "latex", "json"):
+    if table not in _ENDINGS:
         raise ConfigError(f"--format {table}: expected markdown, latex or json")
+    written = {} if output is None else {kind: output / f"comparison.{end}" for kind, end in _ENDINGS.items()}
+    if not overwrite and (there := [str(path) for path in written.values() if path.exists()]):
+        raise ConfigError(f"{', '.join(there)}: is there already; choose another --output, or give --overwrite")
     comparison = compare_runs(run_folders, metric or ())
     texts = {
         "markdown": as_markdown(comparison),
@@ -118,19 +132,23 @@ def compare(
     if output is not None:
         try:
             output.mkdir(parents=True, exist_ok=True)
-            for kind, ending in (("markdown", "md"), ("latex", "tex"), ("json", "json")):
-                write_text(output / f"comparison.{ending}", texts[kind])
+            for kind, path in written.items():
+                write_text(path, texts[kind])
         except OSError as error:
             raise SetupError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
+    _say_which(run_folders)
     typer.echo(texts[table], nl=False)
+
+
+_ENDINGS = {"markdown": "md", "latex": "tex", "json": "json"}
 
 
 def report(
     run_folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs; several are compared.")],
     viewer: Annotated[
-        Viewer,
+        Viewer | None,
         typer.Option("--viewer", help="inline: carry an interactive viewer of the shown cases, some MB each."),
-    ] = Viewer.none,
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="Page to write that compares several runs.")
     ] = Path("comparison.html"),
@@ -142,13 +160,23 @@ def report(
     if len(folders) == 1:
         from medtrans.report.run_report import write_report
 
-        typer.echo(str(write_report(folders[0], viewer=viewer.value)))
+        typer.echo(str(write_report(folders[0], viewer=None if viewer is None else viewer.value)))
         return
-    if viewer is not Viewer.none:
+    if viewer is Viewer.inline:
         raise ConfigError("--viewer inline: a comparison carries no viewer; give one RUN")
     from medtrans.report.comparison import write_comparison
 
-    typer.echo(str(write_comparison(folders, output)))
+    page = write_comparison(folders, output)
+    _say_which(run_folders)
+    typer.echo(str(page))
+
+
+def _say_which(folders: Sequence[Path]) -> None:
+    """Tell the user alone which folder goes by which name: tables and pages, which are shared, name none."""
+    from medtrans.evaluation.run_comparison import run_names
+
+    for name, folder in zip(run_names(folders), folders, strict=True):
+        typer.echo(f"{name}: {folder}", err=True)
 
 
 def _protocol(name: str) -> Protocol:

@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
-from medtrans.cli.arguments import PluginFiles, pairs
+from medtrans.cli.arguments import PluginFiles, Readings, pairs
 from medtrans.errors import ConfigError
+from medtrans.utils.messages import visible
 
 __all__ = ["export", "predict"]
 
 
 def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trained run, or of an export.")],
-    source: Annotated[Path | None, typer.Argument(metavar="[IN]", help="An image, or a folder of images.")] = None,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="IN", help="An image, a folder of images, or a folder for each patient.")
+    ] = None,
     output: Annotated[Path | None, typer.Argument(metavar="OUT", help="File or folder to write.")] = None,
     image: Annotated[
         list[str] | None, typer.Option("--image", help="For several sources: MODALITY=FILE, once for each.")
@@ -23,7 +26,12 @@ def predict(
     mask: Annotated[
         Path | None, typer.Option("--mask", help="Mask of the image, or a folder of masks of the images' names.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", help="Which images of a folder are sources, such as '*/t1.nii.gz'.")
+    ] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Translate only what has no translation yet.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier predictions.")] = False,
+    reading: Readings = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse images that are unlike those the run was trained on.")
     ] = False,
@@ -49,9 +57,12 @@ def predict(
         overwrite=overwrite,
         strict=strict,
         stream=stream,
+        pattern=pattern,
+        missing=missing,
+        reading=reading or (),
         plugins=plugin or (),
     ):
-        typer.echo(str(written))
+        typer.echo(visible(str(written)))
 
 
 def export(

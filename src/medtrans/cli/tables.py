@@ -10,43 +10,53 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medtrans.utils.messages import DASH, MINUS, between, number, probability, signed, signed_between
+from medtrans.evaluation.verdict import verdicts
+from medtrans.utils.messages import DASH, MINUS, between, inert_markdown, number, probability, signed, signed_between
 
 __all__ = ["as_latex", "as_markdown", "downstream_table", "summary_table"]
 
 
 def summary_table(summary: Mapping[str, Any], names: Mapping[str, str] | None = None) -> RenderableType:
-    """Each metric's mean, SD and 95 % interval beside the trivial baselines, its distribution, and what it is.
+    """The verdict, then each metric's mean, SD and 95 % interval, the trivial baselines, the distribution, and notes.
+
+    Each table fits a terminal of 80 columns; what is too long for its column goes on below.
 
     Args:
         summary: the content of `summary.json`.
         names: number of a case to the name it is shown by; the number itself where it is missing.
     """
-    means = Table(title=f"{summary['cases']} test cases")
-    for head in ("metric", "mean ± SD", "95 % interval", *summary["baselines"]):
-        means.add_column(head, justify="left" if head == "metric" else "right")
-    spread = Table()
-    for head in ("metric", "median", "quartiles", "n", "worst", "best"):
-        spread.add_column(head, justify="left" if head in ("metric", "worst", "best") else "right")
-    for name, scores in summary["metrics"].items():
-        unit = f" [{scores['unit']}]" if scores["unit"] else ""
-        # As text: rich takes what stands in square brackets for markup.
-        title = Text(f"{name}{unit} {'↑' if scores['higher_is_better'] else '↓'}")
-        means.add_row(
-            title,
-            f"{number(scores['mean'])} ± {number(scores['sd'])}",
-            between(scores["ci95"]) or DASH,
-            *(number(scored[name]["mean"]) for scored in summary["baselines"].values()),
-        )
-        shown = (scores.get(place) for place in ("worst", "best"))
+    scores = {name: _titled(name, found) for name, found in summary["metrics"].items()}
+    means = _table("metric", "mean ± SD", "95 % interval", title=f"{summary['cases']} test cases")
+    spread = _table("metric", "median", "quartiles", "n", "worst", "best")
+    beside = _table("metric", *summary["baselines"], title="mean of the trivial baselines")
+    for name, found in summary["metrics"].items():
+        mean = f"{number(found['mean'])} ± {number(found['sd'])}"
+        means.add_row(scores[name], mean, between(found["ci95"]) or DASH)
+        beside.add_row(scores[name], *(number(scored[name]["mean"]) for scored in summary["baselines"].values()))
+        shown = (found.get(place) for place in ("worst", "best"))
         spread.add_row(
-            title,
-            number(scores["median"]),
-            between(scores.get("quartiles")) or DASH,
-            str(scores["n"]),
+            scores[name],
+            number(found["median"]),
+            between(found.get("quartiles")) or DASH,
+            str(found["n"]),
             *(Text((names or {}).get(label, label) if label else DASH) for label in shown),
         )
-    return Group(means, spread, Text("\n".join(_notes(summary))))
+    told = [Text(one["sentence"] + "\n", style="bold") for one in verdicts(summary)] if summary["baselines"] else []
+    return Group(*told, means, *([beside] if summary["baselines"] else []), spread, Text("\n".join(_notes(summary))))
+
+
+def _table(*heads: str, title: str | None = None) -> Table:
+    table = Table(title=title)
+    for head in heads:
+        left = head in ("metric", "worst", "best")
+        table.add_column(head, justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def _titled(name: str, scores: Mapping[str, Any]) -> Text:
+    """A metric with its unit and direction, as text: rich takes what stands in square brackets for markup."""
+    unit = f" [{scores['unit']}]" if scores["unit"] else ""
+    return Text(f"{name}{unit} {'↑' if scores['higher_is_better'] else '↓'}")
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
@@ -99,15 +109,14 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
         "| " + " | ".join(_HEADS) + " |",
         "|" + "|".join("---" if column < 2 else "---:" for column in range(len(_HEADS))) + "|",
     ]
-    lines += [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in _comparison_rows(comparison)
-    ]
-    return "\n".join([*lines, "", *(f"{note}  " for note in _comparison_notes(comparison))]) + "\n"
+    lines += ["| " + " | ".join(inert_markdown(cell) for cell in row) + " |" for row in _comparison_rows(comparison)]
+    return "\n".join([*lines, "", *(f"{inert_markdown(note)}  " for note in _comparison_notes(comparison))]) + "\n"
 
 
 def as_latex(comparison: Mapping[str, Any]) -> str:
     """The same as a `tabular`, which needs no package, under comments that say what it holds."""
-    lines = [f"% {note}" for note in _comparison_notes(comparison)]
+    # A comment ends with its line: what a plugin wrote after a line break would be run.
+    lines = [f"% {' '.join(note.split())}" for note in _comparison_notes(comparison)]
     lines += [r"\begin{tabular}{ll" + "r" * (len(_HEADS) - 2) + "}", r"\hline"]
     lines += [" & ".join(_escaped(head) for head in _HEADS) + r" \\", r"\hline"]
     lines += [" & ".join(_escaped(cell) for cell in row) + r" \\" for row in _comparison_rows(comparison)]
@@ -137,16 +146,18 @@ def _comparison_notes(comparison: Mapping[str, Any]) -> list[str]:
     protocol = comparison["protocol"]
     of_all = (
         f"{comparison['cases']} cases of {comparison['subjects']} subjects; gains against {comparison['reference']}, "
-        "positive where the run is better; 95 % intervals by BCa bootstrap over subjects; d: mean gain over its SD; "
+        "positive where the run is better; 95 % intervals over subjects; d: mean gain over its SD; "
         "two-sided p, corrected by Holm for all comparisons in the table."
     )
     notes = [of_all]
     if protocol:
         notes.append(f"Protocol {protocol['name']}: {protocol['about']}.")
     notes += [f"Scored in ({target}): {place}." for target, place in comparison["scored_in"].items()]
+    notes += [one["sentence"] for one in comparison["comparisons"]]
     definitions = {one["metric"]: one["definition"] for one in comparison["comparisons"]}
     return notes + [f"{metric}: {definition}." for metric, definition in definitions.items()]
 
 
 def _escaped(text: str) -> str:
+    text = " ".join(text.split())
     return re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found.group()], text)

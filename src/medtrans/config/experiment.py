@@ -1,6 +1,7 @@
 """A checked config: its components built, saved as it runs again, and compared with another one.
 
-Two saved configs are compared by key. A resumed run may change its steps, workers, callbacks, intervals and devices.
+Two saved configs are compared by key. A resumed run may change what changes no weight:
+its steps, workers, callbacks, intervals, devices, and how it is scored.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from medtrans.plugins.optimizers import OPTIMIZERS, SCHEDULES
 from medtrans.plugins.options import build
 from medtrans.plugins.registry import Found, Registry
 
-__all__ = ["CheckedSlot", "Experiment", "differences", "lasting"]
+__all__ = ["CheckedSlot", "Experiment", "differences", "lasting", "may_change"]
 
 OWN_KINDS: Mapping[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 
 _RESUMABLE = (
     "output_dir", "names", "callbacks", "versions", "train.steps", "train.workers", "train.validate_every",
     "train.validation_cases", "train.checkpoint_every", "train.keep", "train.devices", "train.rank_timeout_s",
-    "train.memory", "train.channels_last", "train.compile", "faithfulness", "downstream",
+    "train.memory", "train.channels_last", "train.compile", "train.best", "metrics", "protocol", "inference",
+    "faithfulness", "downstream",
 )  # fmt: skip
 
 
@@ -120,7 +122,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not _may_change(key)
+        if before.get(key) != after.get(key) and not may_change(key)
     ]
 
 
@@ -129,10 +131,11 @@ def lasting(saved: Mapping[str, Any]) -> dict[str, Any]:
 
     Not among it is `train.batch`, which may follow the number of devices.
     """
-    return {key: value for key, value in _flat(saved) if not _may_change(key) and key != "train.batch"}
+    return {key: value for key, value in _flat(saved) if not may_change(key) and key != "train.batch"}
 
 
-def _may_change(key: str) -> bool:
+def may_change(key: str) -> bool:
+    """Whether a resumed run may have another value at a key of its saved config."""
     return any(key == free or key.startswith(f"{free}.") for free in _RESUMABLE)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from medtrans._version import __version__
 from medtrans.data.cohort import find_duplicates, load_image, voxel_digest
 from medtrans.data.preprocessing import Prepared
-from medtrans.data.sampling import patch_centres
+from medtrans.data.sampling import background_of, patch_centres
 from medtrans.errors import DataError, SetupError
 from medtrans.utils.files import synchronise
 from medtrans.utils.messages import capped
@@ -50,6 +50,7 @@ class CachedCase:
         digests: a hash of each array ("source", "target", "mask", "foreground").
         voxels: a hash of each image's voxels as stored, by modality; none of a constant one.
         notes: by modality, the reading rules that a header did not show to be needed.
+        backgrounds: what "source" and "target" go on with beyond the volume's border, a number each channel.
     """
 
     prepared: Prepared
@@ -57,6 +58,7 @@ class CachedCase:
     digests: Mapping[str, str]
     voxels: Mapping[str, str]
     notes: Mapping[str, tuple[str, ...]]
+    backgrounds: Mapping[str, Sequence[float]]
 
     def release(self) -> None:
         """Give back the memory of all pages that were looked at; the next look maps them again."""
@@ -74,11 +76,11 @@ def write_case(
     Raises:
         OSError: it cannot be written.
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         "source": prepared.source,
         "target": prepared.target,
         "mask": prepared.mask,
-        "foreground": patch_centres(prepared.source, prepared.target),
+        "foreground": patch_centres(prepared.source, prepared.target, prepared.valid),
     }
     files = {}
     for name, array in arrays.items():
@@ -94,6 +96,9 @@ def write_case(
         "space_code": int(prepared.space_code),
         "numbers": {name: {key: float(x) for key, x in own.items()} for name, own in prepared.numbers.items()},
         "clipped": {name: float(share) for name, share in prepared.clipped.items()},
+        "partial": {name: _plain(grid) for name, grid in prepared.partial.items()},
+        "uncovered": prepared.uncovered,
+        "backgrounds": {name: background_of(arrays[name]) for name in ("source", "target") if arrays[name] is not None},
         "voxels": voxels,
         "notes": notes,
     }
@@ -121,23 +126,28 @@ def read_case(folder: Path, *, compare: bool) -> CachedCase:
         name = file.removesuffix(".npy")
         arrays[name] = np.load(folder / file, mmap_mode="r", allow_pickle=False)  # noqa: TID251 -- without pickles
         digests[name] = digest
-    grid, native = (Grid(tuple(facts[name]["shape"]), np.array(facts[name]["affine"])) for name in ("grid", "native"))
     prepared = Prepared(
         source=arrays["source"],
         target=arrays.get("target"),
         mask=arrays.get("mask"),
-        grid=grid,
-        native=native,
+        grid=_grid(facts["grid"]),
+        native=_grid(facts["native"]),
         space_code=facts["space_code"],
         numbers=facts["numbers"],
         clipped=facts["clipped"],
+        partial={name: _grid(own) for name, own in facts["partial"].items()},
+        uncovered=facts["uncovered"],
     )
     notes = {modality: tuple(own) for modality, own in facts["notes"].items()}
-    return CachedCase(prepared, arrays["foreground"], digests, facts["voxels"], notes)
+    return CachedCase(prepared, arrays["foreground"], digests, facts["voxels"], notes, facts["backgrounds"])
 
 
 def _plain(grid: Grid) -> dict[str, Any]:
     return {"shape": [int(side) for side in grid.shape], "affine": grid.affine.tolist()}
+
+
+def _grid(plain: Mapping[str, Any]) -> Grid:
+    return Grid(tuple(plain["shape"]), np.array(plain["affine"]))
 
 
 def _digest(path: Path) -> str:
@@ -149,7 +159,7 @@ def _digest_text(facts: Any) -> str:
     return blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-_FORMAT = 3  # of an entry on disk
+_FORMAT = 4  # of an entry on disk
 _OPEN = 16  # entries mapped at a time: each holds up to four files open, and processes may open about a thousand
 _ATTEMPTS = 3
 
@@ -282,7 +292,8 @@ class Cache:
         images, notes = {}, {}
         try:
             for modality in self._modalities(member):
-                image = images[modality] = load_image(member.case, modality, self._rules)
+                scaling = self._preprocessing.scalings.get(modality)
+                image = images[modality] = load_image(member.case, modality, self._rules, scaling)
                 file = member.case.images[modality]
                 known = () if callable(file) else read_header(file, self._rules).notes
                 notes[modality] = tuple(note for note in image.notes if note not in known)
@@ -297,7 +308,7 @@ class Cache:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=self._folder))
             try:
-                voxels = {name: voxel_digest(image) for name, image in images.items() if not self._shared(name)}
+                voxels = {name: voxel_digest(image) for name, image in images.items()}
                 write_case(temporary, prepared, {key: one for key, one in voxels.items() if one is not None}, notes)
                 self._install(temporary, name)
             finally:
@@ -308,7 +319,7 @@ class Cache:
                 "another output_dir"
             ) from error
 
-    def _shared(self, modality: str) -> bool:
+    def may_be_shared(self, modality: str) -> bool:
         """Whether two cases may well hold the same voxels of a modality."""
         return modality == "mask" or self._preprocessing.scalings[modality].nearest
 
@@ -342,8 +353,9 @@ def check_duplicates(cache: Cache, members: Sequence[Member]) -> None:
     digests = []
     for member in members:
         entry = cache.entry(member)
-        images = {name: digest for name, digest in entry.digests.items() if name in cache.scans}
-        digests.append({**images, **entry.voxels})
+        prepared = {name: digest for name, digest in entry.digests.items() if name in cache.scans}
+        stored = {name: digest for name, digest in entry.voxels.items() if not cache.may_be_shared(name)}
+        digests.append({**prepared, **stored})
     faults = capped([str(pair) for pair in find_duplicates(members, digests)])
     if faults:
         raise DataError(*faults)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 
+from medtrans.data.checks.intensities import settled
 from medtrans.data.splits import SplitName, assign, empty_splits, folded
 from medtrans.errors import DataError
 from medtrans.utils.files import write_text
@@ -23,13 +26,16 @@ from medtrans.volume.resampling import canonical, regrid
 
 if TYPE_CHECKING:
     from medtrans.config.schema import SplitSettings
-    from medtrans.plugins.interfaces import Case, Dataset
+    from medtrans.plugins.interfaces import Case, Dataset, Preprocess
 
 __all__ = [
     "Cohort",
     "Duplicate",
+    "KnownCase",
     "Member",
     "absent_images",
+    "alike_faults",
+    "alike_warnings",
     "array_digest",
     "build_cohort",
     "find_duplicates",
@@ -74,7 +80,13 @@ class Cohort:
 
 
 def build_cohort(
-    dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
+    dataset: Dataset,
+    split: SplitSettings,
+    *,
+    source: Sequence[str],
+    target: Sequence[str],
+    seed: int,
+    known: Sequence[KnownCase] | None = None,
 ) -> Cohort:
     """List the cases of a dataset and put every subject into one split.
 
@@ -89,12 +101,14 @@ def build_cohort(
         source: modalities every case must have.
         target: modalities every case must have.
         seed: of the run.
+        known: the cases that the run was trained with: they keep their numbers and splits, and new ones are left out.
 
     Raises:
-        DataError: naming together all missing images, repeated cases, subjects or scans in two splits, and empty
+        DataError: naming together all known cases that are not there any more or are in another split now, missing
+            images, repeated cases, subjects or scans in two splits, and empty
             splits. A split is meant to be empty only where its fraction is exactly 0.
     """
-    cohort, faults = list_cases(dataset, split, source=source, target=target, seed=seed)
+    cohort, faults = list_cases(dataset, split, source=source, target=target, seed=seed, known=known)
     required = [*source, *target]
     absent = [fault for member in cohort.members for fault in absent_images(member.case, required).values()]
     if faults or absent:
@@ -103,7 +117,13 @@ def build_cohort(
 
 
 def list_cases(
-    dataset: Dataset, split: SplitSettings, *, source: Sequence[str], target: Sequence[str], seed: int
+    dataset: Dataset,
+    split: SplitSettings,
+    *,
+    source: Sequence[str],
+    target: Sequence[str],
+    seed: int,
+    known: Sequence[KnownCase] | None = None,
 ) -> tuple[Cohort, list[str]]:
     """As `build_cohort`, with what is wrong beside the cohort, and without looking whether each case has its images.
 
@@ -116,6 +136,9 @@ def list_cases(
     cases = tuple(dataset.cases())
     if not cases:
         raise DataError(f"the dataset {type(dataset).__name__} lists no case; check its options against the data")
+    if known is not None:
+        members, faults = _recalled(cases, split, seed, known)
+        return Cohort(tuple(members)), _name_faults(cases) + faults + _shared_files(members, [*source, *target])
     splits, split_faults = assign(cases, split, seed)
     faults = _name_faults(cases) + split_faults
     members = [
@@ -124,9 +147,49 @@ def list_cases(
         if folded(case.subject) in splits
     ]
     faults += _shared_files(members, [*source, *target])
+    faults += alike_faults(members, [_file_identities(member.case) for member in members], source, target)
     if not split_faults:
         faults += empty_splits(splits, split)
     return Cohort(tuple(members)), faults
+
+
+def _recalled(
+    cases: Sequence[Case], split: SplitSettings, seed: int, known: Sequence[KnownCase]
+) -> tuple[list[Member], list[str]]:
+    """The cases that a run was trained with, in their numbers and splits, and what has become of those that differ."""
+    there = {folded(case.case): case for case in cases}
+    members, faults = [], []
+    for one in known:
+        case = there.get(folded(one.case))
+        if case is None:
+            faults.append(f'case "{one.case}" ({one.split}): the run knows it and it is not there any more; restore it')
+        elif folded(case.subject) != folded(one.subject):
+            faults.append(f'case "{one.case}": is of subject "{case.subject}" now, and was of "{one.subject}"')
+        else:
+            members.append(Member(one.number, case, one.split))
+    new = [case for name, case in there.items() if name not in {folded(one.case) for one in known}]
+    if new:
+        logging.getLogger("medtrans").warning(
+            "%d cases were not there when the run began and are left out; train a new run to take them in", len(new)
+        )
+    faults += _moved(members, split, seed)
+    return members, capped(faults)
+
+
+def _moved(members: Sequence[Member], split: SplitSettings, seed: int) -> list[str]:
+    """The cases that a table has in another split now; random splits are those that the run has kept."""
+    if split.by not in ("column", "file"):
+        return []
+    try:
+        now, _ = assign([member.case for member in members], split, seed)
+    except DataError:  # the table is gone: the run knows its splits by itself
+        return []
+    return [
+        f'case "{member.case.case}": is in {now[name]} now and was in {member.split} when the run began: scores '
+        "would be of cases it has seen. Put it back, or train a new run"
+        for member in members
+        if now.get(name := folded(member.case.subject), member.split) != member.split
+    ]
 
 
 def absent_images(case: Case, required: Sequence[str]) -> dict[str, str]:
@@ -145,8 +208,8 @@ def absent_images(case: Case, required: Sequence[str]) -> dict[str, str]:
     }
 
 
-def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES) -> Volume:
-    """One image of a case: its file read, or its function called.
+def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES, scaling: Preprocess | None = None) -> Volume:
+    """One image of a case: its file read, or its function called; padding counts as air where there is a scaling.
 
     In a mask and in labels voxels that are not finite are filled with 0 where the rules fill them at all: the value
     that suits an intensity would mark them as inside.
@@ -168,12 +231,17 @@ def load_image(case: Case, modality: str, rules: ReadingRules = NO_RULES) -> Vol
         raise DataError(f"{where}: cannot be read ({error})") from error
     if not isinstance(volume, Volume):
         raise DataError(f"{where}: the dataset's function gave {type(volume).__name__}, expected a Volume")
-    return volume
+    return settled(volume, scaling)
 
 
-def load_images(case: Case, modalities: Iterable[str], rules: ReadingRules = NO_RULES) -> dict[str, Volume]:
-    """Several images of a case, as `load_image`."""
-    return {modality: load_image(case, modality, rules) for modality in modalities}
+def load_images(
+    case: Case,
+    modalities: Iterable[str],
+    rules: ReadingRules = NO_RULES,
+    scalings: Mapping[str, Preprocess] | None = None,
+) -> dict[str, Volume]:
+    """Several images of a case, as `load_image`; `scalings` by modality."""
+    return {modality: load_image(case, modality, rules, (scalings or {}).get(modality)) for modality in modalities}
 
 
 def write_cases(path: Path, cohort: Cohort) -> None:
@@ -193,14 +261,40 @@ def write_cases(path: Path, cohort: Cohort) -> None:
         os.umask(umask)
 
 
-def read_case_table(path: Path) -> list[tuple[str, str, str]]:
-    """Case, subject and split of each case, as `write_cases` wrote them.
+@dataclass(frozen=True)
+class KnownCase:
+    """A row of the table of cases that a run keeps."""
+
+    number: int
+    case: str
+    subject: str
+    split: SplitName
+
+
+def read_case_table(path: Path) -> list[KnownCase]:
+    """The cases as `write_cases` wrote them.
 
     Raises:
-        OSError, KeyError: the file is not there, or is no such table.
+        DataError: the file cannot be read, or is no such table.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        return [(row["case"], row["subject"], row["split"]) for row in csv.DictReader(file)]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        known = [KnownCase(int(row["number"]), row["case"], row["subject"], _split(row["split"])) for row in rows]
+    except (OSError, ValueError, LookupError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: cannot be read as the run's table of cases ({error}); expected the columns number, case, subject "
+            "and split. Restore it"
+        ) from error
+    if not known:
+        raise DataError(f"{path}: holds no case; restore it")
+    return known
+
+
+def _split(name: str) -> SplitName:
+    if name not in get_args(SplitName):
+        raise ValueError(f"{name!r} is no split")
+    return cast("SplitName", name)
 
 
 def _name_faults(cases: Sequence[Case]) -> list[str]:
@@ -227,6 +321,50 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _file_identities(case: Case) -> dict[str, tuple[int, int]]:
+    """By modality, what `_file_identity` says of the images that are files."""
+    found = {name: _file_identity(image) for name, image in case.images.items() if not callable(image)}
+    return {name: identity for name, identity in found.items() if identity is not None}
+
+
+def alike_faults(
+    members: Sequence[Member], held: Sequence[Mapping[str, object]], source: Sequence[str], target: Sequence[str]
+) -> list[str]:
+    """The cases whose source and target are one image: there is nothing to learn but to copy it.
+
+    Args:
+        members: of the cohort.
+        held: of each, by modality, what only one and the same image shares: its file, or a digest of its voxels.
+        source: modalities.
+        target: modalities.
+    """
+    faults = [
+        f'case "{member.case.case}": {one} and {other} are one image (the same file or the same voxels); correct the '
+        "dataset's options, or the file that is a copy"
+        for member, own in zip(members, held, strict=True)
+        for one in source
+        for other in target
+        if one in own and own[one] == own.get(other)
+    ]
+    return capped(faults)
+
+
+def alike_warnings(
+    members: Sequence[Member], held: Sequence[Mapping[str, object]], modalities: Sequence[str]
+) -> list[str]:
+    """As `alike_faults`, of images that are given twice among the sources; a line for each pair of modalities."""
+    warnings = []
+    for one, other in combinations(modalities, 2):
+        twice = [
+            member.label for member, own in zip(members, held, strict=True) if one in own and own[one] == own.get(other)
+        ]
+        if twice:
+            warnings.append(
+                f"{one} and {other} are one image in {len(twice)} cases ({listed(twice)}): look at the files"
+            )
+    return warnings
 
 
 def _shared_files(members: Sequence[Member], modalities: Sequence[str]) -> list[str]:

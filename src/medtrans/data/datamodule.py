@@ -13,11 +13,20 @@ from medtrans.config.experiment import Experiment
 from medtrans.config.protocols import PROTOCOLS
 from medtrans.data.anonymize import Anonymizer
 from medtrans.data.cache import Cache, check_duplicates
-from medtrans.data.checks.cohort import clipping_warnings
+from medtrans.data.checks.cohort import clipping_warnings, uncovered_texts
 from medtrans.data.checks.images import check_headers
-from medtrans.data.cohort import Cohort, Member, build_cohort, load_images
+from medtrans.data.cohort import (
+    Cohort,
+    Member,
+    alike_faults,
+    alike_warnings,
+    build_cohort,
+    load_images,
+    read_case_table,
+)
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Preprocessing, make_preprocessing
+from medtrans.data.splits import SplitName
 from medtrans.distributed.ranks import Ranks
 from medtrans.distributed.signals import EndRequest
 from medtrans.errors import DataError
@@ -36,8 +45,12 @@ _FINGERPRINTED = 200
 _log = logging.getLogger("medtrans")
 
 
-def load_cohort(experiment: Experiment) -> tuple[Cohort, list[str]]:
+def load_cohort(experiment: Experiment, known: Path | None = None) -> tuple[Cohort, list[str]]:
     """List and split the config's cases and look at every header.
+
+    Args:
+        experiment: the checked config.
+        known: the table of cases that a run has kept; where it is there, its cases, numbers and splits count.
 
     Returns:
         The cohort, and warnings.
@@ -47,7 +60,10 @@ def load_cohort(experiment: Experiment) -> tuple[Cohort, list[str]]:
     """
     config = experiment.config
     dataset = cast("Dataset", experiment.build("dataset"))
-    cohort = build_cohort(dataset, config.split, source=config.source, target=config.target, seed=config.seed)
+    table = read_case_table(known) if known is not None and known.exists() else None
+    cohort = build_cohort(
+        dataset, config.split, source=config.source, target=config.target, seed=config.seed, known=table
+    )
     without = [member for member in cohort.members if "mask" not in member.case.images]
     if config.preprocess.crop == "mask" and without:
         raise DataError(
@@ -89,6 +105,7 @@ class DataModule:
         self._cache_folder = cache_folder
         self._learned = learned
         self.target_numbers: Mapping[str, Mapping[str, float]] = {}
+        self.backgrounds: Mapping[str, float] = {}
 
     @cached_property
     def cache(self) -> Cache:
@@ -126,7 +143,7 @@ class DataModule:
                 wanted = dict.fromkeys([self.preprocessing.source[0], modality])
                 if "mask" in member.case.images:
                     wanted["mask"] = None
-                yield load_images(member.case, wanted, self._rules)
+                yield load_images(member.case, wanted, self._rules, self.preprocessing.scalings)
 
         try:
             self.preprocessing.learn(modality, training())
@@ -166,6 +183,9 @@ class DataModule:
             for target in self.experiment.config.target if member.split == "train" else ():
                 if self.preprocessing.scalings[target].fitted:
                     fitted.setdefault(target, []).append(numbers[target])
+        preprocessing = self.preprocessing
+        if same := alike_faults(self.cohort.members, self._digests(), preprocessing.source, preprocessing.target):
+            raise DataError(*same)
         check_duplicates(self.cache, self.cohort.members)
         for warning in self.warnings() if ranks.leads else ():
             _log.warning("%s", warning)
@@ -173,7 +193,22 @@ class DataModule:
             target: {name: float(median(one[name] for one in several)) for name in several[0]}
             for target, several in fitted.items()
         }
+        found = [self.cache.entry(member).backgrounds["target"] for member in self.cohort.of("train")]
+        medians = [float(median(several)) for several in zip(*found, strict=True)]
+        backgrounds = self.preprocessing.target_backgrounds(medians)
+        self.backgrounds = dict(zip(self.preprocessing.target, backgrounds, strict=True))
         return self.target_numbers
+
+    def identities(self, splits: Sequence[SplitName] = ("train", "validation", "test")) -> dict[str, dict[str, Any]]:
+        """By case number its split, and a hash of the voxels of each image, by which it is known again.
+
+        Neither a path nor a name is among them, and neither where a file lies nor how it is packed counts. Raises as
+        `prepare`.
+        """
+        members = [member for member in self.cohort.members if member.split in splits]
+        return {
+            member.label: {"split": member.split, "voxels": dict(self.cache.entry(member).voxels)} for member in members
+        }
 
     def warnings(self) -> list[str]:
         """Of images that needed a reading rule, and of intensities that a scaling clips; raises as `prepare`."""
@@ -184,7 +219,24 @@ class DataModule:
             for note in notes
         ]
         prepared = ((member.label, self.cache.prepared(member)) for member in self.cohort.members)
-        return by_rule + clipping_warnings(prepared, self.preprocessing.scalings)
+        found = [*alike_warnings(self.cohort.members, self._digests(), self.preprocessing.source)]
+        for member in self.cohort.members:
+            shares = self.cache.prepared(member).uncovered
+            found += [f"{member.label}, {text}" for text in uncovered_texts(shares).values()]
+        return by_rule + found + clipping_warnings(prepared, self.preprocessing.scalings)
+
+    def smallest_scored(self) -> Member | None:
+        """The case to be scored with the shortest side, on which a metric fails first; raises as `prepare`."""
+        scored = [member for member in self.cohort.members if member.split != "train"]
+        return min(scored, key=lambda member: sorted(self.cache.prepared(member).native.shape), default=None)
+
+    def uncovered(self) -> dict[str, dict[str, float]]:
+        """For each case with a field of view that ends early, by modality, the share of voxels without data."""
+        found = {member.label: self.cache.prepared(member).uncovered for member in self.cohort.members}
+        return {label: dict(shares) for label, shares in found.items() if shares}
+
+    def _digests(self) -> list[Mapping[str, str]]:
+        return [self.cache.entry(member).voxels for member in self.cohort.members]
 
     def fingerprint(self) -> dict[str, Any] | None:
         """What the sources of the training cases look like, of at most 200 of them; raises as `prepare`."""
@@ -199,6 +251,7 @@ class DataModule:
         """What prediction needs beside the weights, plain values for each checkpoint; raises as `prepare`."""
         return {
             "target_numbers": {name: dict(numbers) for name, numbers in self.target_numbers.items()},
+            "backgrounds": dict(self.backgrounds),
             "learned": self.preprocessing.learned,
             "fingerprint": self.fingerprint(),
             "masked": any("mask" in member.case.images for member in self.cohort.of("train")),

@@ -28,6 +28,7 @@ from medtrans.data.splits import folded
 from medtrans.errors import DataError, MedtransError, SetupError
 from medtrans.types import Batch
 from medtrans.utils.seeds import derived_seed
+from medtrans.volume.resampling import covered, cropped
 
 if TYPE_CHECKING:
     from medtrans.data.cohort import Member
@@ -114,6 +115,8 @@ class Patch(TypedDict):
     target: Tensor
     mask: NotRequired[Tensor]
     target_mask: NotRequired[Tensor]
+    valid: NotRequired[Tensor]
+    target_valid: NotRequired[Tensor]
     case: int
 
 
@@ -121,9 +124,10 @@ class Patches(Dataset[Patch]):
     """Sample k for every k from 0 on: a pure function of the seed, k and the members.
 
     Where some members have a mask, every patch has one; a member without counts as a whole. Beyond a volume's border
-    everything is 0, the mask too. Augmentations run in order on one random stream of k; one with `intensity` is
-    given the source alone. Unpaired, the target comes from a case of another subject, from a place of its own, with a
-    mask of its own that moves as it does.
+    images go on with their background and the mask is 0. A patch that reaches there, or to where an image of its case
+    has no data, says so in `valid` (unpaired, that of the target in `target_valid`); others have none. Augmentations
+    run in order on one random stream of k; one with `intensity` is given the source alone. Unpaired, the target comes
+    from a case of another subject, from a place of its own, with a mask of its own that moves as it does.
 
     Args:
         cache: prepares and keeps the volumes.
@@ -168,16 +172,17 @@ class Patches(Dataset[Patch]):
         sampler = self._sampler
         volume = sampler.volume(k)
         member = self._members[volume]
-        prepared = self._cache.prepared(member)
         corner = sampler.corner(k, self._cache.entry(member).foreground)
-        arrays = {"source": cut(prepared.source, corner, sampler.size), **self._mask("mask", member, corner)}
-        other = member
+        arrays = self._image("source", member, corner) | self._mask("mask", member, corner)
+        other, valid = member, "valid"
         if self._pairing == "unpaired":
+            arrays |= self._valid("valid", member, corner)
             others = [place for place, subject in enumerate(self._subjects) if subject != self._subjects[volume]]
             other = self._members[others[sampler.partner(k, len(others))]]
             corner = sampler.corner(k, self._cache.entry(other).foreground, purpose="partner corner")
             arrays |= self._mask("target_mask", other, corner)
-        arrays["target"] = cut(self._target(other), corner, sampler.size)
+            valid = "target_valid"
+        arrays |= self._image("target", other, corner) | self._valid(valid, other, corner)
         self._cache.release(member)
         if other is not member:
             self._cache.release(other)
@@ -191,11 +196,21 @@ class Patches(Dataset[Patch]):
         whole = np.broadcast_to(np.uint8(1), (1, *prepared.grid.shape))
         return {name: cut(whole if prepared.mask is None else prepared.mask, corner, self._sampler.size)}
 
-    def _target(self, member: Member) -> np.ndarray:
-        target = self._cache.prepared(member).target
-        if target is None:
+    def _valid(self, name: str, member: Member, corner: Sequence[int]) -> dict[str, np.ndarray]:
+        """Where the patch lies inside its volume and all images of the case have data; nothing where that is all."""
+        prepared = self._cache.prepared(member)
+        i, j, k = (slice(start, start + side) for start, side in zip(corner, self._sampler.size, strict=True))
+        found = covered([prepared.grid, *prepared.partial.values()], cropped(prepared.grid, (i, j, k)))
+        return {} if found is None else {name: found[None]}
+
+    def _image(self, name: Literal["source", "target"], member: Member, corner: Sequence[int]) -> dict[str, np.ndarray]:
+        entry = self._cache.entry(member)
+        image = entry.prepared.source if name == "source" else entry.prepared.target
+        if image is None:
             raise DataError(f'{member.label}: case "{member.case.case}" has no target; training needs one')
-        return target
+        size = self._sampler.size
+        padded = any(side < extent for side, extent in zip(image.shape[1:], size, strict=True))
+        return {name: cut(image, corner, size, entry.backgrounds[name] if padded else None)}
 
     def _augmented(self, tensors: dict[str, Tensor], k: int) -> dict[str, Tensor]:
         random = stream(self._sampler.seed, "augment", k)
@@ -203,11 +218,12 @@ class Patches(Dataset[Patch]):
             if augmentation.intensity:
                 tensors = {**tensors, "source": augmentation({"source": tensors["source"]}, random)["source"]}
                 continue
-            moved = {}
-            if "target_mask" in tensors:
-                # An augmentation knows one mask: it is asked again with the target's, on the same random numbers.
-                second = {name: tensors[name] for name in ("source", "target")} | {"mask": tensors["target_mask"]}
-                moved = {"target_mask": augmentation(second, copy.deepcopy(random))["mask"]}
+            # An augmentation knows one mask: it is asked again with each of the others, on the same random numbers.
+            images = {name: tensors[name] for name in ("source", "target")}
+            moved: dict[str, Tensor] = {
+                name: augmentation(images | {"mask": tensors[name]}, copy.deepcopy(random))["mask"]
+                for name in tensors.keys() & {"target_mask", "valid", "target_valid"}
+            }
             known: dict[str, Tensor] = {name: tensors[name] for name in ("source", "target", "mask") if name in tensors}
             tensors = {**augmentation(known, random), **moved}
         return tensors
@@ -215,12 +231,20 @@ class Patches(Dataset[Patch]):
 
 def collate(patches: Sequence[Patch]) -> Batch:
     """Patches of one step as a batch."""
+
+    def of_all(name: Literal["mask", "target_mask", "valid", "target_valid"]) -> Tensor | None:
+        if not any(name in patch for patch in patches):
+            return None
+        return torch.stack([patch.get(name, torch.ones_like(patch["source"][:1])) for patch in patches])
+
     return Batch(
         source=torch.stack([patch["source"] for patch in patches]),
         target=torch.stack([patch["target"] for patch in patches]),
-        mask=torch.stack([patch["mask"] for patch in patches]) if "mask" in patches[0] else None,
+        mask=of_all("mask"),
         cases=tuple(patch["case"] for patch in patches),
-        target_mask=torch.stack([patch["target_mask"] for patch in patches]) if "target_mask" in patches[0] else None,
+        target_mask=of_all("target_mask"),
+        valid=of_all("valid"),
+        target_valid=of_all("target_valid"),
     )
 
 
@@ -250,7 +274,7 @@ def training_loader(
     Args:
         cache: prepares and keeps the volumes.
         members: the training cases.
-        patch_size: sides in voxels; volumes that are smaller are padded with 0 on both sides.
+        patch_size: sides in voxels; volumes that are smaller are padded with their background on both sides.
         per_volume: samples in a row from one volume.
         foreground: least share of foreground in the central half of a patch; 0 cuts anywhere.
         seed: of the run.

@@ -8,8 +8,9 @@ between grids everything goes by world coordinates alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -18,7 +19,8 @@ from medtrans.config.experiment import Experiment
 from medtrans.data.checks.images import voxel_faults
 from medtrans.data.sampling import foreground
 from medtrans.errors import ConfigError, DataError
-from medtrans.volume.resampling import canonical, cropped, regrid, spaced
+from medtrans.utils.memory import require_memory
+from medtrans.volume.resampling import canonical, covered, cropped, regrid, spaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +34,7 @@ __all__ = ["Prepared", "Preprocessing", "box_of", "make_preprocessing"]
 Crop: TypeAlias = Literal["foreground", "mask", "none"]
 Box: TypeAlias = tuple[slice, slice, slice]
 
+_BYTES_A_VOXEL = 36  # at the peak: as many as nine float32 volumes
 _MARGIN = 2  # voxels kept around a box, so that its border is seen in context
 _CLIPPED = 1e-4  # of the scaling's range; a voxel that the way there and back moves further was clipped, not rounded
 
@@ -50,6 +53,8 @@ class Prepared:
         numbers: for each modality what its scaling was fitted to.
         clipped: for each modality the share of voxels whose intensity the scaling clipped, inside the mask where there
             is one.
+        partial: the grids of the images, by modality, whose field of view ends inside `grid`.
+        uncovered: for each of them the share of `grid`'s voxels that it has no data for.
     """
 
     source: np.ndarray
@@ -60,15 +65,38 @@ class Prepared:
     space_code: int
     numbers: Mapping[str, Mapping[str, float]]
     clipped: Mapping[str, float]
+    partial: Mapping[str, Grid] = field(default_factory=dict)
+    uncovered: Mapping[str, float] = field(default_factory=dict)
+
+    def valid_on(self, grid: Grid) -> np.ndarray | None:
+        """Where every image of the case has data for the voxels of a grid, booleans; None where all have everywhere."""
+        return covered(self.partial.values(), grid)
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """As `valid_on` of the grid that networks see."""
+        return self.valid_on(self.grid)
 
 
 @dataclass(frozen=True, eq=False)
 class _Placed:
-    """Images by modality and the mask, all `(i, j, k)` on one grid, intensities as stored."""
+    """Images by modality and the mask, all `(i, j, k)` on one grid, intensities as stored.
+
+    `reached` says for the images whose field of view ends inside the grid where they have data.
+    """
 
     arrays: Mapping[str, np.ndarray]
     mask: np.ndarray | None
     grid: Grid
+    reached: Mapping[str, np.ndarray]
+
+    def measured(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """An image and the mask, cut to the box that the image has data for, so that no filling is fitted to."""
+        mask = None if self.mask is None else self.mask > 0
+        if name not in self.reached:
+            return self.arrays[name], mask
+        box = _box_around(self.reached[name], margin=0)
+        return self.arrays[name][box], None if mask is None or not mask[box].any() else mask[box]
 
 
 class Preprocessing:
@@ -137,7 +165,7 @@ class Preprocessing:
         placed = self._placed(images, known)
         scaled, numbers, clipped = {}, {}, {}
         for name, array in placed.arrays.items():
-            scaled[name], numbers[name], clipped[name] = _scale(name, self.scalings[name], array, placed.mask)
+            scaled[name], numbers[name], clipped[name] = _scale(name, self.scalings[name], array, placed)
         first = images[self.source[0]]
         target = self.target if all(name in images for name in self.target) else ()
         return Prepared(
@@ -149,6 +177,8 @@ class Preprocessing:
             space_code=first.space_code,
             numbers=numbers,
             clipped=clipped,
+            partial={name: images[name].grid for name in placed.reached},
+            uncovered={name: float(1 - reached.mean()) for name, reached in placed.reached.items()},
         )
 
     @property
@@ -174,8 +204,7 @@ class Preprocessing:
 
         def unscaled() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
             for images in training:
-                placed = self._placed(images, (modality,))
-                yield placed.arrays[modality], None if placed.mask is None else placed.mask > 0
+                yield self._placed(images, (modality,)).measured(modality)
 
         scaling = self.scalings[modality]
         scaling.learned = scaling.learn(unscaled())
@@ -185,15 +214,18 @@ class Preprocessing:
         for modality, lists in learned.items():
             self.scalings[modality].learned = lists
 
-    def to_native(self, scaled: np.ndarray, prepared: Prepared) -> np.ndarray:
+    def to_native(
+        self, scaled: np.ndarray, prepared: Prepared, backgrounds: Sequence[float] | None = None
+    ) -> np.ndarray:
         """Channels on `prepared.grid` as they lie on the first source's stored grid.
 
         Bit-exact where the spacing was kept, else trilinear (the target channels of a scaling that says so: nearest);
-        0 outside the box that was kept.
+        background outside the box that was kept.
 
         Args:
             scaled: `(c, i, j, k)` in [0, 1].
             prepared: what `prepare` gave for the case.
+            backgrounds: of each channel, in [0, 1]; None for 0.
 
         Raises:
             ValueError: `scaled` is not on `prepared.grid`.
@@ -207,10 +239,16 @@ class Preprocessing:
         nearest = [self.scalings[name].nearest for name in self.target] if own else [False] * len(channels)
         return np.stack(
             [
-                regrid(channel, prepared.grid, prepared.native, nearest=kept)
-                for channel, kept in zip(channels, nearest, strict=True)
+                regrid(channel, prepared.grid, prepared.native, nearest=kept, fill=background)
+                for channel, kept, background in zip(
+                    channels, nearest, backgrounds or [0.0] * len(channels), strict=True
+                )
             ]
         )
+
+    def target_backgrounds(self, found: Sequence[float]) -> list[float]:
+        """What lies outside the box of each target, in [0, 1], from `background_of` the targets; 0 of label maps."""
+        return [0.0 if self.scalings[name].nearest else one for name, one in zip(self.target, found, strict=True)]
 
     def native_image(self, image: Volume, prepared: Prepared, *, nearest: bool = False) -> np.ndarray:
         """A stored volume as it lies on the first source's stored grid; untouched where the grids agree.
@@ -248,6 +286,9 @@ class Preprocessing:
         whole = canonical(first.grid)
         if self.spacing_mm is not None:
             whole = spaced(whole, self.spacing_mm)
+        # A header may claim voxels of a metre, which a spacing of a millimetre cuts into a thousand each.
+        taken = _BYTES_A_VOXEL * math.prod(whole.shape)
+        require_memory(taken, f"preparing {' × '.join(map(str, whole.shape))} voxels of {self.source[0]}")
         reference = _image_onto(first, whole)
         mask = (
             regrid((images["mask"].data > 0).astype(np.uint8), images["mask"].grid, whole, nearest=True)
@@ -269,7 +310,15 @@ class Preprocessing:
             else _image_onto(images[name], grid, nearest=self.scalings[name].nearest)
             for name in modalities
         }
-        return _Placed(arrays, mask, grid)
+        reached = {name: covered([images[name].grid], grid) for name in modalities if name != self.source[0]}
+        found = {name: one for name, one in reached.items() if one is not None and not one.all()}
+        everywhere = np.ones(grid.shape, dtype=bool) if mask is None else mask > 0
+        if found and not np.logical_and.reduce([everywhere, *found.values()]).any():
+            raise DataError(
+                f"{', '.join(found)}: no data where {self.source[0]} and the mask are; the images of a case must "
+                "lie in one world space: register them, or exclude the case"
+            )
+        return _Placed(arrays, mask, grid, found)
 
     def _box(self, reference: np.ndarray, mask: np.ndarray | None) -> Box:
         if self.crop == "mask":
@@ -289,29 +338,29 @@ def _image_onto(image: Volume, grid: Grid, *, nearest: bool = False) -> np.ndarr
     return regrid(image.data, image.grid, grid, nearest=nearest, fill=0.0 if nearest else float(image.data.min()))
 
 
-def _box_around(inside: np.ndarray) -> Box:
-    return box_of(
-        [np.asarray(inside.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
-    )
+def _box_around(inside: np.ndarray, margin: int = _MARGIN) -> Box:
+    planes = [np.asarray(inside.any(axis=tuple(other for other in range(3) if other != axis))) for axis in range(3)]
+    return box_of(planes, margin)
 
 
-def box_of(planes: Sequence[np.ndarray]) -> Box:
+def box_of(planes: Sequence[np.ndarray], margin: int = _MARGIN) -> Box:
     """The box, with its margin, around the planes to keep along each axis; along an axis without any, all of it."""
     sides = []
     for kept in planes:
         found = np.flatnonzero(kept)
         if not found.size:
             found = np.arange(len(kept))
-        sides.append(slice(max(0, int(found[0]) - _MARGIN), min(len(kept), int(found[-1]) + 1 + _MARGIN)))
+        sides.append(slice(max(0, int(found[0]) - margin), min(len(kept), int(found[-1]) + 1 + margin)))
     i, j, k = sides
     return i, j, k
 
 
 def _scale(
-    modality: str, scaling: Preprocess, array: np.ndarray, mask: np.ndarray | None
+    modality: str, scaling: Preprocess, array: np.ndarray, placed: _Placed
 ) -> tuple[np.ndarray, dict[str, float], float]:
+    mask = placed.mask
     try:
-        numbers = scaling.fit(array, None if mask is None else mask > 0)
+        numbers = scaling.fit(*placed.measured(modality))
     except DataError as error:
         raise DataError(*(f"{modality}: {fault}" for fault in error.faults)) from error
     scaled = scaling.apply(array, numbers)
@@ -320,7 +369,10 @@ def _scale(
     back = scaling.invert(scaled, numbers)
     low, high = scaling.invert(np.array([[[0.0, 1.0]]], dtype=np.float32), numbers).ravel()
     moved = np.abs(back - array) > _CLIPPED * abs(float(high) - float(low))
-    return scaled, numbers, float(np.mean(moved if mask is None else moved[mask > 0]))
+    counted = np.ones_like(moved) if mask is None else mask > 0
+    if modality in placed.reached:
+        counted = counted & placed.reached[modality]
+    return scaled, numbers, float(np.mean(moved[counted]))
 
 
 def make_preprocessing(experiment: Experiment) -> Preprocessing:

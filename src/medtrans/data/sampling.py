@@ -13,7 +13,7 @@ import numpy as np
 
 from medtrans.utils.seeds import derived_seed
 
-__all__ = ["PatchSampler", "cut", "foreground", "foreground_limit", "patch_centres", "stream"]
+__all__ = ["PatchSampler", "background_of", "cut", "foreground", "foreground_limit", "patch_centres", "stream"]
 
 
 _BRIGHT = 0.1  # of an image's range
@@ -54,28 +54,43 @@ def foreground(image: np.ndarray, ends: tuple[float, float] | None = None) -> np
     return np.asarray(image > (_BRIGHT if ends is None else foreground_limit(*ends)))
 
 
-def patch_centres(source: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+def patch_centres(source: np.ndarray, target: np.ndarray | None, valid: np.ndarray | None = None) -> np.ndarray:
     """Where a patch may be centred, `(i, j, k)` booleans with at least one True.
 
-    The foreground of every source and target channel; failing that of any of them; failing that everywhere.
+    The foreground of every source and target channel; failing that of any of them; failing that everywhere; always
+    where all images have data.
 
     Args:
         source: `(c, i, j, k)` in [0, 1].
         target: `(c, i, j, k)` in [0, 1], where there is one.
+        valid: `(i, j, k)` booleans, where all images have data; None everywhere.
 
     Source: as `foreground_limit`; the configuration has no answer for volumes without such a voxel.
     """
     bright = [foreground(array) for array in (source, target) if array is not None]
-    both = np.logical_and.reduce([array.all(axis=0) for array in bright])
+    everywhere = np.ones(source.shape[1:], dtype=bool) if valid is None else valid
+    both = np.logical_and.reduce([everywhere, *(array.all(axis=0) for array in bright)])
     if both.any():
         return np.asarray(both)
-    either = np.logical_or.reduce([array.any(axis=0) for array in bright])
-    return np.asarray(either) if either.any() else np.ones_like(either)
+    either = np.logical_or.reduce([array.any(axis=0) for array in bright]) & everywhere
+    return np.asarray(either) if either.any() else everywhere
 
 
-def cut(array: np.ndarray, corner: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """A copy `(c, *size)` of an array `(c, i, j, k)` from `corner` on, 0 where it reaches outside."""
+def background_of(image: np.ndarray) -> list[float]:
+    """What an image `(c, i, j, k)` goes on with beyond its border: each channel's smallest value.
+
+    A scaling need not bring the background to 0: `zscore` brings it to wherever it lies below the mean.
+    """
+    return [float(channel.min()) for channel in image]
+
+
+def cut(
+    array: np.ndarray, corner: Sequence[int], size: Sequence[int], background: Sequence[float] | None = None
+) -> np.ndarray:
+    """A copy `(c, *size)` of an array `(c, i, j, k)` from `corner` on; outside each channel's background, or 0."""
     patch = np.zeros((array.shape[0], *size), dtype=array.dtype)
+    if background is not None:
+        patch[:] = np.reshape(background, (-1, 1, 1, 1))
     taken, filled = [], []
     for start, side, extent in zip(corner, size, array.shape[1:], strict=True):
         low, high = max(start, 0), min(start + side, extent)

@@ -23,6 +23,7 @@ __all__ = ["Baseline", "SourceLUT", "SourceLinear", "TrainingMean", "fit_baselin
 
 
 _BINS = 64
+_WHOLLY = 0.999  # a voxel with this much of its weight in voxels that have data
 
 
 def fit_baselines(training: Iterable[Prepared]) -> dict[str, Baseline]:
@@ -41,8 +42,8 @@ def fit_baselines(training: Iterable[Prepared]) -> dict[str, Baseline]:
     }
     cases = 0
     for prepared in training:
-        foreground = foreground_of(prepared)
-        if foreground.any():
+        foreground, valid = foreground_of(prepared), prepared.valid
+        if (foreground if valid is None else foreground & valid).any():
             cases += 1
             for baseline in baselines.values():
                 baseline.add(prepared, foreground)
@@ -81,8 +82,9 @@ class _OfIntensities(Baseline):
         self._background_count = 0
 
     def add(self, prepared: Prepared, foreground: np.ndarray) -> None:
-        target = _target_of(prepared)
-        outside = target[:, ~foreground]
+        target, valid = _target_of(prepared), _valid_of(prepared)
+        foreground, background = foreground & valid, ~foreground & valid
+        outside = target[:, background]
         self._background_sum = self._background_sum + outside.sum(axis=1, dtype=np.float64)
         self._background_count += outside.shape[1]
         self.add_voxels(prepared.source[:, foreground], target[:, foreground])
@@ -167,6 +169,8 @@ class TrainingMean(Baseline):
         scale = self._spacing_mm / spacing_mm
         offset = centroid - self._centroid * scale
         covered = _covered(self._count.shape, foreground.shape, scale, offset)
+        if prepared.valid is not None:
+            covered *= _resampled(_valid_of(prepared).astype(np.float32), scale, offset, self._count.shape) > _WHOLLY
         for total, channel in zip(self._sum, target, strict=True):
             total += covered * _resampled(channel, scale, offset, self._count.shape)
         self._count += covered
@@ -177,7 +181,7 @@ class TrainingMean(Baseline):
         centroid = _centroid(foreground if foreground.any() else np.ones_like(foreground))
         scale = np.asarray(prepared.grid.spacing_mm) / self._spacing_mm
         offset = self._centroid - centroid * scale
-        mean = (self._sum / self._count).astype(np.float32)
+        mean = (self._sum / np.maximum(self._count, 1)).astype(np.float32)
         predicted = np.stack([_resampled(channel, scale, offset, foreground.shape) for channel in mean])
         return predicted.clip(0, 1)
 
@@ -186,6 +190,12 @@ def _target_of(prepared: Prepared) -> np.ndarray:
     if prepared.target is None:
         raise DataError("A training case of the trivial baselines has no target.")
     return prepared.target
+
+
+def _valid_of(prepared: Prepared) -> np.ndarray:
+    """Where all images of a case have data, booleans `(i, j, k)`."""
+    valid = prepared.valid
+    return np.ones(prepared.grid.shape, dtype=bool) if valid is None else valid
 
 
 def _with_constant(source: np.ndarray) -> np.ndarray:

@@ -105,6 +105,8 @@ class FaithfulnessChecks:
         inside = patch_centres(source, None)
         if prepared.mask is not None:
             inside = inside & (np.asarray(prepared.mask[0]) != 0)
+        if (valid := prepared.valid) is not None:
+            inside = inside & valid
         if not inside.any():
             return
         self.results.compared.append(compare_case(source, scaled, target, inside, _coarse))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import yaml
 
 from medtrans.config.protocols import PROTOCOLS, Protocol
+from medtrans.data.checks.intensities import hounsfield_doubt
 from medtrans.errors import ConfigError, DataError, SetupError
 from medtrans.evaluation.scores import CaseScores, Column, target_sha, write_metrics_csv
 from medtrans.evaluation.scoring import columns_of, score
@@ -21,7 +23,17 @@ from medtrans.plugins.registry import Registry, component
 from medtrans.utils.files import write_json
 from medtrans.utils.messages import capped, listed
 from medtrans.utils.progress import progress_over
-from medtrans.volume import IMAGE_ENDINGS, Grid, Volume, is_image_file, read, read_header, stem_of
+from medtrans.volume import (
+    IMAGE_ENDINGS,
+    NO_RULES,
+    Grid,
+    ReadingRules,
+    Volume,
+    is_image_file,
+    read,
+    read_header,
+    stem_of,
+)
 from medtrans.volume.affine import TOLERANCE_VOXELS
 from medtrans.volume.resampling import regrid
 
@@ -29,6 +41,8 @@ __all__ = ["DEFAULT_METRICS", "FolderScores", "Scoring", "evaluate_folders", "sc
 
 
 DEFAULT_METRICS = ("psnr", "ssim", "nmse", "mae")
+
+_log = logging.getLogger("medtrans")
 
 _NAME = "target"
 _MOST_LABELS = 200
@@ -108,6 +122,7 @@ def evaluate_folders(
     scoring: Scoring | None = None,
     output: Path | None = None,
     overwrite: bool = False,
+    rules: ReadingRules = NO_RULES,
     plugins: Sequence[Path] = (),
 ) -> FolderScores:
     """Score the images of a folder against those of another that have the same names.
@@ -123,6 +138,7 @@ def evaluate_folders(
         scoring: by what they are scored.
         output: folder for metrics.csv and summary.json; made if need be.
         overwrite: replace these files where they are there.
+        rules: how images are read that would otherwise be refused.
         plugins: single-file plugins to have at hand.
 
     Raises:
@@ -144,10 +160,13 @@ def evaluate_folders(
         raise ConfigError(*faults)
     metrics = _metrics(scoring, folders, plugins)
     pairs = _images_by_name(folders)
-    _check_grids(pairs)
-    rows = _rows(pairs, metrics, scoring)
+    _check_grids(pairs, rules)
+    rows, doubts = _rows(pairs, metrics, scoring, rules)
+    for doubt in doubts:
+        _log.warning("%s", doubt)
     columns = columns_of({_NAME: metrics}, {_NAME: scoring.scored_unit})
-    summary = summary_of(rows, {}, columns, protocol=scoring.protocol, scored_in={_NAME: scoring.scored_in})
+    scored_in = {_NAME: scoring.scored_in}
+    summary = summary_of(rows, {}, columns, warnings=doubts, protocol=scoring.protocol, scored_in=scored_in)
     if output is not None:
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -225,13 +244,13 @@ def _metrics(scoring: Scoring, folders: Mapping[str, Path], plugins: Sequence[Pa
     return metrics
 
 
-def _check_grids(pairs: Mapping[str, Mapping[str, Path]]) -> None:
+def _check_grids(pairs: Mapping[str, Mapping[str, Path]], rules: ReadingRules) -> None:
     faults: list[str] = []
     for name, files in pairs.items():
         grids: dict[str, Grid] = {}
         for role, path in files.items():
             try:
-                grids[role] = read_header(path).grid
+                grids[role] = read_header(path, rules).grid
             except DataError as error:
                 faults += error.faults
         target = grids.pop("target", None)
@@ -249,21 +268,31 @@ def _check_grids(pairs: Mapping[str, Mapping[str, Path]]) -> None:
         raise DataError(*capped(faults))
 
 
-def _rows(pairs: Mapping[str, Mapping[str, Path]], metrics: Mapping[str, Metric], scoring: Scoring) -> list[CaseScores]:
+def _rows(
+    pairs: Mapping[str, Mapping[str, Path]], metrics: Mapping[str, Metric], scoring: Scoring, rules: ReadingRules
+) -> tuple[list[CaseScores], list[str]]:
+    """A row a case, and what is doubtful about images that are said to be in HU."""
     rows: list[CaseScores] = []
     faults: list[str] = []
+    doubts: list[str] = []
     for number, (name, files) in enumerate(progress_over(list(pairs.items()), "scoring"), 1):
         try:
-            volumes = {role: read(path) for role, path in files.items()}
+            volumes = {role: read(path, rules) for role, path in files.items()}
             values = _scored(volumes, metrics, scoring)
         except DataError as error:
             faults += [fault if name in fault else f"{name}: {fault}" for fault in error.faults]
         else:
             sha = target_sha(volumes["target"])
+            doubts += _unit_doubts(name, volumes) if scoring.scored_unit == "HU" else []
             rows.append(CaseScores(f"case_{number:04d}", name, name, values, sha))
     if faults:
         raise DataError(*capped(faults))
-    return rows
+    return rows, capped(doubts)
+
+
+def _unit_doubts(name: str, volumes: Mapping[str, Volume]) -> list[str]:
+    found = {role: hounsfield_doubt(volumes[role].data) for role in ("prediction", "target")}
+    return [f"{name}, {role}: {doubt}" for role, doubt in found.items() if doubt]
 
 
 def _scored(volumes: Mapping[str, Volume], metrics: Mapping[str, Metric], scoring: Scoring) -> dict[str, float]:

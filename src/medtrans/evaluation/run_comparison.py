@@ -10,21 +10,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from medtrans.errors import ConfigError, DataError
 from medtrans.evaluation.scores import CaseScores, read_metrics_csv
 from medtrans.evaluation.statistics import holm, mean_interval, sign_flip_p, standardised_effect, wilcoxon_p
+from medtrans.evaluation.verdict import verdict_on
 from medtrans.utils.messages import capped, did_you_mean, listed
 
-__all__ = ["compare_runs"]
+__all__ = ["compare_runs", "run_names"]
 
 
 _STATED = ("unit", "higher_is_better", "definition")
 
 
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """What runs are called where others may read it: a number, generator and method; never their folders."""
+    return [f"run {place}{_kind(folder / 'config.yaml')}" for place, folder in enumerate(folders, 1)]
+
+
+def _kind(path: Path) -> str:
+    """Generator and method of a run in brackets; nothing for scores that no run left."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        kinds = [config[slot]["name"].removeprefix("builtin:") for slot in ("generator", "method")]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+        return ""
+    return f" ({', '.join(kinds)})"
+
+
 @dataclass(frozen=True)
 class _Scored:
     name: str
+    folder: Path
     rows: Mapping[str, CaseScores]
     summary: Mapping[str, Any]
 
@@ -42,10 +60,11 @@ def compare_runs(folders: Sequence[Path], metrics: Sequence[str] = (), *, seed: 
         seed: of bootstrap and permutations.
 
     Returns:
-        "reference", "runs", "cases", "subjects", "protocol", "scored_in", and "comparisons": for each further run and
-        column "run", "metric", "unit", "higher_is_better", "definition", "reference_mean", "run_mean", "gain" (its
-        mean), "ci95", "effect" (Cohen's d of the gains), "effect_ci95", "wilcoxon_p", "wilcoxon_p_holm",
-        "permutation_p", "permutation_p_holm", "better" (cases) and "n" (cases). What is not finite is None.
+        "reference" and "runs" (names from `run_names`), "cases", "subjects", "protocol", "scored_in", and
+        "comparisons": for each further run and column "run", "metric", "unit", "higher_is_better", "definition",
+        "reference_mean", "run_mean", "gain" (its mean), "ci95", "effect" (Cohen's d of the gains), "effect_ci95",
+        "wilcoxon_p", "wilcoxon_p_holm", "permutation_p", "permutation_p_holm", "better" (cases), "n" (cases),
+        and "outcome" and "sentence" of `verdict_on`. What is not finite is None.
 
     Raises:
         ConfigError: fewer than two folders, one without scores, or an unknown metric.
@@ -53,8 +72,7 @@ def compare_runs(folders: Sequence[Path], metrics: Sequence[str] = (), *, seed: 
     """
     if len(folders) < 2:
         raise ConfigError(f"compare needs at least two runs, found {len(folders)}")
-    names = _names(folders)
-    first, *others = (_read(folder, name) for folder, name in zip(folders, names, strict=True))
+    first, *others = (_read(folder, name) for folder, name in zip(folders, run_names(folders), strict=True))
     columns = _chosen([first, *others], metrics)
     faults = [fault for other in others for fault in _differences(first, other, columns)]
     if faults:
@@ -64,6 +82,8 @@ def compare_runs(folders: Sequence[Path], metrics: Sequence[str] = (), *, seed: 
         known = [one for one in compared if one[test] is not None]
         for one, corrected in zip(known, holm([one[test] for one in known]), strict=True):
             one[f"{test}_holm"] = corrected
+    for one in compared:
+        one |= verdict_on(one, first.name)
     return {
         "reference": first.name,
         "runs": [other.name for other in others],
@@ -89,16 +109,7 @@ def _read(folder: Path, name: str) -> _Scored:
         raise ConfigError(f"{summary}: is damaged ({error}); evaluate the run again") from error
     if not isinstance(told, dict) or not isinstance(told.get("metrics"), dict):
         raise ConfigError(f"{summary}: holds no metrics; evaluate the run again")
-    return _Scored(name, {row.case: row for row in read_metrics_csv(scores)}, told)
-
-
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names, numbered where one comes again."""
-    given = [folder.resolve().name for folder in folders]
-    return [
-        f"{name} ({given[: place + 1].count(name)})" if given.count(name) > 1 else name
-        for place, name in enumerate(given)
-    ]
+    return _Scored(name, folder, {row.case: row for row in read_metrics_csv(scores)}, told)
 
 
 def _chosen(runs: Sequence[_Scored], metrics: Sequence[str]) -> list[str]:
@@ -111,9 +122,9 @@ def _chosen(runs: Sequence[_Scored], metrics: Sequence[str]) -> list[str]:
 
 def _differences(first: _Scored, other: _Scored, columns: Sequence[str]) -> list[str]:
     """Why two runs cannot be compared; nothing where they can."""
-    pair = f"{first.name} and {other.name}"
+    pair = f"{first.folder} and {other.folder}"
     faults = [
-        f"{pair}: {len(lacking)} cases of {one.name} are missing in {another.name}: {listed(lacking)}"
+        f"{pair}: {len(lacking)} cases of {one.folder} are missing in {another.folder}: {listed(lacking)}"
         for one, another in ((first, other), (other, first))
         if (lacking := [case for case in one.rows if case not in another.rows])
     ]
@@ -142,7 +153,7 @@ def _stated(run: _Scored, place: str) -> str:
 def _column_fault(first: _Scored, other: _Scored, column: str, pair: str) -> str | None:
     mine, theirs = (run.summary["metrics"].get(column) for run in (first, other))
     if mine is None or theirs is None:
-        lacking = first.name if mine is None else other.name
+        lacking = first.folder if mine is None else other.folder
         return f"{pair}: {lacking} has no {column}; choose columns that both have with --metric"
     differing = [key for key in _STATED if mine.get(key) != theirs.get(key)]
     if not differing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,16 @@ from medtrans.config.protocols import PROTOCOLS, Protocol
 from medtrans.data.cohort import Cohort, Member, load_images
 from medtrans.data.datamodule import DataModule
 from medtrans.data.preprocessing import Prepared, Preprocessing
-from medtrans.errors import DataError
+from medtrans.data.sampling import background_of
+from medtrans.errors import DataError, SetupError
+from medtrans.evaluation.agreement import Agreement
 from medtrans.evaluation.pictures import Montage, box_around
 from medtrans.evaluation.scores import CaseScores, Column, target_sha
 from medtrans.evaluation.scoring import columns_of, data_range_of, score, scored_in, scoring_space, unit_of
 from medtrans.plugins.interfaces import DetailedMetric, Metric
 from medtrans.utils.messages import listed
 from medtrans.volume import NO_RULES, ReadingRules
+from medtrans.volume.resampling import covered
 
 __all__ = ["Reference", "Scorer", "make_metrics"]
 
@@ -35,6 +39,8 @@ class Reference:
         sha: of the targets as stored.
         images: further images that metrics look at, by modality, `(i, j, k)`.
         counted: boolean `(i, j, k)`, outside which target and prediction are 0; None leaves both as they are.
+        valid: boolean `(i, j, k)`, where all images have data; elsewhere nothing is scored and a prediction is taken to
+            be the target, for metrics that look at no mask. None where there are data everywhere.
     """
 
     target: np.ndarray
@@ -42,6 +48,7 @@ class Reference:
     sha: str
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
     counted: np.ndarray | None = None
+    valid: np.ndarray | None = None
 
 
 class Scorer:
@@ -107,10 +114,13 @@ class Scorer:
     @property
     def columns(self) -> dict[str, Column]:
         """What each column of scores holds."""
+        return columns_of(self._metrics, self.units)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """By target, the unit of its intensities as they are scored."""
         scalings, protocol = self._preprocessing.scalings, self._protocol
-        return columns_of(
-            self._metrics, {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
-        )
+        return {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
 
     def reference(self, member: Member, prepared: Prepared) -> Reference:
         """Read a member's target, its mask where it has one, and what else the metrics look at.
@@ -124,19 +134,24 @@ class Scorer:
         further = [name for name in self._images if name in member.case.images]
         sources = self._preprocessing.source if published.zero_outside else ()
         masks = ["mask"] if "mask" in member.case.images and published.mask != "ignored" else []
-        images = load_images(member.case, dict.fromkeys([*self._targets, *masks, *sources, *further]), self._rules)
+        wanted = dict.fromkeys([*self._targets, *masks, *sources, *further])
+        images = load_images(member.case, wanted, self._rules, self._preprocessing.scalings)
         native = {
             name: self._preprocessing.native_image(image, prepared, nearest=self._of_labels(name))
             for name, image in images.items()
         }
         targets = [native[name] for name in self._targets]
         counted = _counted([native[name] for name in sources], targets) if published.zero_outside else None
+        grids = [images[name].grid for name in self._targets]
+        valid = covered([*grids, *prepared.partial.values()], prepared.native)
+        inside = native["mask"] != 0 if masks else None
         return Reference(
             self._true(targets, prepared, counted),
-            native["mask"] != 0 if masks else None,
+            inside if valid is None else valid if inside is None else inside & valid,
             target_sha(*(images[name] for name in self._targets)),
             {name: native[name] for name in further},
             counted,
+            valid,
         )
 
     def _of_labels(self, name: str) -> bool:
@@ -175,9 +190,33 @@ class Scorer:
         )
         return CaseScores(member.label, member.case.case, member.case.subject, values, reference.sha)
 
+    def try_metrics(self, member: Member, prepared: Prepared) -> list[str]:
+        """Score noise in place of a member's prediction, to see before training whether every metric can be had.
+
+        Returns:
+            What is undefined, in a sentence each.
+
+        Raises:
+            DataError, SetupError: a metric cannot score volumes like these; names it.
+        """
+        noise = np.random.default_rng(0).random((len(self._targets), *prepared.grid.shape), dtype=np.float32)
+        reference = self.reference(member, prepared)
+        try:
+            found = self.scores(noise, prepared, reference, member, lambda _: noise).values
+        except (DataError, SetupError) as error:
+            raise type(error)(*(f"{member.label}: {fault}" for fault in error.faults)) from error
+        return [
+            f"{member.label}: {name} is undefined (NaN); means leave it out, and as train.best it chooses no weights"
+            for name, value in found.items()
+            if math.isnan(value)
+        ]
+
     def _scored(self, scaled: np.ndarray, prepared: Prepared, reference: Reference) -> np.ndarray:
-        native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared)
-        return self._space(native, prepared, reference.counted)
+        target = prepared.target
+        backgrounds = None if target is None else self._preprocessing.target_backgrounds(background_of(target))
+        native = self._preprocessing.to_native(np.clip(scaled, 0, 1), prepared, backgrounds)
+        made = self._space(native, prepared, reference.counted)
+        return made if reference.valid is None else np.where(reference.valid, made, reference.target)
 
     def _true(self, targets: Sequence[np.ndarray], prepared: Prepared, counted: np.ndarray | None) -> np.ndarray:
         if PROTOCOLS[self._protocol].intensities == "stored":
@@ -196,6 +235,19 @@ class Scorer:
         scalings = self._preprocessing.scalings
         return scoring_space(scaled, self._targets, scalings, prepared.numbers, protocol=self._protocol)
 
+    def agreement(self, scaled: np.ndarray, prepared: Prepared, reference: Reference) -> dict[str, Agreement]:
+        """By target, how the voxels that count differ; the arguments are those of `scores`."""
+        made = self._scored(scaled, prepared, reference)
+        return {
+            target: Agreement.of(
+                made[channel],
+                reference.target[channel],
+                reference.mask,
+                data_range_of(self._preprocessing.scalings, target, protocol=self._protocol)[1],
+            )
+            for channel, target in enumerate(self._targets)
+        }
+
     def montage(self, scaled: np.ndarray, prepared: Prepared) -> Montage:
         """Source, prediction, target and error of the first target, in its units."""
         target = np.zeros_like(scaled) if prepared.target is None else np.asarray(prepared.target)
@@ -204,12 +256,15 @@ class Scorer:
             scoring_space(image[:1], first, self._preprocessing.scalings, prepared.numbers)[0]
             for image in (scaled, target)
         )
+        inside = None if prepared.mask is None else np.asarray(prepared.mask[0]) != 0
+        if (valid := prepared.valid) is not None:
+            inside = valid if inside is None else inside & valid
         return Montage.of(
             np.asarray(prepared.source[0]),
             made,
             true,
             spacing_mm=prepared.grid.spacing_mm,
-            mask=None if prepared.mask is None else np.asarray(prepared.mask[0]),
+            mask=inside,
             unit=unit_of(self._preprocessing.scalings, self._targets[0]),
         )
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["columns_of", "data_range_of", "score", "scored_in", "scoring_space", "unit_of"]
 
 
+# What code that scores may raise; a metric may be anybody's.
+_FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
 def data_range_of(
     scalings: Mapping[str, Preprocess], target: str, *, protocol: Protocol = "native"
 ) -> tuple[float, float]:
@@ -116,7 +120,7 @@ def score(
 
     Raises:
         DataError: the prediction is not finite, or a metric cannot score these volumes.
-        SetupError: a metric gave other parts than it announces.
+        SetupError: a metric failed, gave no number, or gave other parts than it announces.
     """
     broken = int(np.size(prediction) - np.count_nonzero(np.isfinite(prediction)))
     if broken:
@@ -132,15 +136,22 @@ def score(
         for key, metric in of_target.items():
             try:
                 values = _values(metric, prediction[index], target[index], inside, spacing_mm, surroundings)
+                values = {part: float(value) for part, value in values.items()}
             except DataError as error:
                 raise DataError(*(f"metrics.{key}: {fault}" for fault in error.faults)) from error
+            except _FAILURES as error:
+                sides = " × ".join(map(str, target[index].shape))
+                raise SetupError(
+                    f"metrics.{key}: cannot score {sides} voxels ({type(error).__name__}: {error}); leave the metric "
+                    "out, or give it options that suit these volumes"
+                ) from error
             announced = ["", *_parts(metric)]
             if set(values) != set(announced):
                 raise SetupError(
                     f"metrics.{key}: gave the parts {sorted(values)}, expected {sorted(announced)}: the metric's own "
                     "fault"
                 )
-            scores |= {_column(key, part, name, metrics): float(values[part]) for part in announced}
+            scores |= {_column(key, part, name, metrics): values[part] for part in announced}
     return scores
 
 

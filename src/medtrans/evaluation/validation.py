@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ from medtrans.training.gan_monitor import GanMonitor
 from medtrans.training.nan_guard import LOG_INTERVAL
 
 __all__ = ["TranslatedCase", "Validator", "translate_and_score"]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of those that are defined; NaN where none is."""
+    defined = [value for value in values if not math.isnan(value)]
+    return fmean(defined) if defined else math.nan
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class Validator:
         scored = [
             _ScoredCase(scores.case if names else scores.label, scores.values, montage) for scores, montage in found
         ]
-        return {name: fmean(case.scores[name] for case in scored) for name in scored[0].scores}, scored
+        return {name: _mean([case.scores[name] for case in scored]) for name in scored[0].scores}, scored
 
     def _validated(self, member: Member) -> tuple[CaseScores, Montage]:
         case = translate_and_score(self._data, self._scorer, self._translator, member)

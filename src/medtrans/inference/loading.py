@@ -33,11 +33,12 @@ _NOT_EXPORTED: Mapping[str, Any] = {
 """What a config must have and translating does not need."""
 
 
-def load(run: Path | str, *, plugins: Sequence[Path] = ()) -> Translator:
+def load(run: Path | str, overrides: Sequence[str] = (), *, plugins: Sequence[Path] = ()) -> Translator:
     """A trained run, or what was exported of it, as an object that translates, on a GPU where there is one.
 
     Args:
         run: folder of the run or of the export.
+        overrides: `key=value` over its config, for what changes no weight, such as `reading.trust=sform`.
         plugins: the single-file plugins it was trained with; a folder never brings code by itself.
 
     Raises:
@@ -50,9 +51,9 @@ def load(run: Path | str, *, plugins: Sequence[Path] = ()) -> Translator:
         >>> translator.translate("t1.nii.gz")  # doctest: +SKIP
     """
     if is_export(Path(run)):
-        return _load_export(Path(run), plugins)
+        return _load_export(Path(run), overrides, plugins)
     folder = RunFolder.existing(run)
-    experiment = load_config([folder.config], plugins=plugins)
+    experiment = load_config([folder.config], overrides, plugins=plugins)
     chosen = checkpoint.best(folder.checkpoints) or checkpoint.newest(folder.checkpoints)
     if chosen is None or chosen.step == 0:
         raise ConfigError(f"{folder.path}: no trained weights yet; let the run reach its first checkpoint")
@@ -71,12 +72,13 @@ def load(run: Path | str, *, plugins: Sequence[Path] = ()) -> Translator:
         state["target_numbers"],
         masked=state["masked"],
         fingerprint=None if known is None else Fingerprint(known),
+        backgrounds=state.get("backgrounds"),
     )
 
 
-def _load_export(folder: Path, plugins: Sequence[Path]) -> Translator:
+def _load_export(folder: Path, overrides: Sequence[str], plugins: Sequence[Path]) -> Translator:
     found = read_export(folder)
-    experiment = load_config([_NOT_EXPORTED, found.settings], plugins=plugins)
+    experiment = load_config([_NOT_EXPORTED, found.settings], overrides, plugins=plugins)
     method = make_method(experiment, training_cases=None)
     networks = method.networks()
     for name, weights in found.weights().items():
@@ -90,7 +92,14 @@ def _load_export(folder: Path, plugins: Sequence[Path]) -> Translator:
     preprocessing.restore(found.learned)
     for target in experiment.config.target:
         _check_target_numbers(preprocessing, target, found)
-    return Translator(experiment, method, preprocessing, found.target_numbers, masked=found.masked)
+    return Translator(
+        experiment,
+        method,
+        preprocessing,
+        found.target_numbers,
+        masked=found.masked,
+        backgrounds=found.backgrounds,
+    )
 
 
 def _check_target_numbers(preprocessing: Preprocessing, target: str, found: Exported) -> None:

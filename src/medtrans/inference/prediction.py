@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from medtrans.distributed.launch import place
-from medtrans.errors import ConfigError, DataError, SetupError
+from medtrans.errors import DataError, SetupError
+from medtrans.inference.jobs import Job, check_outputs, plan_jobs, sidecar_of
 from medtrans.inference.loading import load
 from medtrans.inference.streaming import refusal, translate_file
 from medtrans.inference.translator import DESCRIPTION, OUT_OF_DISTRIBUTION, Translator
 from medtrans.utils.files import write_json
+from medtrans.utils.memory import free_memory
 from medtrans.utils.progress import progress_over
-from medtrans.volume import NIFTI_ENDINGS, Volume, is_image_file, read_header, stem_of, write
+from medtrans.volume import NIFTI_ENDINGS, Volume, read_header, stem_of, write
 
 if TYPE_CHECKING:
     from medtrans.data.cohort import Member
 
-__all__ = ["VOLUMES_IN_MEMORY", "file_stems", "free_memory", "predict", "write_translation"]
+__all__ = ["VOLUMES_IN_MEMORY", "file_stems", "predict", "write_translation"]
 
 
-Job: TypeAlias = tuple[dict[str, Path], Path]
-"""The images of one subject by modality, and the file to write."""
+_log = logging.getLogger("medtrans")
 
 VOLUMES_IN_MEMORY = 9
 """Float32 volumes that translating an image in memory takes at its peak, rounded up from what was measured."""
-
-_MACHINE = Path("/proc/meminfo")
-_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def predict(
@@ -43,11 +42,16 @@ def predict(
     overwrite: bool = False,
     strict: bool = False,
     stream: bool = False,
+    pattern: str | None = None,
+    missing: bool = False,
+    reading: Sequence[str] = (),
     plugins: Sequence[Path] = (),
 ) -> Iterator[Path]:
     """Translate one image, a folder of images, or one subject's several sources.
 
-    Several ranks, started by torchrun or Slurm, share the images out.
+    A folder may hold images or folders with images, which are mirrored. A translation is named as its source, but for
+    the word that says the modality: of `sub-10_t1.mha` comes `sub-10_t2.nii.gz`. What cannot be read is told at the
+    end, and the others are translated. Several ranks, started by torchrun or Slurm, share the images out.
 
     Args:
         run: folder of a trained run, or of an export.
@@ -55,50 +59,85 @@ def predict(
         output: the file to write, or the folder for a folder; several targets go beside it, named by target.
         images: modality to file, for a run with several sources.
         mask: of the image, or a folder with a mask under each image's name; for a run that was trained with masks.
-        overwrite: replace files that are there.
+        overwrite: replace what an earlier prediction wrote; a source or anybody else's file is never replaced.
         strict: refuse images that are unlike those the run was trained on; the others are translated all the same.
         stream: translate slab by slab, from file to file, however small an image is; without, one that would not fit
             into memory is.
+        pattern: which images of a folder are sources, such as "*/t1.nii.gz"; without, those that are named as the run's
+            source, and where none is, all.
+        missing: do only what is not there.
+        reading: `key=value` over the run's reading rules, such as `trust=sform`.
         plugins: the single-file plugins the run was trained with.
 
     Yields:
         Each written image.
 
     Raises:
-        ConfigError: the arguments do not fit together, or an output exists.
-        DataError: an image cannot be read, or some were refused: then at the end, naming all.
+        ConfigError: the arguments do not fit together, two images would become one file, or an output exists.
+        DataError: images cannot be read or were refused: at the end, naming all.
         SetupError: an image neither fits into memory nor can go by slabs.
     """
-    translator = load(run, plugins=plugins)
+    translator = load(run, [f"reading.{one}" for one in reading], plugins=plugins)
     config = translator.experiment.config
     here = place()
+    jobs, left = plan_jobs(
+        source,
+        output,
+        images=images,
+        mask=mask,
+        pattern=pattern,
+        modality=config.source[0],
+        targets=config.target,
+        known_as=_known_as(translator),
+    )
+    if left and here.rank == 0:
+        _log.warning(
+            "left out, since not named as the source %s: %d images, such as %s; --pattern says which are meant",
+            config.source[0],
+            len(left),
+            left[0],
+        )
     # Only this rank's share: what another rank has written meanwhile is none of its business.
-    jobs, targets = _jobs(source, output, images, config.source[0]), config.target
-    jobs = (_masked(jobs, mask, config.source[0]) if mask is not None else jobs)[here.rank :: here.count]
-    planned = [path for _, written in jobs for path in _outputs(written, targets).values()]
-    existing = [str(path) for path in planned if path.exists()]
-    if existing and not overwrite:
-        raise ConfigError(f"{existing[0]}: is there already ({len(existing)} in all); give --overwrite to replace")
-    refused = []
-    for given, written in progress_over(jobs, "translating"):
-        if (image := _streamed(translator, given, stream=stream, strict=strict)) is not None:
-            notes = translate_file(translator, image, _outputs(written, targets))
-            for target, path in _outputs(written, targets).items():
-                _write_sidecar(translator, target, path, notes, ood=None)
-                yield path
-            continue
+    jobs = [job for job in jobs[here.rank :: here.count] if not (missing and job.is_done)]
+    check_outputs(jobs, overwrite=overwrite or missing)
+    refused: list[str] = []
+    for job in progress_over(jobs, "translating"):
         try:
-            translated = translator.translate(given, strict=strict)
+            yield from _translated(translator, job, stream=stream, strict=strict)
         except DataError as error:
-            if not (strict and error.faults[0].startswith(OUT_OF_DISTRIBUTION)):
+            if len(jobs) == 1:
                 raise
-            refused.append(f"{written.name}: {error.faults[0]}")
-            continue
-        volumes = {targets[0]: translated} if isinstance(translated, Volume) else translated
-        for target, path in _outputs(written, targets).items():
-            yield write_translation(translator, target, volumes[target], path)
+            # The others are translated all the same.
+            name = job.given.get(config.source[0], next(iter(job.given.values())))
+            refused += [fault if str(name) in fault else f"{name}: {fault}" for fault in error.faults]
     if refused:
         raise DataError(*refused)
+
+
+def _translated(translator: Translator, job: Job, *, stream: bool, strict: bool) -> Iterator[Path]:
+    if (image := _streamed(translator, job.given, stream=stream, strict=strict)) is not None:
+        for path in job.outputs.values():
+            _make_folder(path)
+        notes = translate_file(translator, image, job.outputs)
+        for target, path in job.outputs.items():
+            _write_sidecar(translator, target, path, notes, ood=None)
+            yield path
+        return
+    translated = translator.translate(job.given, strict=strict)
+    volumes = translated if isinstance(translated, dict) else {next(iter(job.outputs)): translated}
+    for target, path in job.outputs.items():
+        yield write_translation(translator, target, volumes[target], path)
+
+
+def _known_as(translator: Translator) -> str | None:
+    """What names of the first source look like in the data of training, as `plan_jobs` has it; an export knows none."""
+    config = translator.experiment.config
+    patterns = config.dataset.options.get("images")
+    pattern = patterns.get(config.source[0]) if isinstance(patterns, Mapping) else None
+    if not isinstance(pattern, str):
+        return None
+    glob = re.sub(r"\{[^{}]*\}", "*", stem_of(Path(pattern).name))
+    return glob if glob.strip("*") else None
 
 
 def _streamed(translator: Translator, images: Mapping[str, Path], *, stream: bool, strict: bool) -> Path | None:
@@ -138,86 +177,33 @@ def _too_large(translator: Translator, image: Path, *, masked: bool) -> bool:
     return True
 
 
-def free_memory(machine: Path = _MACHINE, container: Path = _CONTAINER) -> int | None:
-    """Bytes that this process may still take, in its container where it has one; None where nobody knows."""
-    free = [bytes_free for bytes_free in (_of_machine(machine), _of_container(container)) if bytes_free is not None]
-    return min(free, default=None)
-
-
-def _of_machine(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _of_container(folder: Path) -> int | None:
-    try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = int((folder / "memory.current").read_text(encoding="ascii"))
-        facts = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return None
-    # Cached files count as used, and go where memory is needed.
-    cached = sum(int(line.split()[1]) for line in facts if line.startswith(("inactive_file ", "active_file ")))
-    return None if limit == "max" else max(0, int(limit) - used + cached)
-
-
-def _jobs(source: Path | None, output: Path, images: Mapping[str, Path], first: str) -> list[Job]:
-    if images:
-        return [(dict(images), _as_file(output))]
-    if source is None:
-        raise ConfigError("nothing to translate: give an image, a folder, or --image MODALITY=FILE")
-    if not source.is_dir():
-        return [({first: source}, output / source.name if output.is_dir() else _as_file(output))]
-    found = sorted(path for path in source.iterdir() if is_image_file(path, NIFTI_ENDINGS))
-    if not found:
-        raise DataError(f"{source}: holds no .nii.gz or .nii file")
-    return [({first: path}, output / path.name) for path in found]
-
-
-def _masked(jobs: list[Job], mask: Path, first: str) -> list[Job]:
-    """The same jobs, each with its mask."""
-    several = mask.is_dir()
-    if not several and len(jobs) > 1:
-        raise ConfigError(f"--mask {mask}: is one file, but there are {len(jobs)} images; give a folder of masks")
-    masks = [mask / images.get(first, written).name if several else mask for images, written in jobs]
-    if missing := [path for path in masks if not path.is_file()]:
-        raise DataError(f"--mask: no such file {missing[0]} ({len(missing)} of {len(masks)} masks are missing)")
-    return [({**images, "mask": path}, written) for (images, written), path in zip(jobs, masks, strict=True)]
-
-
-def _as_file(output: Path) -> Path:
-    if not output.name.lower().endswith(NIFTI_ENDINGS):
-        raise ConfigError(f"{output}: expected a file name that ends in .nii.gz or .nii")
-    return output
-
-
-def _outputs(written: Path, targets: Sequence[str]) -> dict[str, Path]:
-    if len(targets) == 1:
-        return {targets[0]: written}
-    stem = stem_of(written)
-    ending = written.name.removeprefix(stem)
-    return {target: written.with_name(f"{stem}_{target}{ending}") for target in targets}
-
-
 def write_translation(translator: Translator, target: str, volume: Volume, path: Path) -> Path:
     """Write one target's volume, marked as synthetic, with its sidecar; folders are made.
 
     Raises:
         DataError, SetupError: as `medtrans.volume.write`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path)
     write(volume, path, description=DESCRIPTION)
     ood = any(note.startswith(OUT_OF_DISTRIBUTION) for note in volume.notes)
     _write_sidecar(translator, target, path, volume.notes, ood=ood)
     return path
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"{path.parent}: cannot be made ({error.strerror}); choose another output") from error
+
+
 def _write_sidecar(translator: Translator, target: str, path: Path, notes: Sequence[str], *, ood: bool | None) -> None:
     facts = {**translator.sidecar(target), "ood": ood, "notes": list(notes)}
-    write_json(path.with_name(f"{stem_of(path)}.json"), facts)
+    try:
+        write_json(sidecar_of(path), facts)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # without it nobody could tell that the image is synthetic
+        raise SetupError(f"{sidecar_of(path)}: cannot be written ({error.strerror}); make room there") from error
 
 
 _LONGEST = 60

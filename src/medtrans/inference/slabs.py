@@ -25,6 +25,7 @@ def translated_slabs(
     *,
     axis: int,
     descending: bool = False,
+    background: float = 0.0,
     advance: Callable[[int, int], None] | None = None,
     **windows: Unpack[Windows],
 ) -> Iterator[np.ndarray]:
@@ -39,6 +40,7 @@ def translated_slabs(
         shape: of the volume.
         axis: along which the slabs come, 0 to 2.
         descending: whether the first slab is the volume's last; voxels in a slab then descend along `axis` too.
+        background: what surrounds a volume that is smaller than a window: its smallest value.
         advance: called with the windows done and all windows.
         **windows: how the volume is cut up; windows that begin at one plane share batches.
 
@@ -52,7 +54,7 @@ def translated_slabs(
         ValueError: the slabs are not the volume.
     """
     layout, batch = window_layout(shape, windows), windows["batch"]
-    band = _Band(layout, shape, axis, descending)
+    band = _Band(layout, shape, axis, descending, background)
     planes = _planes(slabs, axis)
     starts = _along(layout, axis, descending)
     others = [[0] if one == axis else begins for one, begins in enumerate(layout.starts)]
@@ -98,7 +100,9 @@ class _Band:
     weights and leave. Planes stand first in memory, so that moving on is copying whole planes.
     """
 
-    def __init__(self, layout: WindowLayout, shape: Sequence[int], axis: int, descending: bool) -> None:
+    def __init__(
+        self, layout: WindowLayout, shape: Sequence[int], axis: int, descending: bool, background: float
+    ) -> None:
         self._layout, self._axis, self._descending = layout, axis, descending
         self._side = layout.sides[axis]
         self._first = self._filled = 0  # of all padded planes: the band's first, and the first not yet there
@@ -112,6 +116,7 @@ class _Band:
         self._shares = j[:, None] * k
         along = layout.shares(axis).numpy()
         self._share_along = along[::-1] if descending else along
+        self._background = background
         self._source: np.ndarray | None = None
         self._result: np.ndarray | None = None
 
@@ -124,10 +129,11 @@ class _Band:
                 if plane is None:
                     raise ValueError(f"the slabs end after {self._filled - self._begin} planes along {self._axis}")
                 if self._source is None:
-                    self._source = np.zeros((self._side, len(plane), *self._across), np.float32)
+                    sides = (self._side, len(plane), *self._across)
+                    self._source = np.full(sides, self._background, np.float32)
                 self._source[place][(slice(None), *self._inside)] = plane
             elif self._source is not None:
-                self._source[place] = 0
+                self._source[place] = self._background
             self._filled += 1
 
     def windows(self, corners: Sequence[tuple[int, ...]]) -> Tensor:

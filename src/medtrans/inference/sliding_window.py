@@ -11,7 +11,6 @@ from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins.input_size import common_multiple, padded_sides
@@ -60,7 +59,7 @@ class WindowLayout:
     Args:
         sides: of a window, in voxels.
         shape: of the volume, padded so that no side is less than the window's.
-        before: voxels of background put before each axis.
+        before: voxels of background put before each axis, one more than behind it where their number is odd.
         starts: where windows begin, along each axis.
         profiles: weight of a window's voxels, along each axis.
     """
@@ -107,7 +106,11 @@ def window_layout(shape: Sequence[int], windows: Windows) -> WindowLayout:
     first, second, third = (_starts(extent, side, overlap) for extent, side in zip(padded, sides, strict=True))
     i, j, k = (_profile(side, blend) for side in sides)
     return WindowLayout(
-        _triple(sides), _triple(padded), _triple([lack // 2 for lack in lacking]), (first, second, third), (i, j, k)
+        _triple(sides),
+        _triple(padded),
+        _triple([lack - lack // 2 for lack in lacking]),
+        (first, second, third),
+        (i, j, k),
     )
 
 
@@ -147,8 +150,8 @@ def sliding_window(
     """Translate a whole volume window by window and blend the results.
 
     Windows are as many as the overlap asks for and spread evenly. A volume smaller than the window is padded on both
-    sides with 0, the background of [0, 1]; the padding is cut off again. Beside the source and the result there is
-    never more than a batch of windows.
+    sides with each channel's smallest value, as in training; the padding is cut off again. Beside the source and the
+    result there is never more than a batch of windows.
 
     Args:
         translate: from `(b, c, *window)` on the source's device to `(b, c_out, *window)` on any device, in any floating
@@ -213,11 +216,11 @@ def _blend_in(total: Tensor, boxes: Sequence[tuple[slice, ...]], output: Tensor,
 
 def _padded(source: Tensor, layout: WindowLayout) -> Tensor:
     """The volume, no side less than the window's."""
-    ends = [
-        (first, padded - extent - first)
-        for first, padded, extent in zip(layout.before, layout.shape, source.shape[2:], strict=True)
-    ]
-    return pad(source, [voxels for end in reversed(ends) for voxels in end]) if any(map(any, ends)) else source
+    if tuple(source.shape[2:]) == layout.shape:
+        return source
+    padded = source.amin((2, 3, 4), keepdim=True).repeat(1, 1, *layout.shape)
+    padded[box_at(layout.before, source.shape[2:])] = source
+    return padded
 
 
 def _normalise(total: Tensor, layout: WindowLayout) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from itertools import repeat
@@ -18,6 +18,7 @@ from medtrans.data.preprocessing import Preprocessing, box_of
 from medtrans.data.sampling import foreground_limit
 from medtrans.errors import DataError, SetupError
 from medtrans.inference.slabs import can_be_ordered, percentiles, translated_slabs
+from medtrans.inference.sliding_window import window_layout
 from medtrans.inference.translator import DESCRIPTION, Translator
 from medtrans.plugins.interfaces import Preprocess
 from medtrans.volume import NIFTI_ENDINGS, Grid, read_header
@@ -88,13 +89,16 @@ def translate_file(translator: Translator, image: Path, outputs: Mapping[str, Pa
     for note in notes:
         logging.getLogger("medtrans").warning("%s", note)
     translator.warn_of_no_mask()
+    windows = translator.windows(sides)
+    padded = window_layout(sides, windows).shape != tuple(sides)
     translated = translated_slabs(
         translator.batches(),
         source.slabs(),
         (sides[0], sides[1], sides[2]),
         axis=source.axis,
         descending=source.descending,
-        **translator.windows(sides),
+        background=source.background if padded else 0.0,
+        **windows,
     )
     concluded = (translator.conclude(torch.from_numpy(np.ascontiguousarray(slab))[None]) for slab in translated)
     with ExitStack() as files:
@@ -103,7 +107,7 @@ def translate_file(translator: Translator, image: Path, outputs: Mapping[str, Pa
             outputs[target].parent.mkdir(parents=True, exist_ok=True)
             planes_of = written_planes(outputs[target], reader.grid, reader.layout.space_code, description=DESCRIPTION)
             writers[target] = files.enter_context(planes_of)
-        for planes in source.native(concluded, len(writers)):
+        for planes in source.native(concluded, translator.fills):
             for (target, writer), channel in zip(writers.items(), planes, strict=True):
                 writer.write(translator.intensities(target, channel))
     return notes
@@ -191,18 +195,26 @@ class _Source:
             raise SetupError("its scaling cannot be fitted in slabs")
         return numbers
 
+    @cached_property
+    def background(self) -> float:
+        """The smallest value in the box, scaled."""
+        lowest = np.full((1, 1, 1), min(part.min() for part in self._parts()))
+        return float(self._scaling.apply(lowest, self.numbers).item())
+
     def slabs(self) -> Iterator[np.ndarray]:
         """The box, scaled: `(1, i, j, k)` a few planes at a time."""
         for part in self._parts():
             yield self._scaling.apply(part, self.numbers)[None]
 
-    def native(self, slabs: Iterator[np.ndarray], channels: int) -> Iterator[np.ndarray]:
-        """Slabs in [0, 1] `(c, i, j, k)` as all planes of the file, `(c, n, j, i)`; 0 outside the box."""
+    def native(self, slabs: Iterator[np.ndarray], fills: Sequence[float]) -> Iterator[np.ndarray]:
+        """Slabs in [0, 1] `(c, i, j, k)` as all planes of the file, `(c, n, j, i)`; outside the box `fills`."""
         i, j, k = self.reader.layout.shape
-        (first, stop), empty = self._planes, np.zeros((channels, 1, j, i), np.float32)
+        (first, stop), empty = self._planes, np.empty((len(fills), 1, j, i), np.float32)
+        empty[:] = np.reshape(fills, (-1, 1, 1, 1))
         yield from repeat(empty, first)
         for slab in slabs:
             stored, kept = self._grids(first, slab.shape[self.axis + 1])
-            yield np.stack([regrid(self._in_order(channel), kept, stored).T for channel in slab])
+            channels = zip(slab, fills, strict=True)
+            yield np.stack([regrid(self._in_order(one), kept, stored, fill=fill).T for one, fill in channels])
             first += slab.shape[self.axis + 1]
         yield from repeat(empty, k - stop)

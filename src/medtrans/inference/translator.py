@@ -14,8 +14,10 @@ from torch import Tensor
 
 from medtrans._version import __version__
 from medtrans.config.experiment import Experiment
+from medtrans.data.checks.intensities import settled
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Prepared, Preprocessing
+from medtrans.data.sampling import background_of, cut
 from medtrans.errors import DataError, SetupError
 from medtrans.inference.sliding_window import Windows, choose_overlap, choose_window, receptive_field, sliding_window
 from medtrans.plugins.interfaces import Method
@@ -46,6 +48,8 @@ class Translator:
             which predictions are written.
         masked: whether training images were scaled inside masks, so that an image without one is warned of.
         fingerprint: of the training cases; None where it is not known.
+        backgrounds: by target, the median background of the training targets in [0, 1], which fills what lies outside
+            the box that was kept; 0 where it is not known.
     """
 
     def __init__(
@@ -57,12 +61,14 @@ class Translator:
         *,
         masked: bool = False,
         fingerprint: Fingerprint | None = None,
+        backgrounds: Mapping[str, float] | None = None,
     ) -> None:
         self.experiment = experiment
         self.method = method
         self.preprocessing = preprocessing
         self.target_numbers = target_numbers
         self.fingerprint = fingerprint
+        self.backgrounds = dict(backgrounds or {})
         self.masked = masked
         self.rules = experiment.config.reading.rules
         self._batches: AutoBatch | None = None
@@ -92,13 +98,18 @@ class Translator:
         given = image if isinstance(image, Mapping) else {sources[0]: image}
         if set(given) - {"mask"} != set(sources):
             raise DataError(f"the run translates from {', '.join(sources)}; found {', '.join(given)}")
-        images = {name: _volume(one, affine, self.rules) for name, one in given.items()}
+        scalings = self.preprocessing.scalings
+        images = {name: settled(_volume(one, affine, self.rules), scalings.get(name)) for name, one in given.items()}
         notes = tuple(f"{name}: {note}" for name, image in images.items() for note in image.notes)
         prepared = self.preprocessing.prepare(images)
         ood = self.unlike_training(prepared)
         if ood and strict:
             raise DataError(f"{OUT_OF_DISTRIBUTION} {'; '.join(ood)}. Translate it without strict, or leave it out")
         notes += tuple(f"{OUT_OF_DISTRIBUTION} {remark}" for remark in ood)
+        notes += tuple(
+            f"{name}: its field of view ends early, {share:.1%} of the voxels have no data"
+            for name, share in prepared.uncovered.items()
+        )
         for note in notes:
             _log.warning("%s", note)
         if "mask" not in images:
@@ -140,7 +151,8 @@ class Translator:
         moved = [round(shift * side) if extent > side else 0 for extent, side in sides]
         source = np.asarray(prepared.source, dtype=np.float32)
         if any(moved) or not source.flags.writeable:  # torch takes no array that it may not write to
-            source = np.pad(source, [(0, 0), *((voxels, 0) for voxels in moved)])
+            whole = [side + voxels for side, voxels in zip(prepared.grid.shape, moved, strict=True)]
+            source = cut(source, [-voxels for voxels in moved], whole, background_of(source))
         translated = sliding_window(self.batches(), torch.from_numpy(source)[None], **windows, advance=advance)
         return self.conclude(translated)[:, moved[0] :, moved[1] :, moved[2] :]
 
@@ -159,11 +171,16 @@ class Translator:
 
     def restore(self, scaled: np.ndarray, prepared: Prepared) -> dict[str, Volume]:
         """A prediction on the source's own grid, in the intensities it is written in."""
-        native = self.preprocessing.to_native(scaled, prepared)
+        native = self.preprocessing.to_native(scaled, prepared, self.fills)
         return {
             target: Volume(self.intensities(target, channel), prepared.native.affine, prepared.space_code)
             for channel, target in zip(native, self.experiment.config.target, strict=True)
         }
+
+    @property
+    def fills(self) -> list[float]:
+        """What lies outside the box that was kept, in [0, 1], for each target."""
+        return [self.backgrounds.get(target, 0.0) for target in self.experiment.config.target]
 
     def intensities(self, target: str, channel: np.ndarray) -> np.ndarray:
         """A target in [0, 1], or a part of one, in the float32 intensities it is written in."""

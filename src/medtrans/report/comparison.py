@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,16 @@ import yaml
 
 from medtrans.config.experiment import differences
 from medtrans.data.anonymize import shareable_config
-from medtrans.errors import ConfigError, DataError
+from medtrans.errors import ConfigError, DataError, SetupError
+from medtrans.evaluation.run_comparison import compare_runs, run_names
 from medtrans.evaluation.scores import CaseScores, Column, read_metrics_csv
-from medtrans.evaluation.statistics import compare
+from medtrans.evaluation.verdict import verdict_on
 from medtrans.report.charts import strip_chart
-from medtrans.report.page import downstream_part, faithfulness_part, page_of, scores_table
-from medtrans.report.run_report import report_facts
+from medtrans.report.page import TONES, downstream_part, faithfulness_part, page_of, scores_table
+from medtrans.report.run_report import report_facts, shown_cases
 from medtrans.runs.folder import RunFolder
 from medtrans.utils.files import write_text
-from medtrans.utils.messages import between, signed
+from medtrans.utils.messages import between, probability, signed
 
 __all__ = ["write_comparison"]
 
@@ -47,12 +49,14 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
 
     Raises:
         ConfigError: a run has not been evaluated, is given twice, or the runs share no column.
+        SetupError: the file cannot be written.
     """
     if len({folder.path.resolve() for folder in folders}) != len(folders):
         raise ConfigError("report: a run is given twice; give each once")
     if not output.parent.is_dir():
         raise ConfigError(f"--output {output}: there is no folder {output.parent}; make it, or correct the path")
-    runs = [_read(name, folder) for name, folder in zip(_names(folders), folders, strict=True)]
+    names = run_names([folder.path for folder in folders])
+    runs = [_read(name, folder) for name, folder in zip(names, folders, strict=True)]
     columns, left_out = _shared_columns(runs)
     if not columns:
         raise ConfigError(
@@ -65,7 +69,8 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
         columns={name: first.summary["metrics"][name] for name in columns},
         left_out=left_out,
         scores=scores_table({run.name: {name: run.summary["metrics"][name] for name in columns} for run in runs}),
-        gains=[{"name": run.name, **_gains(first, run, columns)} for run in runs[1:]],
+        gains=_gains(runs, columns),
+        pictured=_pictured(runs),
         strips=[
             strip_chart(
                 f"{name} [{column.unit}]" if column.unit else name,
@@ -89,14 +94,11 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
         ],
         warnings=[(run.name, warning) for run in runs for warning in run.summary["warnings"]],
     )
-    write_text(output, page)
+    try:
+        write_text(output, page)
+    except OSError as error:
+        raise SetupError(f"--output {output}: cannot be written ({error.strerror}); choose another file") from error
     return output
-
-
-def _names(folders: Sequence[RunFolder]) -> list[str]:
-    """The folders' names, numbered where two have the same."""
-    names = [folder.path.resolve().name for folder in folders]
-    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
 
 
 def _read(name: str, folder: RunFolder) -> _Run:
@@ -121,27 +123,59 @@ def _shared_columns(runs: Sequence[_Run]) -> tuple[dict[str, Column], list[str]]
     return columns, left_out
 
 
-def _gains(first: _Run, run: _Run, columns: Mapping[str, Column]) -> dict[str, Any]:
-    """How much better a run is than the first, by column; or why that cannot be said."""
+def _gains(runs: Sequence[_Run], columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+    """How much better each further run is than the first, by column, in words too; or that it cannot be said."""
+    first, *others = runs
+    alike = [run for run in others if _alike(first, run, columns)]
+    found = compare_runs([run.folder.path for run in (first, *alike)], list(columns))["comparisons"] if alike else []
+    by_run = {run.name: found[place * len(columns) :][: len(columns)] for place, run in enumerate(alike)}
+    return [
+        {
+            "name": run.name,
+            "problem": "" if run in alike else _UNLIKE,
+            "cells": [
+                {
+                    "mean": signed(one["gain"]),
+                    "interval": between(one["ci95"]),
+                    "better": f"better in {one['better']} of {one['n']}",
+                    "p": f"p {probability(one['permutation_p_holm'])}",
+                    "tone": TONES[one["outcome"]],
+                }
+                for one in by_run.get(run.name, ())
+            ],
+            "verdicts": [
+                {"text": verdict["sentence"], "tone": TONES[verdict["outcome"]]}
+                for one in by_run.get(run.name, ())
+                for verdict in [verdict_on({**one, "run": run.name}, first.name)]
+            ],
+        }
+        for run in others
+    ]
+
+
+_UNLIKE = (
+    "other cases, targets, protocol or intensities of scores than the first; medtrans compare names all that differs"
+)
+
+
+def _alike(first: _Run, run: _Run, columns: Mapping[str, Column]) -> bool:
     try:
-        found = {name: compare(run.rows, first.rows, name, column) for name, column in columns.items()}
-    except DataError as error:
-        return {"cells": [], "problem": str(error)}
-    return {
-        "cells": [
-            {
-                "mean": signed(one["mean"]),
-                "interval": between(one["ci95"]),
-                "better": f"better in {one['better']} of {one['n']}",
-                "tone": _tone(one["ci95"]),
-            }
-            for one in found.values()
-        ],
-        "problem": "",
-    }
+        compare_runs([first.folder.path, run.folder.path], list(columns))
+    except DataError:
+        return False
+    return True
 
 
-def _tone(interval: Sequence[float] | None) -> str:
-    if interval is None or interval[0] <= 0 <= interval[1]:
-        return "open"
-    return "good" if interval[0] > 0 else "bad"
+def _pictured(runs: Sequence[_Run]) -> list[dict[str, Any]]:
+    """The cases that two runs or more keep a picture of, by the first one's number, each run's picture beside the
+    others'."""
+    cases: dict[str, list[dict[str, str]]] = {}
+    labels: dict[str, str] = {}
+    for run in runs:
+        by_label = {row.label: row.case for row in run.rows}
+        for _, label, path in shown_cases(run.folder):
+            if label in by_label:
+                labels.setdefault(by_label[label], label)
+                data = base64.b64encode(path.read_bytes()).decode("ascii")
+                cases.setdefault(by_label[label], []).append({"name": run.name, "data": data})
+    return [{"label": labels[case], "pictures": each} for case, each in sorted(cases.items()) if len(each) > 1]

@@ -9,18 +9,21 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medtrans.report.charts import Chart, line_chart, strip_chart
+from medtrans.evaluation.verdict import BASELINES, verdicts
+from medtrans.report.charts import Chart, agreement_chart, histogram_chart, line_chart, strip_chart
 from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
-from medtrans.utils.messages import between, number, places, short
+from medtrans.utils.messages import between, number, places
 
-__all__ = ["Headline", "downstream_part", "faithfulness_part", "headlines", "page_of", "render", "scores_table"]
-
-
-_BASELINES = {
-    "source_linear": "a linear fit of the source",
-    "source_lut": "the mean training target at each of 64 source intensities",
-    "training_mean": "the mean training target, aligned by the centroid of the foreground",
-}
+__all__ = [
+    "TONES",
+    "Headline",
+    "downstream_part",
+    "faithfulness_part",
+    "headlines",
+    "page_of",
+    "render",
+    "scores_table",
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ def render(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     warnings: Sequence[str] = (),
     facts: Mapping[str, str] | None = None,
+    data: Sequence[tuple[str, str]] = (),
+    methods: str = "",
+    cited: Sequence[tuple[str, str]] = (),
+    errors: Mapping[str, Any] | None = None,
+    files: Sequence[Mapping[str, str]] = (),
     faithfulness: Mapping[str, Any] | None = None,
     downstream: Mapping[str, Any] | None = None,
     viewed: Sequence[ViewedCase] = (),
@@ -59,14 +67,46 @@ def render(
     texts are shown as given (and escaped): what they hold is what the page gives away.
 
     `summary` (whose "comparison" may be missing), `faithfulness` and `downstream` are the contents of the run's files;
-    `rows` a mapping a case, with "label" and the scores by column; `pictures` (label, caption, content of a PNG file);
+    `rows` a mapping a case, with "label" and the scores by column; `pictures` (label, caption, content of a PNG file),
+    and `files` for each of them addresses relative to the page, by what they hold; `errors` the content of
+    `pictures/errors.json`; `data` (what, found) pairs, `methods` a paragraph and `cited` (component, works) pairs;
     `curves` (step, value) pairs by name; `viewed` the cases whose volumes the page carries for the viewer.
     """
     metrics, script = summary["metrics"], viewer_script()
+    shown: list[dict[str, Any]] = [
+        {
+            "label": label,
+            "caption": caption,
+            "data": base64.b64encode(content).decode("ascii"),
+            "files": files[place] if files else {},
+        }
+        for place, (label, caption, content) in enumerate(pictures)
+    ]
+    first = next((one for one in shown if one["caption"].startswith("median")), shown[0] if shown else None)
+    parts = {
+        "scores": "Scores",
+        "cases": "Case by case" if rows else "",
+        "errors": "Errors" if errors else "",
+        "pictures": "Pictures" if len(shown) > 1 else "",
+        "viewer": "Viewer" if viewed else "",
+        "faithfulness": "Can it be trusted?" if faithfulness else "",
+        "downstream": "Worth to a segmenter" if downstream else "",
+        "every": "Every case" if rows else "",
+        "training": "Training" if curves else "",
+        "data": "Data" if data else "",
+        "methods": "Methods, to paste" if methods else "",
+        "again": "Run it again",
+        "configuration": "Configuration",
+        "environment": "Environment",
+    }
     return page_of(
         "report.html.j2",
         title=title,
         facts=facts or {},
+        data=data,
+        methods=methods,
+        cited=cited,
+        errors=[chart for target, found in (errors or {}).items() for chart in _error_charts(target, found)],
         faithfulness=None if faithfulness is None else faithfulness_part(faithfulness),
         downstream=None if downstream is None else downstream_part(downstream),
         strips=_strips(rows, summary),
@@ -75,79 +115,30 @@ def render(
         script=script,
         script_hash=script_hash(script),
         command=command,
+        withheld="\\" in command,
         config_text=config_text,
         environment=list(_flat(environment)),
         cases=summary["cases"],
         headlines=headlines(summary),
         metrics=metrics,
         scores=scores_table({"the model": metrics, **summary["baselines"]}),
-        baselines={name: _BASELINES[name] for name in summary["baselines"] if name in _BASELINES},
+        baselines={name: BASELINES[name] for name in summary["baselines"] if name in BASELINES},
         rows=[{"label": row["label"], "values": [number(row.get(name)) for name in metrics]} for row in rows],
-        pictures=[
-            {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
-            for label, caption, content in pictures
-        ],
+        contents={place: heading for place, heading in parts.items() if heading},
+        first=first,
+        pictures=[one for one in shown if one is not first],
         charts=[line_chart(name, points) for name, points in curves.items()],
         warnings=list(dict.fromkeys([*summary["warnings"], *warnings])),
     )
 
 
 def headlines(summary: Mapping[str, Any]) -> list[Headline]:
-    """Whether the model beats the best trivial baseline: a sentence for each column of PSNR, else for the first one."""
-    metrics = summary["metrics"]
-    names = [name for name in metrics if name == "psnr" or name.startswith("psnr_")] or list(metrics)[:1]
-    return [_headline(name, metrics[name], summary) for name in names]
+    """The verdicts on a run, as `verdicts` gives them, with the colour a page shows them in."""
+    return [Headline(one["sentence"], TONES[one["outcome"]]) for one in verdicts(summary)]
 
 
-def _headline(name: str, metric: Mapping[str, Any], summary: Mapping[str, Any]) -> Headline:
-    comparison = summary.get("comparison", {}).get(name) or _difference_of_means(name, metric, summary["baselines"])
-    if comparison is None:
-        return Headline(
-            f"Nothing to compare {name} with: no trivial baseline was scored, so this page cannot say whether the "
-            "model has learnt anything.",
-            "open",
-        )
-    baseline = comparison["baseline"]
-    against = f"the best trivial baseline ({_BASELINES.get(baseline, baseline)})"
-    difference, interval, unit = comparison["mean"], comparison["ci95"], metric["unit"]
-    if difference is None:
-        return Headline(f"The model and {against} cannot be compared: the mean of {name} is not finite.", "open")
-    amount = f"{short(abs(difference))} {unit}".rstrip()
-    if interval is None:
-        side = "above" if (difference > 0) == metric["higher_is_better"] else "below"
-        cases = f"over {comparison['n']} case{'s' if comparison['n'] != 1 else ''}"
-        return Headline(
-            f"The model's mean {name} is {amount} {side} that of {against}, {cases}, with no interval to tell how much "
-            "of that is chance.",
-            "open",
-        )
-    low, high = interval
-    counted = f"better in {comparison['better']} of {comparison['n']} cases"
-    if low <= 0 <= high:
-        between = f"95 % interval of the gain {short(low)} to {short(high)} {unit}".rstrip()
-        return Headline(f"The model is not clearly better than {against} in {name}: {between}; {counted}.", "open")
-    low, high = sorted((abs(low), abs(high)))
-    between = f"95 % interval {short(low)} to {short(high)}; {counted}"
-    if difference > 0:
-        return Headline(f"The model beats {against} by {amount} in {name} ({between}).", "good")
-    return Headline(
-        f"The model is worse than {against} by {amount} in {name} ({between}): as it is, the baseline serves better.",
-        "bad",
-    )
-
-
-def _difference_of_means(
-    name: str, metric: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any] | None:
-    """What can be said of a summary that holds no comparison by case."""
-    sign = 1 if metric["higher_is_better"] else -1
-    means = {baseline: scores[name]["mean"] for baseline, scores in baselines.items()}
-    known = {baseline: sign * mean for baseline, mean in means.items() if mean is not None}
-    if not known:
-        return None
-    best = max(known, key=lambda baseline: known[baseline])
-    difference = None if metric["mean"] is None else sign * metric["mean"] - known[best]
-    return {"baseline": best, "mean": difference, "ci95": None, "n": metric["n"]}
+TONES = {"better": "good", "worse": "bad", "undecided": "open"}
+"""The colour of each outcome of a verdict."""
 
 
 def page_of(template: str, **contents: Any) -> str:
@@ -191,6 +182,19 @@ def _strips(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> li
             marks={baseline: scores[name]["mean"] for baseline, scores in summary["baselines"].items()},
         )
         for name, metric in summary["metrics"].items()
+    ]
+
+
+def _error_charts(target: str, found: Mapping[str, Any]) -> list[Chart]:
+    """How often voxels are off by how much, and each case's mean error; nothing where no voxel counted."""
+    if not found["means"]:
+        return []
+    unit = f" [{found['unit']}]" if found["unit"] else ""
+    return [
+        histogram_chart(
+            f"{target}: % of voxels by prediction − target{unit}", found["first"], found["bin"], found["counts"]
+        ),
+        agreement_chart(f"{target}: mean error of each case over its mean intensity{unit}", found["means"]),
     ]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 
 from medtrans.errors import ConfigError, SetupError
 from medtrans.runs import lock
-from medtrans.utils.files import write_json, write_text
+from medtrans.utils.files import PART, remove_parts, write_json, write_text
 
 __all__ = ["RunFolder"]
 
@@ -50,6 +51,8 @@ class RunFolder:
     """Where the run stands."""
     lock = _Entry("run.lock")
     """Who is writing here."""
+    mark = _Entry(".medtrans")
+    """That a run made this folder, which nothing else says of itself."""
     checkpoints = _Entry("checkpoints")
     """Weights and training state."""
     cache = _Entry("cache")
@@ -58,6 +61,8 @@ class RunFolder:
     """Translated test cases."""
     pictures = _Entry("pictures")
     """Worst, median and best test case, for the report."""
+    errors = _Entry("pictures", "errors.json")
+    """How often the test cases' voxels are off by how much, and each case's means, for the report."""
     plugins = _Entry("plugins")
     """Copies of the single-file plugins the run used."""
     tensorboard = _Entry("tensorboard")
@@ -89,18 +94,38 @@ class RunFolder:
             raise ConfigError(f"{folder.path}: no run here, config.yaml is missing; give the folder of a run")
         return folder
 
+    @property
+    def is_run(self) -> bool:
+        """Whether a run left this folder, and not somebody else a file called config.yaml."""
+        if _mapping(self.mark).get("folder") == _OF_A_RUN:
+            return True
+        # Before there was a mark, a run wrote these three at its start.
+        return self.config.is_file() and "state" in _mapping(self.status) and "medtrans" in _mapping(self.environment)
+
+    @property
+    def has_begun_training(self) -> bool:
+        """Whether there is a checkpoint, whole or not."""
+        return any(self.checkpoints.glob("step_*"))
+
     @classmethod
-    def claim(cls, path: Path | str, *, resume: bool, overwrite: bool) -> RunFolder:
+    def claim(cls, path: Path | str, *, resume: bool, overwrite: bool, reads: Iterable[Path] = ()) -> RunFolder:
         """Take the folder for this process.
 
+        Args:
+            path: of the folder; made if need be.
+            resume: go on with the run that is there. An absent or empty folder begins one, so that a job with one fixed
+                command begins, and goes on when it is started again.
+            overwrite: remove what a run left there, by name; what no run wrote stays.
+            reads: files and folders that the run reads. A folder that holds one is not overwritten.
+
         Raises:
-            ConfigError: it holds something, and neither `resume` nor `overwrite` says what to do with it; or there is
-                nothing to resume.
+            ConfigError: it holds something, and neither `resume` nor `overwrite` says what to do with it; or what is
+                there is no run, or must not be removed.
             SetupError: it cannot be written, or another process is using it.
         """
-        folder = cls(Path(path))
+        folder, reads = cls(Path(path)), tuple(reads)
         if not folder.lock.is_file():  # nobody has it: what is not to be replaced is told without a trace
-            folder._check_contents(resume=resume, overwrite=overwrite)
+            folder._check_contents(resume=resume, overwrite=overwrite, reads=reads)
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -108,11 +133,14 @@ class RunFolder:
         folder._lock()
         try:
             # Once more: another run may have come and gone before the lock was had.
-            folder._check_contents(resume=resume, overwrite=overwrite)
+            folder._check_contents(resume=resume, overwrite=overwrite, reads=reads)
             if overwrite and not resume:
                 folder._clear()
+            write_json(folder.mark, {"folder": _OF_A_RUN})
             for inner in (folder.checkpoints, folder.predictions):
                 inner.mkdir(exist_ok=True)
+            for inner in (folder.path, folder.checkpoints, folder.predictions, folder.pictures):
+                remove_parts(inner)
         except BaseException as error:
             folder.release()
             if isinstance(error, OSError):
@@ -191,18 +219,47 @@ class RunFolder:
             raise ConfigError(f"{path}: expected a mapping, found {type(value).__name__}")
         return value
 
-    def _check_contents(self, *, resume: bool, overwrite: bool) -> None:
-        begun = self.path.is_dir() and any(inner != self.lock for inner in self.path.iterdir())
-        if resume and not self.config.is_file():
-            raise ConfigError(f"{self.path}: nothing to resume, config.yaml is missing; leave out --resume")
-        if begun and not resume and not overwrite:
+    def _check_contents(self, *, resume: bool, overwrite: bool, reads: Sequence[Path]) -> None:
+        try:
+            there = [inner for inner in self.path.iterdir() if inner != self.lock] if self.path.is_dir() else []
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if not there:
+            return
+        if not self.is_run:
+            asked = "--resume goes on with a run" if resume else "--overwrite only replaces a run"
             raise ConfigError(
-                f"{self.path}: is not empty; continue with --resume, begin anew with --overwrite, or set output_dir"
+                f"{self.path}: holds files that no run left, such as {there[0].name}; "
+                f"{f'{asked}. Set' if resume or overwrite else 'set'} output_dir to a new or empty folder"
             )
-        if begun and overwrite and not resume and not self.config.is_file():
-            raise ConfigError(f"{self.path}: holds files that no run left; --overwrite only replaces a run")
+        held = self._held(reads)
+        if not resume and not overwrite:
+            anew = "" if held else ", begin anew with --overwrite"
+            raise ConfigError(f"{self.path}: is not empty; continue with --resume{anew}, or set output_dir")
+        if overwrite and not resume and held:
+            raise ConfigError(
+                f"{self.path}: holds {held}, which this run needs, and is not emptied; set output_dir to a folder of "
+                "its own"
+            )
         if resume:
             self._check_links()
+
+    def _held(self, reads: Sequence[Path]) -> Path | str | None:
+        """What lies in the folder that must not be removed; the run's own config.yaml is replaced, never removed."""
+        home = self.path.resolve()
+        if Path.cwd().is_relative_to(home):
+            return "the working directory"
+        if Path.home().is_relative_to(home):
+            return "your home directory"
+        own = (home / self.config.name, home / self.cache.name)
+        return next(
+            (
+                path
+                for path in reads
+                if path.resolve().is_relative_to(home) and not any(path.resolve().is_relative_to(one) for one in own)
+            ),
+            None,
+        )
 
     def _check_links(self) -> None:
         # What a run writes stays in its folder, whoever made the folder.
@@ -215,6 +272,7 @@ class RunFolder:
             self.plugins,
             self.log,
             self.tensorboard,
+            self.downstream.parent,
         )
         out = [inner for inner in written if inner.is_symlink() and not inner.resolve().is_relative_to(home)]
         if out:
@@ -237,17 +295,62 @@ class RunFolder:
             )
 
     def _clear(self) -> None:
-        for inner in self.path.iterdir():
-            if inner == self.lock:
+        """Remove what a run wrote, by name; its config is replaced when the new one is written."""
+        for name, inner_names in _WRITTEN.items():
+            entry = self.path / name
+            if inner_names is None or entry.is_symlink() or not entry.is_dir():
+                entry.unlink(missing_ok=True)
                 continue
-            if inner.is_dir() and not inner.is_symlink():
-                shutil.rmtree(inner)
-            else:
-                inner.unlink()
+            for inner in entry.iterdir():
+                if re.fullmatch(inner_names, inner.name):
+                    _remove(inner)
+            if not any(entry.iterdir()):
+                entry.rmdir()
+
+    def strangers(self) -> list[Path]:
+        """What lies in the folder that no run wrote."""
+        known = {*_WRITTEN, self.config.name, self.mark.name, self.lock.name}
+        return [inner for inner in self.path.iterdir() if inner.name not in known and not inner.name.startswith(PART)]
+
+
+_OF_A_RUN = "medtrans run"
+
+_WRITTEN: Mapping[str, str | None] = {
+    **dict.fromkeys(
+        (
+            "cases.csv", "environment.json", "log.txt", "status.json", "watch.json", "metrics.csv", "summary.json",
+            "costs.json", "faithfulness.json", "report.html",
+        )
+    ),
+    "checkpoints": r"step_\d{8,}|[a-z]+\.json|\.part-.*",
+    "cache": r"[0-9a-f]{32}|\.part-.*",
+    "predictions": r".*\.(nii\.gz|nii|json)|\.part-.*",
+    "pictures": r".*\.(png|nii\.gz)|errors\.json|\.part-.*",
+    "plugins": r".*\.py|__pycache__|\.part-.*",
+    "tensorboard": r"events\.out\.tfevents\..*",
+    "downstream": r".*",
+}  # fmt: skip
+"""What a run writes at the top of its folder; of a folder, what the names of its own entries look like."""
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A JSON file's mapping; empty where there is none."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _is_cached(entry: Path) -> bool:
-    return entry.is_dir() and (entry.name.startswith(".part-") or (entry / "entry.json").is_file())
+    return entry.is_dir() and (entry.name.startswith(PART) or (entry / "entry.json").is_file())
 
 
 def _now() -> str:

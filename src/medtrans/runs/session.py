@@ -7,26 +7,31 @@ import json
 import logging
 import os
 import platform
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from medtrans._version import __version__
-from medtrans.config.experiment import Experiment, differences, lasting
+from medtrans.config.experiment import Experiment, differences, lasting, may_change
 from medtrans.data.anonymize import Anonymizer
 from medtrans.data.cohort import Cohort, write_cases
 from medtrans.distributed.ranks import Ranks
-from medtrans.errors import ConfigError, MedtransError, RunInterruptedError
+from medtrans.errors import ConfigError, DataError, MedtransError, RunInterruptedError
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
+from medtrans.utils.files import copy_file
+from medtrans.utils.messages import VisibleFormatter, capped, visible
 
-__all__ = ["check_same_config", "config_facts", "config_hash", "environment_facts", "run_session"]
+if TYPE_CHECKING:
+    from medtrans.data.datamodule import DataModule
+    from medtrans.data.splits import SplitName
+
+__all__ = ["check_same_config", "check_same_data", "config_facts", "config_hash", "environment_facts", "run_session"]
 
 
 _SHOWN = 5  # differences between configs
@@ -43,10 +48,12 @@ def run_session(
     resume: bool,
     overwrite: bool,
     ranks: Ranks | None = None,
+    reads: Iterable[Path] = (),
 ) -> Iterator[RunFolder]:
     """The run's folder with config, cases, environment and log in place, released at the end.
 
-    Of several ranks the leading one takes the folder and writes; the others wait until it is there.
+    Of several ranks the leading one takes the folder and writes; the others wait until it is there. `reads` are the
+    config files that were given; a folder that holds one of them, or data, is not overwritten.
 
     Raises:
         ConfigError: the folder cannot be taken, or a run to resume had another config; its first differences are named.
@@ -59,7 +66,8 @@ def run_session(
             yield RunFolder(Path(experiment.config.output_dir))
             ranks.wait()
         return
-    folder = RunFolder.claim(experiment.config.output_dir, resume=resume, overwrite=overwrite)
+    reads = (*reads, *_read_files(experiment, cohort))
+    folder = RunFolder.claim(experiment.config.output_dir, resume=resume, overwrite=overwrite, reads=reads)
     handler = logging.FileHandler(folder.log, encoding="utf-8")
     anonymizer = Anonymizer(cohort, experiment)
     handler.setFormatter(_AnonymousFormatter(anonymizer))
@@ -68,7 +76,9 @@ def run_session(
     _log.addHandler(handler)
     try:
         with _terminal(logging.INFO):
-            if resume:
+            if overwrite and (strangers := folder.strangers()):
+                _log.info("%d files or folders here were written by no run, and stay", len(strangers))
+            if resume and folder.has_begun_training:
                 check_same_config(folder, experiment, ranks.count)
             _write_records(folder, experiment, cohort)
             for warning in warnings:
@@ -99,7 +109,7 @@ class _AnonymousFormatter(logging.Formatter):
         self._anonymizer = anonymizer
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._anonymizer.shareable(super().format(record))
+        return visible(self._anonymizer.shareable(super().format(record)))
 
 
 def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) -> None:
@@ -111,7 +121,7 @@ def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) 
 @contextmanager
 def _terminal(level: int) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleFormatter("%(message)s"))
     handler.setLevel(level)
     _log.addHandler(handler)
     try:
@@ -138,9 +148,23 @@ def _write_records(folder: RunFolder, experiment: Experiment, cohort: Cohort) ->
     files = [Path(origin.location) for origin in experiment.origins() if origin.distribution is None]
     for file in files:
         folder.plugins.mkdir(exist_ok=True)
-        shutil.copyfile(file, folder.plugins / file.name)
+        copy_file(file, folder.plugins / file.name)
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     folder.write_environment(environment_facts(plugin_files=digests))
+
+
+def _read_files(experiment: Experiment, cohort: Cohort) -> Iterator[Path]:
+    """Files and folders that a run reads besides its config: images, and what options and plugins name."""
+    images = (image for member in cohort.members for image in member.case.images.values())
+    yield from (Path(image) for image in images if not callable(image))
+    config = experiment.config
+    options = config.dataset.options.values()
+    named = [str(option) for option in options if isinstance(option, str | Path)]
+    named.append(getattr(config.split, "path", ""))
+    if config.train.initialise_from is not None:
+        named.append(config.train.initialise_from.run)
+    yield from (path for path in (Path(name).expanduser() for name in named if name) if os.path.lexists(path))
+    yield from (Path(origin.location) for origin in experiment.origins() if origin.distribution is None)
 
 
 def config_facts(experiment: Experiment, ranks: int) -> dict[str, Any]:
@@ -168,15 +192,25 @@ def check_same_config(folder: RunFolder, experiment: Experiment, ranks: int) -> 
     Raises:
         ConfigError: names the first differences.
     """
-    before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    found = differences(before, experiment.saved())
+    try:
+        before = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(
+            f"{folder.config}: is damaged ({error}), so that nobody knows with what the run was trained; restore it"
+        ) from error
+    found = differences(before if isinstance(before, dict) else {}, experiment.saved())
     newest = checkpoint.newest(folder.checkpoints)
     if newest is not None and newest.facts:
         here = config_facts(experiment, ranks)
         named = {one.partition(":")[0] for one in found}
         old, new = dict(newest.facts["config"]), here["config"]
-        changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key) and key not in named]
+        keys = [key for key in sorted(old.keys() | new.keys()) if not may_change(key) and key not in named]
+        changed = [key for key in keys if old.get(key) != new.get(key)]
         found += [f"{key}: differs from what {newest.folder.name} was trained with" for key in changed]
+        if "cases" in newest.facts:
+            # Where data lie, and how they were split, may change: cases, splits and images are those of the checkpoint,
+            # or the run is refused when they are read.
+            found = [one for one in found if not one.startswith(("dataset.options.", "split."))]
         there, now = newest.facts["global_batch"], here["global_batch"]
         # The same samples in each step: then only how they are shared out among devices has changed.
         found = [one for one in found if not one.startswith("train.batch:")]
@@ -188,6 +222,39 @@ def check_same_config(folder: RunFolder, experiment: Experiment, ranks: int) -> 
             *(f"  {one}" for one in found[:_SHOWN]),
             f"resume with its own config, medtrans run {folder.config} --resume, or choose another output_dir",
         )
+
+
+def check_same_data(folder: RunFolder, data: DataModule, splits: Sequence[SplitName]) -> None:
+    """Refuse cases that are not those a run was trained with; of runs of an earlier version nothing is known.
+
+    Args:
+        folder: of the run.
+        data: its cases.
+        splits: which of them are looked at.
+
+    Raises:
+        DataError: names each case whose images or split have changed.
+    """
+    newest = checkpoint.newest(folder.checkpoints)
+    known = newest.facts.get("cases", {}) if newest is not None else {}
+    found = data.identities(splits) if known else {}
+    faults = []
+    for member in data.cohort.members:
+        before, now = known.get(member.label), found.get(member.label)
+        if before is None or now is None:
+            continue
+        if before["split"] != now["split"]:
+            faults.append(
+                f'{member.label}: case "{member.case.case}" is in {now["split"]} and was in {before["split"]} when the '
+                "run was trained"
+            )
+        faults += [
+            f'{member.label}: case "{member.case.case}", {modality}: holds other voxels than when the run was trained'
+            for modality, digest in before["voxels"].items()
+            if now["voxels"].get(modality, digest) != digest
+        ]
+    if faults:
+        raise DataError(*capped(faults), "restore these cases as they were, or train a new run on them as they are")
 
 
 def _digest(value: Any) -> str:

@@ -21,7 +21,7 @@ from medtrans.data.datamodule import DataModule
 from medtrans.data.patches import check_shared_memory, training_loader, worker_faults
 from medtrans.distributed.ranks import Ranks
 from medtrans.distributed.signals import EndRequest
-from medtrans.errors import ConfigError, DataError, TrainingError
+from medtrans.errors import DataError, TrainingError
 from medtrans.plugins.input_size import common_multiple, padded_sides
 from medtrans.plugins.interfaces import Callback, Method, RunInfo, Scored
 from medtrans.runs import checkpoint
@@ -187,6 +187,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_validation(state.step, means, cases)
         if self.best is None or not math.isfinite(means[self.best]):
+            if self.best is not None and math.isnan(means[self.best]):
+                _log.warning("step %d: %s, which is to choose the best weights, is undefined", state.step, self.best)
             return False
         score, best = means[self.best], state.best_score
         improved = best is None or (score > best if self.best_is_higher else score < best)
@@ -250,18 +252,21 @@ def train_method(
         validator: scores the validation cases.
         fabric: the device, launched.
         folder: of the run.
-        continued: whether the newest checkpoint is gone on from.
+        continued: whether the newest checkpoint is gone on from, where there is one.
         ranks: of the run.
         request: whether the run was asked to end.
 
     Raises:
-        ConfigError: there is no checkpoint to continue from.
+        DataError: no checkpoint is whole.
         SetupError: the disk is too full, or so is the shared memory that workers hand patches over in.
         TrainingError: training had to stop.
         RunInterruptedError: the run was asked to end.
     """
     config, ranks = data.experiment.config, ranks or Ranks()
-    if not continued and config.train.initialise_from is not None:
+    newest = ranks.first(lambda: checkpoint.newest(folder.checkpoints)) if continued else None
+    if continued and newest is None:
+        _log.info("no checkpoint yet: training begins at the first step")
+    if newest is None and config.train.initialise_from is not None:
         initialise_from(method, config.train.initialise_from)
     for warning in _warnings(data, method) if ranks.leads else ():
         _log.warning("%s", warning)
@@ -271,7 +276,7 @@ def train_method(
     if ranks.leads:
         check_disk_space(folder.checkpoints, 2 * checkpoint_bytes(method), what="two checkpoints need about")
     precision = fabric.strategy.precision
-    state = _resumed(method, folder, ranks, precision, validator.best) if continued else TrainingState()
+    state = TrainingState() if newest is None else _resumed(method, newest, folder, ranks, precision, validator.best)
     callbacks: list[Callback] = [
         data.experiment.build("callbacks", name) for name in data.experiment.under("callbacks") if ranks.leads
     ]
@@ -294,7 +299,7 @@ def train_method(
         request=request or EndRequest(),
         precision=precision,
         extra=data.translating_facts(),
-        facts=config_facts(data.experiment, fabric.world_size),
+        facts={**config_facts(data.experiment, fabric.world_size), "cases": data.identities()},
         how_to_resume=f"medtrans run {folder.config} --resume",
     )
     run = RunInfo(folder.path, data.experiment.saved(), state.step, config.train.steps)
@@ -319,10 +324,14 @@ def _warnings(data: DataModule, method: Method) -> list[str]:
     return warnings
 
 
-def _resumed(method: Method, folder: RunFolder, ranks: Ranks, precision: Stateful, metric: str | None) -> TrainingState:
-    found = ranks.first(lambda: checkpoint.newest(folder.checkpoints))
-    if found is None:
-        raise ConfigError(f"{folder.path}: no checkpoint to resume from; begin anew with --overwrite")
+def _resumed(
+    method: Method,
+    found: checkpoint.Checkpoint,
+    folder: RunFolder,
+    ranks: Ranks,
+    precision: Stateful,
+    metric: str | None,
+) -> TrainingState:
     for reason in found.skipped:
         _log.warning("checkpoint passed over: %s", reason)
     _log.info("resuming from step %d", found.step)

@@ -14,17 +14,20 @@ from typing import Any
 
 from medtrans.errors import SetupError
 
+PART = ".part-"
+"""What the names of files and folders begin with that are not yet complete."""
+
 
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; rename it to `path` when the block ends without an error.
 
-    The temporary file keeps the ending of `path`, since writers choose a format by it. The rename is durable: file and
-    folder are synchronised to disk before and after.
+    The temporary file has the name of `path`, since writers choose a format by it, in a folder `.part-...` of its own:
+    what a killed process leaves is then none of `path.parent.glob("*.nii.gz")`. A link at `path` is replaced, and not
+    followed. The rename is durable: file and folder are synchronised to disk before and after.
     """
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix=PART, dir=path.parent))
+    temporary = folder / path.name
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
@@ -32,7 +35,24 @@ def complete_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         synchronise(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """Copy a file whole or not at all, over what is there; a file onto itself stays as it is."""
+    if not (path.exists() and not path.is_symlink() and path.samefile(source)):
+        content = source.read_bytes()
+        with complete_file(path) as temporary:
+            temporary.write_bytes(content)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; nothing is there while somebody else writes."""
+    for left in folder.glob(f"{PART}*"):
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -24,6 +26,24 @@ _EXPECTED = {
     "path_type": "a path",
     "none_required": "null",
 }
+
+
+def visible(text: str) -> str:
+    """A text for a terminal or a log: what steers a terminal, or is no Unicode, is shown by its code.
+
+    Names of files may hold any bytes: an escape sequence would run in the reader's terminal, and a byte that is no
+    UTF-8 can be written nowhere.
+    """
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii") for one in text
+    )
+
+
+class VisibleFormatter(logging.Formatter):
+    """Log records with `visible` text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -138,3 +158,21 @@ def sides(lengths: Sequence[float] | None) -> str:
     if lengths is None:
         return "?"
     return "×".join(f"{length:.0f}" if length == round(length) else f"{length:.3g}" for length in lengths)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a reader would choose: "0.25 s", "12.5 minutes", "3.2 hours"."""
+    for least, unit in ((7200, "hours"), (120, "minutes")):
+        if seconds >= least:
+            return f"{seconds / (3600 if unit == 'hours' else 60):,.1f} {unit}"
+    return f"{seconds:.3g} s"
+
+
+# What begins something in Markdown: HTML, an entity, a link or its definition, a bare address, emphasis, code, a
+# formula, the next cell, and at the beginning of a line a heading, a quotation or a list.
+_MARKS = re.compile(r"[\\`*~$|]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|:(?=//)|(?<=www)\.|(?<!\w)_|_(?!\w)|^[#>=-]")
+
+
+def inert_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _MARKS.sub(r"\\\g<0>", " ".join(text.split()))

@@ -7,11 +7,12 @@ spacing along i, its direction is where i grows to. Column 3 is the position of 
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
-from nibabel.orientations import aff2axcodes
 from nibabel.quaternions import quat2mat
 
 TOLERANCE_VOXELS = 0.1
@@ -43,7 +44,60 @@ def distance_mm(shape: tuple[int, int, int], affine: np.ndarray, other: np.ndarr
 
 def orientation(affine: np.ndarray) -> str:
     """The direction in which i, j and k grow, such as "RAS"."""
-    return "".join(cast("Any", aff2axcodes)(affine))
+    axes, reversed_ = voxel_order(affine)
+    return "".join("RAS"[axis] if not back else "LPI"[axis] for axis, back in zip(axes, reversed_, strict=True))
+
+
+def voxel_order(
+    affine: np.ndarray, reference: np.ndarray | None = None
+) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """For each voxel axis the axis of `reference` it follows, and whether it runs against it.
+
+    Of the six ways to give each voxel axis an axis of its own, the one that follows them best in sum. Two ways that are
+    equally good, as at 45 degrees, are told apart by where the axes lie in the world, so that a volume has one answer
+    in whatever order it is stored.
+
+    Args:
+        affine: `(4, 4)`.
+        reference: `(4, 4)`, whose axes are followed; right, front and up where there is none.
+    """
+    axes = (
+        _nearest_rotation(affine) if reference is None else _nearest_rotation(reference).T @ _nearest_rotation(affine)
+    )
+    ways = [(_pointing(axes[:, list(way)]), way) for way in itertools.permutations(range(3))]
+    # Step by step the ways that fall behind by more than rounding are left out: first by how well the axes follow in
+    # sum, then by each direction cosine in turn. Nothing here depends on how the voxel axes were counted.
+    criteria = [lambda turned: np.trace(turned), *(_cosine(row, column) for row in (2, 1, 0) for column in (2, 1, 0))]
+    for criterion in criteria:
+        best = max(criterion(turned) for turned, _ in ways)
+        ways = [(turned, way) for turned, way in ways if criterion(turned) > best - _TIED]
+    turned, way = ways[0]
+    places = [way.index(axis) for axis in range(3)]
+    against = [bool(turned[:, place] @ axes[:, axis] < 0) for axis, place in enumerate(places)]
+    return (places[0], places[1], places[2]), (against[0], against[1], against[2])
+
+
+def _nearest_rotation(affine: np.ndarray) -> np.ndarray:
+    """The directions of the voxel axes `(3, 3)`, one a column, freed from shear: the polar factor."""
+    left, _, right = np.linalg.svd(affine[:3, :3] / spacing_mm(affine))
+    return np.asarray(left @ right)
+
+
+def _pointing(axes: np.ndarray) -> np.ndarray:
+    """The axes turned round so that each grows along its own world axis; across it, upwards, else to the front."""
+    turned = axes.copy()
+    for axis in range(3):
+        along = next(turned[row, axis] for row in (axis, 2, 1, 0) if abs(turned[row, axis]) > _TIED)
+        if along < 0:
+            turned[:, axis] *= -1
+    return turned
+
+
+def _cosine(row: int, column: int) -> Callable[[np.ndarray], float]:
+    return lambda turned: float(turned[row, column])
+
+
+_TIED = 1e-4  # direction cosines that differ by less are equal: headers keep seven digits, quaternions fewer
 
 
 def affine_fault(affine: np.ndarray) -> str | None:

@@ -49,6 +49,9 @@ class ReadingRules:
             raise ConfigError(*faults)
 
 
+TO_ACCEPT_UNKNOWN_SPACE = "set reading.accept_unknown_space: true (--reading accept_unknown_space=true)"
+"""The advice where no space is named, to a config's author and on a command line."""
+
 NO_RULES = ReadingRules()
 """Whatever leaves a doubt is refused."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from medtrans.errors import DataError
 from medtrans.volume.affine import affine_fault
-from medtrans.volume.header import ImageHeader, ReadingRules
+from medtrans.volume.header import TO_ACCEPT_UNKNOWN_SPACE, ImageHeader, ReadingRules
 
 LARGEST_HEADER = 2**18
 """Bytes in which a header must end; what writers put into comments and keys of their own fits many times."""
@@ -237,7 +237,7 @@ def _metaimage_placement(fields: Fields, rules: ReadingRules) -> tuple[np.ndarra
     if missing and not rules.accept_unknown_space:
         fields.faults.append(
             f"{' and '.join(missing)}: found none, expected where the volume lies. Export the scan again with its "
-            "position, or set reading.accept_unknown_space: true to have it placed without."
+            f"position, or {TO_ACCEPT_UNKNOWN_SPACE} to have it placed without."
         )
     directions = np.eye(3).ravel() if matrix in missing else fields.numbers(matrix, 9)
     origin = np.zeros(3) if offset in missing else fields.numbers(offset, 3)
@@ -385,7 +385,7 @@ def _nrrd_placement(fields: Fields, rules: ReadingRules) -> tuple[np.ndarray, tu
                 "space",
                 "left-posterior-superior, right-anterior-superior or left-anterior-superior: left and right, front and "
                 "back are unknown",
-                "Export the scan again with its position, or set reading.accept_unknown_space: true to have its axes "
+                f"Export the scan again with its position, or {TO_ACCEPT_UNKNOWN_SPACE} to have its axes "
                 "taken as left, posterior, superior",
             )
             return np.eye(4), ()

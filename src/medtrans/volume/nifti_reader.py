@@ -22,7 +22,7 @@ from medtrans.volume.affine import (
     qform_affine,
     spacing_mm,
 )
-from medtrans.volume.header import ImageHeader, ReadingRules
+from medtrans.volume.header import TO_ACCEPT_UNKNOWN_SPACE, ImageHeader, ReadingRules
 from medtrans.volume.stream import CHUNK, compression_faults, is_compressed, length_faults, open_nifti, stored_voxels
 
 NiftiHeader: TypeAlias = Nifti1Header | Nifti2Header
@@ -76,8 +76,8 @@ def _unplaced(header: NiftiHeader, rules: ReadingRules, faults: list[str]) -> _P
     if not rules.accept_unknown_space:
         faults.append(
             "sform_code and qform_code: found 0 in both, expected 1 to 5 in one: left and right, front and "
-            "back are unknown. Export the scan again with its position, or set reading.accept_unknown_space: true to "
-            "have it placed by pixdim alone."
+            f"back are unknown. Export it again with its position, or {TO_ACCEPT_UNKNOWN_SPACE} to have it placed "
+            "by pixdim alone."
         )
         return _NOWHERE
     spacing, fault = _spacing(header)
@@ -93,7 +93,9 @@ def _without(unusable: dict[str, str], forms: dict[str, _Placed], rules: Reading
     if rules.trust in forms:
         (other,) = unusable
         return _trusted(forms, rules.trust, f"the {other} cannot be used ({unusable[other]})")
-    advice = "".join(f", or set reading.trust: {sound} if that places the scan rightly" for sound in forms)
+    advice = "".join(
+        f", or set reading.trust: {sound} (--reading trust={sound}) if that places the scan rightly" for sound in forms
+    )
     faults += [f"{fault}. Export the scan again{advice}." for fault in unusable.values()]
     return _NOWHERE
 
@@ -109,7 +111,7 @@ def _of_two(shape: tuple[int, int, int], forms: dict[str, _Placed], rules: Readi
         return _trusted(forms, rules.trust, f"sform and qform give {positions}")
     faults.append(
         f"sform and qform: found {positions}, expected at most {limit:.2g} mm. Look at the scan in a viewer, then "
-        "set reading.trust to sform or qform, or the code of the wrong one to 0."
+        "set reading.trust to sform or qform (--reading trust=sform), or the code of the wrong one to 0."
     )
     return _NOWHERE
 

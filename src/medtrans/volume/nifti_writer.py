@@ -66,19 +66,40 @@ def header_bytes(path: Path, values: np.ndarray, affine: np.ndarray, space_code:
     header["vox_offset"] = HEADER_BYTES
     header["descrip"] = description.encode("ascii")
     header.set_sform(affine, space_code)
-    if _shifted(values, affine, header.get_sform()):
+    shape = cast("tuple[int, int, int]", values.shape)
+    if _apart_voxels(shape, affine, header.get_sform()) > TOLERANCE_VOXELS / 10:
         raise DataError(
             f"{path}: affine: a NIfTI header (float32) moves it by more than 0.01 voxel. Move the origin nearer."
         )
+    posed = _with_qform(header, shape, affine, space_code)
+    return bytes((header if posed is None else posed).binaryblock) + bytes(4)
+
+
+def has_qform(shape: tuple[int, int, int], affine: np.ndarray) -> bool:
+    """Whether a rotation and a spacing place a volume as its affine does, to a tenth of a voxel.
+
+    Where none does, since the axes are sheared, the file carries its position in the sform alone, and programs built
+    on ITK refuse it.
+    """
+    return _with_qform(cast("Any", Nifti1Header)(endianness="<"), shape, affine, 1) is not None
+
+
+def _with_qform(header: Any, shape: tuple[int, int, int], affine: np.ndarray, space_code: int) -> Any | None:
+    """The header with the nearest rotation as its qform too; None where that lies too far away to be read again."""
+    # The rotation nearest to a slightly sheared affine is the same about any point. About voxel (0, 0, 0), where the
+    # header has its offset, all error would gather in the far corner: about the centre it is half as large.
     posed = header.copy()
     posed.set_qform(affine, space_code)
-    chosen = header if _shifted(values, affine, qform_affine(posed)) else posed
-    return bytes(chosen.binaryblock) + bytes(4)
+    if _apart_voxels(shape, affine, qform_affine(posed)) <= TOLERANCE_VOXELS / 10:
+        return posed
+    centre = (np.array(shape) - 1) / 2
+    offset = affine[:3, :3] @ centre + affine[:3, 3] - qform_affine(posed)[:3, :3] @ centre
+    posed["qoffset_x"], posed["qoffset_y"], posed["qoffset_z"] = offset
+    return posed if _apart_voxels(shape, affine, qform_affine(posed)) < TOLERANCE_VOXELS else None
 
 
-def _shifted(values: np.ndarray, affine: np.ndarray, written: np.ndarray) -> bool:
-    i, j, k = values.shape
-    return distance_mm((i, j, k), affine, written) > TOLERANCE_VOXELS / 10 * min(spacing_mm(affine))
+def _apart_voxels(shape: tuple[int, int, int], affine: np.ndarray, written: np.ndarray) -> float:
+    return distance_mm(shape, affine, written) / min(spacing_mm(affine))
 
 
 @contextmanager

@@ -10,37 +10,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from nibabel.orientations import inv_ornt_aff, io_orientation
 from scipy import ndimage
 
-from medtrans.volume.affine import corners_mm
+from medtrans.volume.affine import corners_mm, voxel_order
 from medtrans.volume.volume import Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _SAME_VOXELS = 1e-3  # grids whose voxels are nowhere further apart than this part of a voxel are one grid
 
 
 def canonical(grid: Grid) -> Grid:
     """The same voxels counted in RAS+ order, as far as the axes' directions allow: none is moved."""
-    orientation = _orientation(grid)
-    shape = np.empty(3, dtype=int)
-    shape[orientation[:, 0].astype(int)] = grid.shape
-    back = inv_ornt_aff(orientation, grid.shape)  # type: ignore[no-untyped-call]  # likewise
-    return Grid(_triple(shape), grid.affine @ back)
+    return _reordered_grid(grid, *reordering(grid))
 
 
 def reordering(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """For each axis of a grid, which one of `canonical(grid)` it is, and whether it is counted the other way there."""
-    orientation = _orientation(grid)
-    first, second, third = (bool(direction < 0) for direction in orientation[:, 1])
-    return _triple(orientation[:, 0].astype(int)), (first, second, third)
+    return voxel_order(grid.affine)
 
 
-def _orientation(grid: Grid) -> np.ndarray:
-    orientation: np.ndarray = io_orientation(grid.affine)  # type: ignore[no-untyped-call]  # nibabel leaves it untyped
-    return orientation
+def counted_like(grid: Grid, other: Grid) -> Grid:
+    """The same voxels counted along the axes of another grid, as far as directions allow: none is moved."""
+    return _reordered_grid(grid, *voxel_order(grid.affine, other.affine))
+
+
+def _reordered_grid(grid: Grid, places: tuple[int, int, int], against: tuple[bool, bool, bool]) -> Grid:
+    # Voxel axis a becomes axis places[a]; counted the other way, its last voxel becomes the first.
+    shape, affine = [0, 0, 0], grid.affine.copy()
+    for axis, (place, back) in enumerate(zip(places, against, strict=True)):
+        step, side = grid.affine[:3, axis], grid.shape[axis]
+        shape[place] = side
+        affine[:3, place] = -step if back else step
+        if back:
+            affine[:3, 3] += step * (side - 1)
+    return Grid(_triple(shape), affine)
 
 
 def spaced(grid: Grid, spacing_mm: Sequence[float]) -> Grid:
@@ -117,14 +122,38 @@ def _interpolated(
         order=0 if nearest else 1,
         mode="nearest",  # so that the outer half of an edge voxel has its value; what lies further out is filled below
     )
-    # Where each voxel of the result lies in `data`, one axis of `data` at a time: all three at once would take three
-    # times the memory of the volume.
+    for beyond in _beyond(data.shape, move, shape):
+        result[beyond] = fill
+    return result.astype(data.dtype) if nearest else result
+
+
+def _beyond(sides: Sequence[int], move: np.ndarray, shape: tuple[int, int, int]) -> Iterator[np.ndarray]:
+    """Which voxels of `shape` lie beyond a volume of `sides`, one of its axes at a time.
+
+    All three at once would take three times the memory of the volume.
+    """
     steps = [np.arange(side, dtype=np.float32) for side in shape]
-    for axis, side in enumerate(data.shape):
+    for axis, side in enumerate(sides):
         i, j, k = (step * np.float32(factor) for step, factor in zip(steps, move[axis, :3], strict=True))
         at = i[:, None, None] + j[:, None] + (k + np.float32(move[axis, 3]))
-        result[(at < -0.5 - _SAME_VOXELS) | (at > side - 0.5 + _SAME_VOXELS)] = fill
-    return result.astype(data.dtype) if nearest else result
+        yield (at < -0.5 - _SAME_VOXELS) | (at > side - 0.5 + _SAME_VOXELS)
+
+
+def covered(grids: Iterable[Grid], onto: Grid) -> np.ndarray | None:
+    """Where images on all of `grids` have data for the voxels of `onto`, booleans; None where they have it everywhere.
+
+    An image reaches as far as `regrid` says; there it takes `fill`.
+    """
+    reached: np.ndarray | None = None
+    for grid in grids:
+        move = np.linalg.solve(grid.affine, onto.affine)
+        at = corners_mm(onto.shape, move)  # here in voxels, not in mm
+        if ((at >= -0.5 - _SAME_VOXELS) & (at <= np.asarray(grid.shape) - 0.5 + _SAME_VOXELS)).all():
+            continue  # what holds for the corners holds for all voxels between them
+        reached = np.ones(onto.shape, dtype=bool) if reached is None else reached
+        for beyond in _beyond(grid.shape, move, onto.shape):
+            reached &= ~beyond
+    return reached
 
 
 def _triple(sides: Sequence[int] | np.ndarray) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from medtrans.errors import DataError, SetupError
+from medtrans.utils.memory import require_memory
 from medtrans.volume.header import ImageHeader, ReadingRules
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
@@ -179,7 +181,12 @@ def stored_voxels(where: object, chunks: Iterable[bytes], layout: ImageHeader, f
     Raises:
         DataError: there are fewer or more bytes than declared.
         EOFError: the stream is cut off after the voxels, in its checksum.
+        SetupError: they take more memory than is free, which is seen before any is taken.
     """
+    # A few MB of gzip may hold any number of zeros. They are taken as stored, as handed out, and as booleans that say
+    # which are finite.
+    each = layout.stored.itemsize + layout.dtype.itemsize + 1
+    require_memory(math.prod(layout.shape) * each, f"{where}: reading {' × '.join(map(str, layout.shape))} voxels")
     voxels = np.empty(layout.voxel_bytes // layout.stored.itemsize, layout.stored)
     view, count = voxels.view(np.uint8).data, 0
     try:
@@ -220,7 +227,11 @@ def physical_values(
             found = f"{count:,} of {values.size:,} voxels are NaN or infinite"
             notes = (f"{found}: set to {rules.fill_not_finite:g} (reading.fill_not_finite)",)
     if fault := finite_fault(values, stored):
-        advice = " or set reading.fill_not_finite to a value that takes their place" if "beyond" not in fault else ""
+        advice = (
+            " or set reading.fill_not_finite (--reading fill_not_finite=0) to a value that takes their place"
+            if "beyond" not in fault
+            else ""
+        )
         raise DataError(f"{path}: {fault}. Fix or exclude the image{advice}.")
     return values, notes
 

@@ -29,18 +29,33 @@ class TransformerStage(nn.Module):
         tokens: how many there usually are.
         depth: blocks.
         heads: of each block's attention.
+        mlp_ratio: of each block.
+        qkv_bias: of each block's attention.
 
     Raises:
         ValueError: `dim` does not divide by `heads`.
     """
 
-    def __init__(self, in_channels: int, dim: int, out_channels: int, *, tokens: int, depth: int, heads: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        dim: int,
+        out_channels: int,
+        *,
+        tokens: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 2.0,
+        qkv_bias: bool = False,
+    ) -> None:
         super().__init__()
         if dim % heads:
             raise ValueError(f"PTNet3D: {dim} channels do not divide by {heads} heads; choose another of the two")
         self.widen = nn.Linear(in_channels, dim)
         self.position = PositionTable(tokens, dim)
-        self.blocks = nn.Sequential(*(TransformerBlock(dim, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(TransformerBlock(dim, heads, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias) for _ in range(depth))
+        )
         self.narrow = nn.Linear(dim, out_channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -64,6 +79,9 @@ class PTNet3D(nn.Module):
         width: channels at full resolution; all others are multiples of it, as published at 16.
         depth: blocks of the transformer at an eighth of the resolution.
         heads: of its attention.
+        embed_dim: channels of its tokens; 16 times `width` where none is given.
+        mlp_ratio: channels inside its small networks, over `embed_dim`.
+        qkv_bias: whether query, key and value of its attention have a bias.
         global_depth: blocks of the global branch.
         global_heads: of its attention.
         legacy_unused_layer: keep the Performer layer that the original makes behind the last unfolding and never
@@ -90,6 +108,9 @@ class PTNet3D(nn.Module):
         width: Annotated[int, Field(ge=2)] = 16,
         depth: Count = 9,
         heads: Count = 4,
+        embed_dim: Annotated[int, Field(ge=1)] | None = None,
+        mlp_ratio: Annotated[float, Field(gt=0)] = 2.0,
+        qkv_bias: bool = False,
         global_depth: Count = 9,
         global_heads: Count = 2,
         legacy_unused_layer: bool = True,
@@ -108,7 +129,14 @@ class PTNet3D(nn.Module):
         )
         self.unused = Performer(NEIGHBOURHOOD * bottom, 2 * bottom) if legacy_unused_layer else None
         self.bottleneck = TransformerStage(
-            NEIGHBOURHOOD * bottom, 16 * width, bottom, tokens=tokens, depth=depth, heads=heads
+            NEIGHBOURHOOD * bottom,
+            embed_dim or 16 * width,
+            bottom,
+            tokens=tokens,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
         )
         self.up = nn.ModuleList(
             Performer(before, after)

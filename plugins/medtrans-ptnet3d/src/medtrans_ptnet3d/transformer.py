@@ -9,17 +9,18 @@ __all__ = ["Attention", "TransformerBlock"]
 
 
 class Attention(nn.Module):
-    """Softmax attention over all tokens; query, key and value come out of one linear map without bias.
+    """Softmax attention over all tokens; query, key and value come out of one linear map.
 
     Args:
         dim: channels of a token.
         heads: that share the channels.
+        qkv_bias: whether that map has a bias.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, qkv_bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.project = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -30,19 +31,22 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a small network of twice the channels, each on normalised tokens and added to what came in.
+    """Attention, then a small network, each on normalised tokens and added to what came in.
 
     Args:
         dim: channels of a token.
         heads: of the attention; `dim` divides by it.
+        mlp_ratio: channels inside the small network, over `dim`.
+        qkv_bias: of the attention.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, mlp_ratio: float = 2.0, qkv_bias: bool = False) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
+        self.attention = Attention(dim, heads, qkv_bias=qkv_bias)
         self.mlp_norm = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        inner = max(1, int(mlp_ratio * dim))
+        self.mlp = nn.Sequential(nn.Linear(dim, inner), nn.GELU(), nn.Linear(inner, dim))
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attention(self.attention_norm(tokens))

@@ -31,11 +31,16 @@ def medtrans_generators() -> list[Component]:
 
 @hookimpl
 def medtrans_discriminators() -> list[Component]:
-    """The discriminator both are trained against."""
+    """The discriminator both are trained against, and the one that sees single voxels."""
     return [
         Component(
             "patchgan",
             "medtrans_resvit.patchgan:PatchGAN2D",
             trial={"options": {"ndf": 2}, "patch_size": (32, 32, 2)},
-        )
+        ),
+        Component(
+            "pixelgan",
+            "medtrans_resvit.patchgan:PixelGAN2D",
+            trial={"options": {"ndf": 2}, "patch_size": (16, 16, 2)},
+        ),
     ]

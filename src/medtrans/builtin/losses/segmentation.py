@@ -45,9 +45,10 @@ class SoftDice(Loss):
         logits = full_precision(inputs.prediction[0])
         shares = logits.softmax(1)[:, 1:]
         reference = functional.one_hot(classes_of(inputs.target[0], logits), logits.shape[1]).movedim(-1, 1)[:, 1:]
+        counted = None if inputs.valid is None else inputs.valid[:, 0]
         terms = []
         for share, true in zip(shares.unbind(1), reference.to(shares.dtype).unbind(1), strict=True):
-            both, sizes = batch_mean(share * true), batch_mean(share + true)
+            both, sizes = batch_mean(share * true, counted), batch_mean(share + true, counted)
             terms.append(1 - (2 * both + self.smooth) / (sizes + self.smooth))
         return torch.stack(terms).mean()
 
@@ -58,4 +59,5 @@ class CrossEntropy(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         """The mean over all voxels of the finest level, over all ranks."""
         logits = full_precision(inputs.prediction[0])
-        return batch_mean(functional.cross_entropy(logits, classes_of(inputs.target[0], logits), reduction="none"))
+        terms = functional.cross_entropy(logits, classes_of(inputs.target[0], logits), reduction="none")
+        return batch_mean(terms, None if inputs.valid is None else inputs.valid[:, 0])

@@ -57,9 +57,9 @@ class VoxelLoss(Loss):
         return torch.stack(terms).sum()
 
     def masks(self, inputs: LossInputs) -> tuple[Tensor | None, ...]:
-        """The mask at each level, None where all voxels count."""
+        """Which voxels count at each level, None where all do."""
         if not self.masked:
-            return (None,) * self.levels
+            return (None,) * self.levels if inputs.valid is None else pyramid(inputs.valid, self.levels)
         if inputs.mask is None:
             raise DataError(
                 f"{type(self).__name__}: masked is true but the cohort has no masks; give each case an image named "

@@ -30,6 +30,7 @@ __all__ = [
     "evaluating",
     "generate",
     "loss_inputs",
+    "settled",
 ]
 
 
@@ -296,10 +297,26 @@ def loss_inputs(
     mask: Tensor | None,
     step: int,
     phase: Literal["generator", "discriminator"] = "generator",
+    valid: Tensor | None = None,
 ) -> LossInputs:
     """The inputs of losses before a discriminator has seen them: source and target at each level of the prediction."""
     levels = len(prediction)
-    return LossInputs(pyramid(source, levels), pyramid(target, levels), prediction, mask, None, None, step, phase)
+    sources, targets = pyramid(source, levels), pyramid(target, levels)
+    mask = mask if mask is None or valid is None else mask * valid
+    return LossInputs(sources, targets, prediction, mask, None, None, step, phase, valid)
+
+
+def settled(prediction: Pyramid, target: Tensor, valid: Tensor | None) -> Pyramid:
+    """A prediction with the target in its place where there are no data, at each level.
+
+    Both are alike there for every loss and every discriminator, whether they know of masks or not, and no gradient
+    comes from there.
+    """
+    if valid is None:
+        return prediction
+    levels = len(prediction)
+    known = zip(prediction, pyramid(target, levels), pyramid(valid, levels), strict=True)
+    return tuple(torch.where(inside > 0, made, true.to(made.dtype)) for made, true, inside in known)
 
 
 def discriminate(discriminator: nn.Module, candidate: Pyramid, source: Pyramid) -> DiscriminatorOutput:

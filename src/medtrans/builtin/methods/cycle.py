@@ -21,6 +21,7 @@ from medtrans.builtin.methods.base import (
     discriminate,
     generate,
     loss_inputs,
+    settled,
 )
 from medtrans.types import Batch, Pyramid
 
@@ -41,6 +42,7 @@ class _Domain(NamedTuple):
 
     image: Tensor
     mask: Tensor | None
+    valid: Tensor | None
 
 
 class _Term(NamedTuple):
@@ -168,7 +170,8 @@ class CycleMethod(GeneratorMethod):
         for generator in generators:
             generator.clear()
         for index, chunk in enumerate(chunks):
-            source, target = _Domain(chunk.source, chunk.mask), _Domain(chunk.target, chunk.target_mask)
+            source = _Domain(chunk.source, chunk.mask, chunk.valid)
+            target = _Domain(chunk.target, chunk.target_mask, chunk.target_valid)
             there, targets = self._terms(self.there, self.back, source, target, step)
             back, sources = self._terms(self.back, self.there, target, source, step)
             # One sum for both: the cycle terms of either direction pass through both generators.
@@ -185,19 +188,23 @@ class CycleMethod(GeneratorMethod):
     ) -> tuple[list[_Term], Pyramid]:
         """The terms of one direction, which `opposite` undoes, and its predictions; the domains are unpaired."""
         prediction = generate(way.generator.network, source.image)
-        terms = self._adversarial(way, source, target, prediction, step)
+        # The two are of different places: a discriminator compares them where both have data.
+        both = [one.valid for one in (source, target) if one.valid is not None]
+        valid = both[0] * both[-1] if both else None
+        shown = settled(prediction, target.image, valid)
+        terms = self._adversarial(way, source, target._replace(valid=valid), shown, step)
         # Level 0 alone goes back: a generator reads one image, whatever number of levels it writes.
         again = generate(opposite.generator.network, prediction[0])
         terms += self._distance(f"cycle{way.suffix}", 1.0, prediction[0], source, again, step)
         if self.identity:
             same = generate(way.generator.network, target.image)
             terms += self._distance(f"identity{way.suffix}", self.identity, target.image, target, same, step)
-        return terms, prediction
+        return terms, shown
 
     def _adversarial(
         self, way: _Direction, source: _Domain, target: _Domain, prediction: Pyramid, step: int
     ) -> list[_Term]:
-        inputs = loss_inputs(source.image, target.image, prediction, target.mask, step)
+        inputs = loss_inputs(source.image, target.image, prediction, target.mask, step, valid=target.valid)
         source_shown = _no_source(prediction)
         with way.discriminator.frozen() as network:
             # For relativistic losses, which compare the two; the real image has nothing to give the generator.
@@ -213,7 +220,8 @@ class CycleMethod(GeneratorMethod):
         self, kind: str, share: float, read: Tensor, target: _Domain, written: Pyramid, step: int
     ) -> list[_Term]:
         """The terms that compare what a generator wrote with the image that it should have written."""
-        inputs = loss_inputs(read, target.image, written, target.mask, step)
+        written = settled(written, target.image, target.valid)
+        inputs = loss_inputs(read, target.image, written, target.mask, step, valid=target.valid)
         return [
             _Term(f"{name}_{kind}", share * self.weight(name, step), self.losses[name](inputs))
             for name in self.distances

@@ -23,6 +23,7 @@ from medtrans.builtin.methods.base import (
     discriminate,
     generate,
     loss_inputs,
+    settled,
 )
 from medtrans.types import Batch, LossInputs, Pyramid, pyramid
 
@@ -121,7 +122,9 @@ class PairedMethod(GeneratorMethod):
             # An older prediction is judged beside the source it was made from, or the pair alone would give it away.
             fresh = (*(level.detach() for level in prediction), chunk.source)
             *shown, source = self.pool.exchange(fresh, step * len(chunks) + index)
-            inputs = loss_inputs(chunk.source, chunk.target, tuple(shown), chunk.mask, step, "discriminator")
+            inputs = loss_inputs(
+                chunk.source, chunk.target, tuple(shown), chunk.mask, step, "discriminator", chunk.valid
+            )
             real = discriminate(trained.network, inputs.target, inputs.source)
             fake = discriminate(trained.network, inputs.prediction, pyramid(source, len(shown)))
             inputs = replace(inputs, real=real, fake=fake)
@@ -134,7 +137,11 @@ class PairedMethod(GeneratorMethod):
         return values.means() | trained.update(self.clip_norm)
 
     def _predict(self, chunk: Batch) -> Pyramid:
-        return generate(self.generator.network, chunk.source)
+        return settled(generate(self.generator.network, chunk.source), self.known(chunk), chunk.valid)
+
+    def known(self, chunk: Batch) -> Tensor:
+        """What a prediction is taken to be where there are no data: the target, as the generator would write it."""
+        return chunk.target
 
     def _detached_predictions(self, chunks: list[Batch]) -> list[Pyramid]:
         if self.discriminator is None:
@@ -153,7 +160,7 @@ class PairedMethod(GeneratorMethod):
         for index, chunk in enumerate(chunks):
             prediction = self._predict(chunk) if live is None else live[index]
             shown.append(tuple(level.detach() for level in prediction))
-            inputs = loss_inputs(chunk.source, chunk.target, prediction, chunk.mask, step)
+            inputs = loss_inputs(chunk.source, chunk.target, prediction, chunk.mask, step, valid=chunk.valid)
             with nullcontext() if self.discriminator is None else self.discriminator.frozen() as network:
                 if network is not None:
                     with torch.no_grad():

@@ -7,11 +7,14 @@ from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medtrans import ConfigError, PairedMethod, Parts
+from medtrans.types import Batch
 
 __all__ = ["SegmentationMethod"]
 
+_SURE = 30.0  # of a logit: the likelihood of any other class is below what float32 can tell
 _BOUNDED = (nn.Sigmoid, nn.Tanh, nn.Softmax, nn.Hardsigmoid, nn.Hardtanh, nn.ReLU, nn.ReLU6)
 
 
@@ -55,6 +58,11 @@ class SegmentationMethod(PairedMethod):
                 f"segmentation: the generator ends in {type(last).__name__}, which bounds its output; a segmenter "
                 "needs free ones: take another generator, or set its option for the output"
             )
+
+    def known(self, chunk: Batch) -> Tensor:
+        """Logits that are sure of the target's class."""
+        classes = (chunk.target[:, 0] * self.classes).round().long()
+        return _SURE * functional.one_hot(classes, 1 + self.classes).movedim(-1, 1).float()
 
     def translate(self, source: Tensor) -> Tensor:
         """The probability of the background and of each class, `(b, 1 + classes, i, j, k)`."""

@@ -53,6 +53,7 @@ class CaseChecks:
         digests: hashes of voxels, of images as stored by modality, and of "source" and "target" as networks see them.
         clipped: by modality, the share of voxels its scaling clips.
         numbers: by modality, what its scaling was fitted to.
+        uncovered: by modality, the share of voxels that its field of view leaves out.
     """
 
     member: Member
@@ -65,6 +66,7 @@ class CaseChecks:
     digests: dict[str, str] = field(default_factory=dict)
     clipped: Mapping[str, float] = field(default_factory=dict)
     numbers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    uncovered: Mapping[str, float] = field(default_factory=dict)
 
     def fault(self, brief: str, text: str) -> None:
         """Add a fault; its text says the case's number first."""
@@ -137,7 +139,8 @@ class CaseInspector:
         images: dict[str, Volume] = {}
         for modality in modalities:
             try:
-                images[modality] = load_image(found.member.case, modality, self._rules)
+                scaling = self._preprocessing.scalings.get(modality)
+                images[modality] = load_image(found.member.case, modality, self._rules, scaling)
             except MedtransError as error:
                 for fault in error.faults:
                     if modality == "labels":  # a run does not open them
@@ -183,7 +186,7 @@ class CaseInspector:
                 found.fault("not preparable", f'case "{found.member.case.case}", {fault}')
             return
         found.sides = prepared.grid.shape
-        found.clipped, found.numbers = prepared.clipped, prepared.numbers
+        found.clipped, found.numbers, found.uncovered = prepared.clipped, prepared.numbers, prepared.uncovered
         found.digests["source"] = array_digest(prepared.source)
         if prepared.target is not None:
             found.digests["target"] = array_digest(prepared.target)
@@ -204,6 +207,7 @@ class CaseReport:
         registrations: by modality, how it lies against the first source.
         faults: for which a run refuses it.
         warnings: with which a run goes on.
+        uncovered: by modality, the share of voxels that its field of view leaves out.
     """
 
     label: str
@@ -216,6 +220,7 @@ class CaseReport:
     registrations: Mapping[str, Registration]
     faults: tuple[Remark, ...]
     warnings: tuple[Remark, ...]
+    uncovered: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def state(self) -> str:

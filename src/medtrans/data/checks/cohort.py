@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from medtrans.data.checks.cases import CaseChecks
     from medtrans.data.preprocessing import Prepared
 
-__all__ = ["clipping_warnings", "mark_duplicates", "patch_warnings", "registration_warnings"]
+__all__ = ["clipping_warnings", "mark_duplicates", "patch_warnings", "registration_warnings", "uncovered_texts"]
 
 
 _SYSTEMATIC_MM = 1.5
 _CLIPPED = 0.001  # share of a case's voxels that may be clipped beyond what the scaling clips on purpose
+_UNCOVERED = 0.01  # share of a case's voxels
 _NAMED = 3  # cases a modality; the others are counted
 
 
@@ -99,7 +100,7 @@ def _too_large(found: Sequence[CaseChecks], patch: Sequence[int], multiple: Sequ
     whole = largest // multiple * multiple
     fits = sides_text(whole if whole.all() else largest)
     which = f"{len(small)} of {len(sides)} cases, such as {small[0].member.label} ({sides_text(small[0].sides)}"
-    advice = f"what is missing is filled with 0. Largest that fits all: {fits}. Set it, or leave it so"
+    advice = f"what is missing is filled with background. Largest that fits all: {fits}. Set it, or leave it so"
     return [f"patch.size {sides_text(patch)} does not fit {which} after resampling and cropping); {advice}"]
 
 
@@ -136,6 +137,16 @@ def clipping_warnings(
         if len(ranked) > _NAMED:
             warnings.append(f"{modality}: the same in {len(ranked) - _NAMED} more cases")
     return warnings
+
+
+def uncovered_texts(shares: Mapping[str, float]) -> dict[str, str]:
+    """By modality, what is to be said of images whose field of view leaves out 1 % or more of a case."""
+    return {
+        modality: f"{modality}: its field of view ends early, {share:.1%} of the voxels have no data; they count "
+        "neither in training nor in scores"
+        for modality, share in shares.items()
+        if share >= _UNCOVERED
+    }
 
 
 def _kept(scaling: Preprocess, numbers: Mapping[str, float]) -> str:

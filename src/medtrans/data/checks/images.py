@@ -10,7 +10,7 @@ import numpy as np
 from medtrans.errors import DataError
 from medtrans.utils.messages import capped, listed, sides
 from medtrans.volume import NO_RULES, Header, ReadingRules, read_header
-from medtrans.volume.resampling import canonical
+from medtrans.volume.resampling import counted_like
 
 if TYPE_CHECKING:
     from medtrans.data.cohort import Cohort, Member
@@ -114,7 +114,7 @@ def apart(case: Case, first: str, grids: Mapping[str, Grid]) -> tuple[dict[str, 
                 f"{apart_mm:.1f} mm apart and {modality} covers {covered:.0%} of {first}'s field of view. The images "
                 "of a case must lie in one world space: register them first"
             )
-        elif canonical(here).shape != canonical(grid).shape or apart_mm > 0.1 * min(here.spacing_mm):
+        elif here.shape != counted_like(grid, here).shape or apart_mm > 0.1 * min(here.spacing_mm):
             resampled[modality] = apart_mm
     return faults, resampled
 
@@ -134,8 +134,8 @@ def resampled_warnings(first: str, found: Sequence[tuple[Member, Mapping[str, fl
 
 def _apart_mm(one: Grid, other: Grid) -> float:
     """The largest distance between corners, whatever the order the voxels are stored in."""
-    corners = (canonical(grid).corners_mm() for grid in (one, other))
-    return float(np.linalg.norm(np.subtract(*corners), axis=1).max())
+    between = one.corners_mm() - counted_like(other, one).corners_mm()
+    return float(np.linalg.norm(between, axis=1).max())
 
 
 def _covered(one: Grid, other: Grid) -> float:
@@ -144,7 +144,8 @@ def _covered(one: Grid, other: Grid) -> float:
     points = np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 3)
     move = np.linalg.solve(other.affine, one.affine)
     at = points @ move[:3, :3].T + move[:3, 3]
-    return float(((at >= -0.5) & (at <= np.asarray(other.shape) - 0.5)).all(axis=1).mean())
+    border = 0.5 + 1e-3  # of a voxel: a point on the border of both counts, whichever way it is rounded
+    return float(((at >= -border) & (at <= np.asarray(other.shape) - 1 + border)).all(axis=1).mean())
 
 
 def _shown(grid: Grid) -> str:

@@ -28,7 +28,7 @@ from medtrans.evaluation.downstream.segmenter import (
 )
 from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.evaluation.scoring import columns_of
-from medtrans.evaluation.statistics import bootstrap_interval, describe
+from medtrans.evaluation.statistics import describe, ratio_interval
 from medtrans.inference.translator import Translator
 from medtrans.plugins.interfaces import Metric
 from medtrans.training.build import make_method
@@ -266,21 +266,15 @@ def _averaged_over_seeds(by_seed: Sequence[Sequence[CaseScores]]) -> list[CaseSc
 def ratio_of_means(
     values: Sequence[float], others: Sequence[float], subjects: Sequence[str], *, seed: int = 0
 ) -> tuple[float | None, list[float] | None]:
-    """mean(values) / mean(others) over the same cases, and its 95 % interval (percentiles of 2000 draws of subjects).
+    """mean(values) / mean(others) over the same cases, and its 95 % interval over subjects.
 
     Returns:
-        The ratio, None where the mean of `others` is 0; the interval, None for fewer than three subjects or where a
+        The ratio, None where the mean of `others` is 0; the interval, None for fewer than four subjects or where a
         draw has no ratio.
     """
-    names, owner = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    _, owner = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     above, below = (np.bincount(owner, weights=np.asarray(each, dtype=float)) for each in (values, others))
     if below.sum() == 0:
         return None, None
     ratio = float(above.sum() / below.sum())
-    if len(names) < 3:
-        return ratio, None
-
-    def of_sums(above: np.ndarray, below: np.ndarray, axis: int = -1) -> Any:
-        return above.sum(axis=axis) / below.sum(axis=axis)
-
-    return ratio, bootstrap_interval((above, below), of_sums, seed=seed, method="percentile")
+    return ratio, ratio_interval(above, below, seed=seed)

@@ -118,7 +118,7 @@ def seen_subjects(cohort: Cohort, run: Path, config: Mapping[str, Any]) -> tuple
             before = yaml.safe_load((earlier / "config.yaml").read_text(encoding="utf-8"))
             for subject in _recorded(earlier / "cases.csv", required=True):
                 seen.setdefault(subject, f"{earlier.name}, which this run's weights come from")
-        except (OSError, yaml.YAMLError, KeyError) as error:
+        except (OSError, yaml.YAMLError, KeyError, DataError) as error:
             warnings.append(
                 f"downstream: {earlier}, which the translator's weights come from, cannot be read any more ({error}); "
                 "whether it saw the subjects segmenters are tested on is not known"
@@ -130,7 +130,7 @@ def seen_subjects(cohort: Cohort, run: Path, config: Mapping[str, Any]) -> tuple
 def _recorded(path: Path, *, required: bool = False) -> list[str]:
     if not path.is_file() and not required:
         return []
-    return [folded(subject) for _, subject, split in read_case_table(path) if split != "test"]
+    return [folded(one.subject) for one in read_case_table(path) if one.split != "test"]
 
 
 def _check_unseen(members: tuple[Member, ...], seen: Mapping[str, str]) -> None:
@@ -163,6 +163,7 @@ def synthesise(
         DataError: a source cannot be read or translated.
     """
     sources, rules = translator.experiment.config.source, translator.experiment.config.reading.rules
+    scalings = translator.preprocessing.scalings
     current = folder / weights_of(translator)
     if folder.is_dir():
         for other in folder.iterdir():
@@ -175,7 +176,7 @@ def synthesise(
     for member in progress_over(missing, "synthetic images"):
         path = paths[member.number]
         wanted = [*sources, *(["mask"] if "mask" in member.case.images else [])]
-        prepared = translator.preprocessing.prepare(load_images(member.case, wanted, rules))
+        prepared = translator.preprocessing.prepare(load_images(member.case, wanted, rules, scalings))
         translated = translator.restore(translator.predict(prepared), prepared)[image]
         write_json(path.with_name(path.name.replace(".nii.gz", ".json")), translator.sidecar(image))
         write(translated, path, description=f"medtrans {__version__}: synthetic, research use only")

@@ -50,6 +50,7 @@ class Exported:
         folder: where it is.
         learned: what the scalings learnt from training cases.
         target_numbers: in which fitted targets are written.
+        backgrounds: by target, what lies outside the box that was kept, in [0, 1]; none in exports of 0.1.
         masked: whether training images were scaled inside masks.
         networks: names of the networks whose weights are there.
     """
@@ -57,6 +58,7 @@ class Exported:
     folder: Path
     learned: Learned
     target_numbers: Numbers
+    backgrounds: Mapping[str, float]
     masked: bool
     networks: tuple[str, ...]
 
@@ -89,6 +91,7 @@ def write_export(
     card: str,
     learned: Learned,
     target_numbers: Numbers,
+    backgrounds: Mapping[str, float],
     masked: bool,
     networks: Mapping[str, Mapping[str, Tensor]],
 ) -> None:
@@ -102,7 +105,8 @@ def write_export(
     """
     write_text(folder / SETTINGS, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True, width=120))
     write_text(folder / CARD, card)
-    write_json(folder / _INTENSITIES, {"learned": learned, "target_numbers": target_numbers, "masked": masked})
+    intensities = {"learned": learned, "target_numbers": target_numbers, "backgrounds": backgrounds, "masked": masked}
+    write_json(folder / _INTENSITIES, intensities)
     for name, weights in networks.items():
         # safetensors refuses tensors that are not contiguous or that share memory.
         plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()}
@@ -139,13 +143,15 @@ def read_export(folder: Path) -> Exported:
         written = {
             name: dict(zip(own, _finite(*own.values()), strict=True)) for name, own in numbers["target_numbers"].items()
         }
+        outside = dict(numbers.get("backgrounds", {}))
+        backgrounds = dict(zip(outside, _finite(*outside.values()), strict=True))
         masked = bool(numbers["masked"])
     except (yaml.YAMLError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DataError(f"{folder}: {SETTINGS} or {_INTENSITIES} cannot be read ({type(error).__name__})") from error
     if unknown:
         raise DataError(f"{folder / SETTINGS}: found {', '.join(sorted(map(str, unknown)))}, which no export holds")
     weights = tuple(name.removesuffix(".safetensors") for name in manifest["sha256"] if name.endswith(".safetensors"))
-    return Exported(folder, learned, written, masked, weights)
+    return Exported(folder, learned, written, backgrounds, masked, weights)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

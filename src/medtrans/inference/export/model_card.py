@@ -13,7 +13,7 @@ from medtrans.errors import ConfigError
 from medtrans.inference.translator import Translator
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
-from medtrans.utils.messages import DASH, between, number, sides
+from medtrans.utils.messages import DASH, between, inert_markdown, number, sides
 
 __all__ = ["model_card"]
 
@@ -70,7 +70,7 @@ def model_card(
     others = [name for name in config["versions"] if name != "medtrans" and not name.endswith("(file)")]
     parts = [
         _FRONT.format(licence=_quoted(licence)),
-        f"# {title}\n",
+        f"# {inert_markdown(title)}\n",
         _NOTICE,
         _table("## Task", _task(config, units)),
         _USE.format(packages=" ".join(["medtrans", *others])),
@@ -78,7 +78,7 @@ def model_card(
         _scores(summary),
         *([f"## Warnings of the run\n\n{_list(warnings)}"] if warnings else []),
         _table("## Software", [("medtrans", __version__), *sorted(config["versions"].items())]),
-        f"## Licence\n\nOf these weights: {licence}. medtrans itself is under Apache-2.0.\n",
+        f"## Licence\n\nOf these weights: {inert_markdown(licence)}. medtrans itself is under Apache-2.0.\n",
     ]
     return "\n".join(parts)
 
@@ -135,29 +135,21 @@ def _scores(summary: Mapping[str, Any] | None) -> str:
         for baseline, scored in summary["baselines"].items():
             rows.append((f"{name} of the baseline {baseline}", number(scored[name]["mean"]), "", "", ""))
     definitions = [f"{name}: {score['definition']}" for name, score in summary["metrics"].items()]
-    text = "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
+    text = "\n".join(f"| {' | '.join(inert_markdown(cell) for cell in row)} |" for row in rows)
     return f"## Scores\n\nOn the test cases.\n\n{text}\n\n{_list(definitions)}"
 
 
 def _table(heading: str, rows: Iterator[tuple[str, str]] | Sequence[tuple[str, str]]) -> str:
-    lines = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
+    lines = "\n".join(f"| {inert_markdown(name)} | {inert_markdown(value)} |" for name, value in rows)
     return f"{heading}\n\n| | |\n| --- | --- |\n{lines}\n"
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "".join(f"- {_line(line)}\n" for line in lines)
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")
+    return "".join(f"- {inert_markdown(line)}\n" for line in lines)
 
 
 def _quoted(text: str) -> str:
-    escaped = _line(text).replace("\\", "\\\\").replace('"', '\\"')
+    escaped = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

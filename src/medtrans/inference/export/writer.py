@@ -66,6 +66,7 @@ def export(
                 card=card,
                 learned=translator.preprocessing.learned,
                 target_numbers=translator.target_numbers,
+                backgrounds=translator.backgrounds,
                 masked=translator.masked,
                 networks=networks,
             )
