@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from medtrans.config.experiment import OWN_KINDS, CheckedSlot, Experiment, entry_at
+from medtrans.config.hints import right_key, where_it_may_be
 from medtrans.config.layers import SINGLE_SLOTS, SLOT_MAPPINGS, Tree, TreePath, dotted, merge_layers
 from medtrans.config.protocols import PROTOCOLS
 from medtrans.config.schema import RunConfig
@@ -22,7 +22,7 @@ from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.interfaces import Augmentation, Preprocess
 from medtrans.plugins.options import check_options, options_of
-from medtrans.plugins.registry import BUILTIN, OWN_PACKAGES, Found, Registry
+from medtrans.plugins.registry import BUILTIN, Found, Registry
 from medtrans.plugins.source import option_names
 from medtrans.utils.messages import did_you_mean, wording
 
@@ -31,7 +31,7 @@ __all__ = ["check_names", "load_config"]
 
 _SINGLE_SLOTS = {"dataset": "dataset", "method": "method", "generator": "generator", "discriminator": "discriminator"}
 _MAPPING_KINDS = dict(zip(SLOT_MAPPINGS, ("loss", "metric", "callback", "transform"), strict=True))
-_NAME = re.compile(r"[\w+()][\w+() -]{0,99}")
+_NAME = re.compile(r"[\w+()][\w+(): -]{0,99}")
 _IN_HU = ("ct", "cbct")  # targets whose predictions must come out in Hounsfield units
 
 
@@ -77,8 +77,9 @@ def _read(
     if tree.incomplete:
         raise ConfigError(*tree.faults)
     _name_slots(tree.data)
+    faults = [*tree.faults, *_odd_names(tree), *_protocol_metrics(tree)]
     config, schema_faults = validated(tree)
-    faults = [*tree.faults, *_odd_names(tree), *_protocol_metrics(tree), *schema_faults, *_misnamed(registry, tree)]
+    faults += [*schema_faults, *_misnamed(registry, tree)]
     if config is not None:
         faults += plain_faults(config, tree)
     if faults or config is None:
@@ -93,10 +94,11 @@ def _misnamed(registry: Registry, tree: Tree) -> Iterator[str]:
         try:
             known = _known_options(registry, kind, name)
         except ConfigError as error:
-            yield from (f"{place}: {fault}{_elsewhere(registry, kind, name, tree)}" for fault in error.faults)
+            hint = where_it_may_be(registry, kind, name, tree) if kind not in OWN_KINDS else ""
+            yield from (f"{place}: {fault}{hint}" for fault in error.faults)
             continue
-        for option in options if known is not None else ():
-            if option not in known:
+        for option in options:
+            if known is not None and option not in known:
                 at = (*path, "options", option)
                 problem = wording({"type": "extra_forbidden", "loc": at}, known)
                 yield f"{tree.where(at)}: {dotted(at)}: {problem}{_shown_by(kind, name)}"
@@ -181,24 +183,6 @@ def _find(registry: Registry, kind: str, name: str, path: TreePath) -> Found:
     return found
 
 
-def _elsewhere(registry: Registry, kind: str, name: str, tree: Tree) -> str:
-    """Where an unknown name may come from, by the names of plugins alone: none that no config names is imported."""
-    prefix, colon, bare = name.rpartition(":")
-    if kind in OWN_KINDS or (colon and prefix in [one.prefix for one in (*registry.others(), *registry.shadowed())]):
-        return ""
-    folders = {Path(), *(Path(mark.rpartition(":")[0]).parent for mark in tree.marks.values() if ".y" in mark)}
-    file = next((file for folder in folders if (file := folder / f"{prefix or bare}.py").is_file()), None)
-    if file is not None:
-        return f"; {file} lies there: load it by --plugin {shlex.quote(str(file))} and write '{prefix or bare}:{bare}'"
-    if (prefix or bare) in OWN_PACKAGES:
-        package = OWN_PACKAGES[prefix or bare]
-        there = any(one.prefix == (prefix or bare) for one in registry.others())
-        return (f"; {package} has it: " + ("" if there else f"pip install {package}, and ")
-                + f"write '{prefix or bare}:{bare}'")  # fmt: skip
-    installed = ", ".join(f"{one.prefix}:..." for one in registry.others())
-    return f"; a plugin's component is written with its plugin: {installed} (medtrans show {kind})" if not colon else ""
-
-
 def _slots_in(data: Mapping[str, Any]) -> Iterator[tuple[TreePath, str, str, dict[str, Any]]]:
     """Every slot in plain data that has the shape of one."""
     places: list[tuple[TreePath, str]] = [((key,), kind) for key, kind in _SINGLE_SLOTS.items()]
@@ -232,14 +216,16 @@ def _name_slots(data: dict[str, Any]) -> None:
 
 def _odd_names(tree: Tree) -> Iterator[str]:
     """Names that become those of files, columns and parameters, and cannot."""
-    named = [((mapping, key), key) for mapping in SLOT_MAPPINGS for key in _keys(tree.data.get(mapping))]
+    named: list[tuple[TreePath, str]] = [
+        ((mapping, key), key) for mapping in SLOT_MAPPINGS for key in _keys(tree.data.get(mapping))
+    ]
     for role in ("source", "target"):
         modalities = tree.data.get(role)
         named += (
             [((role,), name) for name in modalities if isinstance(name, str)] if isinstance(modalities, list) else []
         )
     for path, name in named:
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or (":" in name and path[0] in ("source", "target")):
             yield (
                 f"{tree.where(path)}: {dotted(path)}: '{name[:60]}' cannot be a name; expected up to 100 letters, "
                 "digits, spaces, and - + _ ( ) between"
@@ -273,7 +259,8 @@ def validated(tree: Tree) -> tuple[RunConfig | None, list[str]]:
             if any(path[: len(one)] == one for one in tree.unread):
                 continue  # that fault is told already
             known = known_keys(RunConfig, path[:-1]) if problem["type"] == "extra_forbidden" else ()
-            faults.append(f"{tree.where(path)}: {dotted(path) or 'config'}: {wording(dict(problem), known)}")
+            clause = right_key(path, problem.get("input")) or wording(dict(problem), known)
+            faults.append(f"{tree.where(path)}: {dotted(path) or 'config'}: {clause}")
         return None, faults
 
 
@@ -310,6 +297,11 @@ def _unscaled(config: RunConfig, tree: Tree, modality: str) -> str:
 
 def cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
     """What contradicts what a component says of itself."""
+    from torch.nn import ModuleDict  # losses are kept in one, so that their names may be none of its own
+
+    for name in config.losses:
+        if hasattr(ModuleDict, name):
+            yield f"{tree.where(('losses', name))}: losses.{name}: '{name}' cannot be a loss's key; choose another"
     yield from _scaling_faults(config, tree, slots)
     if config.discriminator is None:
         for name in config.losses:

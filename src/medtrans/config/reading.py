@@ -169,7 +169,9 @@ class _Walk:
         if plainly and text.lower() in _WORDS:
             return _WORDS[text.lower()]
         if len(text) > _MOST_DIGITS and (_INT.fullmatch(text) or _ODD_NUMBER.fullmatch(text)):
-            return self.fault(node, path, f"a number of {len(text)} characters; put text in quotes")
+            return self.fault(
+                node, path, f"a number of {len(text)} digits is none that a config needs; put text in quotes"
+            )
         if _INT.fullmatch(text):
             return int(text)
         if _FLOAT.fullmatch(text) and not re.match(r"[-+]?0[0-9]", text):
@@ -178,8 +180,8 @@ class _Walk:
             return self.fault(
                 node,
                 path,
-                f"{text} is a number that versions of YAML read differently (1_2 as 12, 1:30 as 90, 010 as 8); write it "
-                "in plain decimal digits, or put text in quotes",
+                f"{text} is a number that versions of YAML read differently (1_2 as 12, 1:30 as 90, 010 as 8); write "
+                "it in plain decimal digits, or put text in quotes",
             )
         return text
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import functools
-from importlib.util import find_spec
 from pathlib import Path
 
 from medtrans.plugins.hookspecs import Component
@@ -56,7 +55,9 @@ def _named(function: ast.FunctionDef, *, skip: int) -> list[str]:
 
 @functools.cache
 def _parsed(module: str) -> ast.Module | None:
-    if not module.startswith("medtrans."):
+    package, *parts = module.split(".")
+    if package != "medtrans":
         return None  # to look for a foreign module would import its package
-    spec = find_spec(module)
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8")) if spec and spec.origin else None
+    path = Path(__file__).parents[1].joinpath(*parts)
+    file = path.with_suffix(".py") if not path.is_dir() else path / "__init__.py"
+    return ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else None
