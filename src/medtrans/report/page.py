@@ -83,10 +83,11 @@ def render(
         for place, (label, caption, content) in enumerate(pictures)
     ]
     first = next((one for one in shown if one["caption"].startswith("median")), shown[0] if shown else None)
+    error_charts = [chart for target, found in (errors or {}).items() for chart in _error_charts(target, found)]
     parts = {
         "scores": "Scores",
         "cases": "Case by case" if rows else "",
-        "errors": "Errors" if errors else "",
+        "errors": "Errors" if error_charts else "",
         "pictures": "Pictures" if len(shown) > 1 else "",
         "viewer": "Viewer" if viewed else "",
         "faithfulness": "Can it be trusted?" if faithfulness else "",
@@ -106,7 +107,7 @@ def render(
         data=data,
         methods=methods,
         cited=cited,
-        errors=[chart for target, found in (errors or {}).items() for chart in _error_charts(target, found)],
+        errors=error_charts,
         faithfulness=None if faithfulness is None else faithfulness_part(faithfulness),
         downstream=None if downstream is None else downstream_part(downstream),
         strips=_strips(rows, summary),
