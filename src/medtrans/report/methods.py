@@ -78,7 +78,9 @@ def methods_paragraph(
     losses = ", ".join(f"{name} ({_weight(slot['weight'])})" for name, slot in config["losses"].items())
     count = train["batch"] * train["accumulate"]
     patches = f"{count} {'patch' if count == 1 else 'patches'} of {sides(config['patch']['size'])} voxels"
-    tested = f"{weights[:1].upper()}{weights[1:]} were tested. " if weights else ""
+    tested = f"The {weights}{',' if ',' in weights else ''} were tested. " if weights else ""
+    augmented = ", ".join(_slot(slot) for slot in config.get("augment", {}).values())
+    augmented = f"Patches were augmented ({augmented}). " if augmented else ""
     scores = "; ".join(f"{name}: {found['definition']}" for name, found in summary["metrics"].items())
     window = f"windows of {sides(inference['window'])} voxels" if inference["window"] else "windows"
     split = "; ".join(f"{_counted(cases, name)} {doing}" for name, doing in _SPLITS.items())
@@ -89,8 +91,8 @@ def methods_paragraph(
         f"{version}. Subjects were split once, so that none is in two parts: {split}. Images were {grid}, and their "
         f"intensities scaled ({scaled}). Training took {train['steps']:,} steps of {patches} with "
         f"{_optimizer(train['optimizer'])}, the losses with their weights being {losses}, from seed {config['seed']}. "
-        f"{tested}Test images were translated in overlapping {window} (overlap {inference['overlap']:g}). Scores are "
-        "given with 95 % intervals over subjects and beside trivial baselines; they are defined as follows. "
+        f"{augmented}{tested}Test images were translated in overlapping {window} (overlap {inference['overlap']:g}). "
+        "Scores are given with 95 % intervals over subjects and beside trivial baselines; they are defined as follows. "
         f"{scores}."
     )
 
