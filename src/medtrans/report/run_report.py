@@ -43,7 +43,7 @@ def write_report(folder: RunFolder, *, viewer: Literal["none", "inline"] | None 
     Raises:
         ConfigError: the run has not been evaluated; or a viewer is asked for, and the run kept no volumes for it.
     """
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    config = folder.read_config()
     summary = folder.read_json(folder.summary)
     rows = read_metrics_csv(folder.metrics)
     shown = {row.label: row.case if config["names"] else row.label for row in rows}

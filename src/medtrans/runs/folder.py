@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from medtrans.errors import ConfigError, SetupError
 from medtrans.runs import lock
 from medtrans.utils.files import PART, remove_parts, write_json, write_text
@@ -204,6 +206,20 @@ class RunFolder:
         finally:
             self.release()
         return size
+
+    def read_config(self) -> dict[str, Any]:
+        """The config that the run was trained with.
+
+        Raises:
+            ConfigError: it is missing or damaged.
+        """
+        try:
+            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            raise ConfigError(f"{self.config}: is missing or damaged ({error}); restore it") from error
+        if not isinstance(value, dict):
+            raise ConfigError(f"{self.config}: expected a mapping, found {type(value).__name__}; restore it")
+        return value
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this run.

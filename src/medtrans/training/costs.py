@@ -103,7 +103,7 @@ def read_costs(path: Path) -> dict[str, Any]:
     """What `costs.json` holds; nothing where there is none, as in runs that ended before it was kept."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
