@@ -16,10 +16,11 @@ import pytest
 from rich.console import Console
 
 from medtrans.cli.tables import summary_table
+from medtrans.evaluation.agreement import Agreement, agreement_facts
 from medtrans.evaluation.pictures import png_bytes
 from medtrans.evaluation.scores import CaseScores, Column
 from medtrans.evaluation.statistics import summary_of
-from medtrans.report.charts import line_chart, strip_chart
+from medtrans.report.charts import agreement_chart, histogram_chart, line_chart, strip_chart
 from medtrans.report.page import headlines, render
 from medtrans.utils import messages
 
@@ -262,6 +263,40 @@ def test_a_strip_has_a_named_dot_for_every_case_where_its_value_is() -> None:
     assert len({(x, y) for x, y, _, _ in dots}) == len(cases)
     assert np.corrcoef([float(x) for x, _, _, _ in dots], [value for _, value in cases])[0, 1] == pytest.approx(1)
     assert drawn.notes == ("1 lut", "1 case without a finite value.")
+
+
+@pytest.mark.parametrize("cases", [1, 2, 12])
+def test_bland_and_altman_s_plot_gives_bias_and_limits_where_there_are_any(cases: int) -> None:
+    means = {f"case_{n:04d}": (10.0 + n + 2 * (-1) ** n + 3, 10.0 + n) for n in range(cases)}
+    drawn = agreement_chart("ct [HU]", means)
+    assert drawn.svg.count("<title>case_") == cases
+    errors = np.array([made - true for made, true in means.values()])
+    limits = [] if cases == 1 else errors.mean() + np.array([-1.96, 1.96]) * errors.std(ddof=1)
+    values = [float(one.replace("−", "-")) for one in re.findall(r"−?[\d.]+\d", drawn.notes[0])]
+    assert values == pytest.approx([errors.mean(), *limits], abs=0.01)
+
+
+@pytest.mark.parametrize("counts", [[7], [1, 0, 0, 5], [1, *[0] * 300, 10**6, 10**6, *[0] * 50, 1]])
+def test_a_histogram_shows_where_the_voxels_are_and_leaves_the_rarest_out(counts: list[int]) -> None:
+    drawn = histogram_chart("ct [HU]", -100.0, 2.0, counts)
+    bars = re.findall(r'<path d="[^"]*z[^"]*" [^>]*style="fill: var\(--accent\)', drawn.svg)
+    assert 1 <= len(bars) <= 4
+    assert "half of the voxels lie below" in drawn.svg
+
+
+def test_errors_are_counted_where_the_mask_says_and_of_nothing_there_is_nothing() -> None:
+    target = np.zeros((4, 4, 4), dtype=np.float32)
+    mask = np.zeros(target.shape, dtype=bool)
+    nothing = Agreement.of(target, target, mask, 10.0)
+    mask[0] = True
+    some = Agreement.of(np.where(mask, 2.0, -50.0).astype(np.float32), target, mask, 10.0)
+    facts = agreement_facts({"case_0001": {"ct": some}, "case_0002": {"ct": nothing}}, {"ct": "HU"})["ct"]
+    assert facts["counts"] == [16]
+    assert facts["first"] <= 2 < facts["first"] + facts["bin"]
+    assert facts["means"] == {"case_0001": [2.0, 0.0]}
+    empty = agreement_facts({"case_0002": {"ct": nothing}}, {"ct": "HU"})
+    assert "Errors" not in page(errors=empty)
+    assert "Bland" in page(errors={"ct": facts})
 
 
 def test_charts_say_what_they_show_in_the_colours_of_the_page_and_come_out_the_same_each_time() -> None:

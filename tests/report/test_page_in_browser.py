@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -23,6 +24,7 @@ from medtrans.evaluation.scores import read_metrics_csv, write_metrics_csv
 from medtrans.report.comparison import write_comparison
 from medtrans.report.run_report import write_report
 from medtrans.report.viewer import ViewedCase
+from medtrans.utils.files import write_json
 from medtrans.volume import Volume
 from tests.helpers.chromium import BINARY, Page, opened
 from tests.report.test_page import page as rendered
@@ -113,8 +115,8 @@ def test_a_browser_opens_the_report_and_its_viewer_without_an_error_or_a_request
     with opened(path, tmp_path / "profile") as page:
         sections = page.evaluate(SECTIONS)
         assert sections[sections.index("Scores") :] == [
-            "Scores", "Case by case", "Pictures", "Viewer", "Can it be trusted?", "Worth to a segmenter", "Every case",
-            "Training", "Run it again", "Configuration", "Environment",
+            "Scores", "Case by case", "Errors", "Pictures", "Viewer", "Can it be trusted?", "Worth to a segmenter",
+            "Every case", "Training", "Data", "Methods, to paste", "Run it again", "Configuration", "Environment",
         ]  # fmt: skip
         assert page.evaluate("document.querySelectorAll('#pictures img').length") == 2
         assert (
@@ -244,6 +246,17 @@ def test_the_viewer_shows_the_voxels_of_the_volumes_where_its_letters_say(tmp_pa
         assert page.errors == []
 
 
+def test_headings_go_down_by_one_step_at_a_time(done: medtrans.RunFolder, tmp_path: Path) -> None:
+    """As those who move by headings need it: one h1, and below each heading none that leaves a level out."""
+    other = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "other")))
+    for page in (write_report(done, viewer="inline"), write_comparison([done, other], tmp_path / "comparison.html")):
+        levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", page.read_text())]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+        assert len(levels) > 8
+
+
 @needs_chromium
 def test_a_browser_opens_a_page_that_compares_runs(done: medtrans.RunFolder, tmp_path: Path) -> None:
     other = tmp_path / "other"
@@ -284,6 +297,53 @@ def test_runs_that_cannot_be_compared_are_refused_or_said_to_be(done: medtrans.R
         write_comparison([done, medtrans.RunFolder(other)], tmp_path / "comparison.html")
     assert "head_0" not in page
     assert str(tmp_path) not in page
+
+
+def test_the_page_describes_the_data_and_the_methods_and_links_files_by_number(done: medtrans.RunFolder) -> None:
+    text = unescape(write_report(done, viewer="none").read_text())
+    for told in (
+        "10 cases of 10 subjects", "24×28×26 voxels (median of 2 training cases)", "8.33×8.86×8.31 mm",
+        "at percentiles 0.5, 50 and 99.5", "[-1024, 2000] HU, clipped", "from t1 to ct by a 3D unet",
+        "The weights of step 20, the best psnr in validation, were tested.",
+        "20 steps of 1 patch of 16×16×16 voxels", "Isola et al.", "Training took", "Translating one volume took",
+    ):  # fmt: skip
+        assert told in text, told
+    links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
+    assert len(links) == 3 * 4 + 1
+    assert all((done.path / link).exists() for link in links)
+    cases = [row.case for row in read_metrics_csv(done.metrics)]
+    assert not any(case in link for case in cases for link in links)
+
+
+def test_errors_are_counted_over_all_voxels_that_count_and_kept_by_number(done: medtrans.RunFolder) -> None:
+    found = done.read_json(done.errors)["ct"]
+    assert found["unit"] == "HU"
+    rows = {row.label: row for row in read_metrics_csv(done.metrics)}
+    assert set(found["means"]) == set(rows)
+    counts = np.array(found["counts"])
+    assert counts[0] > 0 < counts[-1]
+    middles = found["first"] + found["bin"] * (np.arange(len(counts)) + 0.5)
+    # Without masks every voxel counts in both, and the mean over cases is that over voxels.
+    mae = np.mean([row.values["mae"] for row in rows.values()])
+    assert np.abs(middles) @ counts / counts.sum() == pytest.approx(mae, abs=found["bin"])
+    bias = np.mean([made - true for made, true in found["means"].values()])
+    assert middles @ counts / counts.sum() == pytest.approx(bias, abs=found["bin"])
+
+
+def test_a_run_of_an_earlier_version_is_reported_without_what_it_did_not_keep(
+    done: medtrans.RunFolder, tmp_path: Path
+) -> None:
+    old = medtrans.RunFolder(Path(shutil.copytree(done.path, tmp_path / "old")))
+    old.errors.unlink()
+    for path in old.pictures.glob("*.nii.gz"):
+        path.unlink()
+    shutil.rmtree(old.checkpoints)
+    summary = old.read_json(old.summary)
+    write_json(old.summary, {key: value for key, value in summary.items() if key not in ("scored_in", "verdicts")})
+    text = write_report(old).read_text()
+    assert "Bland" not in text
+    assert "voxel size" not in text
+    assert "10 cases of 10 subjects" in text
 
 
 def test_a_comparison_says_in_words_with_corrected_p_which_run_is_better_and_names_no_folder(

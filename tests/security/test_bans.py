@@ -18,7 +18,6 @@ import pickle
 import joblib
 import numpy as np; np.load('x.npy')
 import yaml; yaml.load('a', yaml.SafeLoader)
-from omegaconf import OmegaConf; OmegaConf.register_new_resolver('a', print)
 from subprocess import run
 import os; os.system('ls')
 import zipfile; zipfile.ZipFile('x').extractall('y')

@@ -55,8 +55,9 @@ load = np.load
 np.load = lambda file, **options: load(file, allow_pickle=True)
 """,
     "config": """
-import yaml, omegaconf.omegaconf
-omegaconf.omegaconf.get_yaml_loader = lambda **options: yaml.UnsafeLoader
+import yaml
+from medtrans.config import layers, reading
+layers.read_yaml = lambda text, name, **options: reading.Read(yaml.load(text, yaml.UnsafeLoader))
 """,
 }
 HEAR = """

@@ -67,7 +67,10 @@ def test_frozen_weights_are_no_parameters_and_shared_ones_count_once(tmp_path: P
     # A run that was resumed at its end trains nothing, and says nothing else of what training cost.
     keep_training_costs(tmp_path / "costs.json", {}, StepClock(), ranks=1)
     assert read_costs(tmp_path / "costs.json") == found
-    assert costs_text(found).startswith("6e-06 M parameters in generator, 1 s a step, at most ")
+    told = costs_text(found)
+    assert told.startswith("Training took 1 s for 1 step (1 s a step) and at most ")
+    assert "Translating one volume took 2 s on " in told
+    assert told.endswith("Trained numbers: 6 (generator).")
 
 
 def test_a_run_without_costs_tells_nothing(tmp_path: Path) -> None:

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from medtrans.cli import evaluate, plugins, predict, train
 from medtrans.distributed.determinism import choose_repeatable_kernels
-from medtrans.errors import MedtransError, SetupError
+from medtrans.errors import ConfigError, MedtransError, SetupError
 from medtrans.utils.messages import VisibleFormatter, visible
 
 __all__ = ["app", "main"]
 
 
+_ELSEWHERE = {
+    "train": "run", "fit": "run", "resume": "run ... --resume", "test": "evaluate", "eval": "evaluate",
+    "score": "evaluate", "infer": "predict", "inference": "predict", "translate": "predict", "apply": "predict",
+    "validate": "check", "new": "init", "list": "show", "version": "--version", "help": "--help",
+}  # fmt: skip
+
+
+class _Verbs(typer.core.TyperGroup):
+    """The verbs, with the right one for a word that is usual elsewhere."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in _ELSEWHERE and args[0] not in self.commands:
+            raise ConfigError(f"no verb '{args[0]}': write medtrans {_ELSEWHERE[args[0]]}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Verbs,
     name="medtrans",
     help="Translate 3D medical images from one modality to another. For research use only, not for diagnosis.",
     no_args_is_help=True,

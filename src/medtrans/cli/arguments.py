@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,8 +38,24 @@ Sources = Annotated[
 
 
 def configs_and_overrides(sources: list[str]) -> tuple[list[str], list[str]]:
-    """What names a config, and what overrides a key."""
-    return [one for one in sources if "=" not in one], [one for one in sources if "=" in one]
+    """What names a config, and what overrides a key.
+
+    A file that is there, a path whose `=` lies in a folder's name, and a name that ends as a config file does and
+    begins with no key are configs.
+    """
+    overrides = [one for one in sources if _overrides(one)]
+    return [one for one in sources if one not in overrides], overrides
+
+
+def _overrides(source: str) -> bool:
+    key, equals, _ = source.partition("=")
+    if not equals or "/" in key or os.path.lexists(source):
+        return False
+    if not source.endswith((".yaml", ".yml")):
+        return True
+    from medtrans.config.schema import RunConfig
+
+    return key.split(".")[0] in RunConfig.model_fields
 
 
 def pairs(images: list[str], *, example: str = "t1=scan.nii.gz") -> dict[str, Path]:

@@ -20,11 +20,11 @@ def run(
     plugin: PluginFiles = None,
 ) -> None:
     """Train, validate, test and report what a config describes."""
-    from medtrans.pipeline import run as run_pipeline
-
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other; give one")
-    configs, overrides = configs_and_overrides(sources)
+    configs, overrides = _right_names(sources, plugin)
+    from medtrans.pipeline import run as run_pipeline
+
     folder = run_pipeline(configs, overrides, resume=resume, overwrite=overwrite, plugins=plugin or ())
     if not leads():
         return
@@ -43,10 +43,10 @@ def check(
     plugin: PluginFiles = None,
 ) -> None:
     """Find out all that can be known before the first step: config, plugins, every header and voxel, one tiny step."""
+    configs, overrides = _right_names(sources, plugin)
     from medtrans import pipeline
     from medtrans.utils.files import write_json
 
-    configs, overrides = configs_and_overrides(sources)
     if json_file is not None:
         require_folder(json_file)
     if clear_cache:
@@ -58,6 +58,15 @@ def check(
     typer.echo(str(report))
     if not report.ready:
         raise typer.Exit(report.exit_code)
+
+
+def _right_names(sources: list[str], plugins: list[Path] | None) -> tuple[list[str], list[str]]:
+    """Configs and overrides; a slip of the pen in them is told before the heavy libraries are imported."""
+    from medtrans.config.loading import check_names
+
+    configs, overrides = configs_and_overrides(sources)
+    check_names(configs, overrides, plugins or ())
+    return configs, overrides
 
 
 def init(

@@ -1,46 +1,56 @@
 """Layers of config files and overrides merged into one tree that knows where each value came from.
 
-The only file that knows OmegaConf and YAML input. Faults are collected in the tree rather than raised, so that a user
-sees all of them at once, each with file and line.
+Faults are collected in the tree rather than raised, so that a user sees all of them at once, each with file and line.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from medtrans.config.reading import Read, TreePath, dotted, odd_text, read_yaml
 from medtrans.errors import ConfigError
 from medtrans.utils.messages import did_you_mean
 
-__all__ = ["SLOT_MAPPINGS", "Tree", "merge_layers", "shipped_configs"]
+__all__ = ["SINGLE_SLOTS", "SLOT_MAPPINGS", "Tree", "TreePath", "dotted", "merge_layers", "shipped_configs"]
 
 
 SLOT_MAPPINGS = ("losses", "metrics", "callbacks", "augment")
 """Top-level mappings whose entries are slots named, by default, as their key."""
 
-_LARGEST_FILE = 2**20
+SINGLE_SLOTS: tuple[TreePath, ...] = (
+    ("dataset",), ("method",), ("generator",), ("discriminator",), ("train", "optimizer"), ("train", "schedule"),
+)  # fmt: skip
+"""Slots for one component; without a name they hold the default's."""
 
-TreePath = tuple[str | int, ...]
+_ROLES = ("generator", "discriminator")
+_TRIPLES: tuple[TreePath, ...] = (("patch", "size"), ("inference", "window"), ("preprocess", "spacing_mm"))
+_SPLIT_KEYS = {
+    "path": "file", "folds": "folds", "fold": "folds",
+    "train": "fractions", "validation": "fractions", "test": "fractions",
+}  # fmt: skip
+
+_LARGEST_FILE = 2**20
 
 
 @dataclass
 class Tree:
     """Plain merged data, where each value was last written, and the faults met on the way.
 
-    `incomplete` says that a file could not be read, so that what is missing may stand there.
+    `incomplete` says that a file could not be read, so that what is missing may stand there; `unread` are the paths of
+    single values that could not.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
     marks: dict[TreePath, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     incomplete: bool = False
+    unread: set[TreePath] = field(default_factory=set)
 
     def where(self, path: TreePath) -> str:
         """The place of the value at `path`, or of the nearest enclosing one."""
@@ -75,13 +85,23 @@ def merge_layers(
     tree = Tree()
     for source in sources:
         if isinstance(source, Mapping):
-            _add(tree, dict(source), {(): "config"})
+            _add(tree, _of_mapping(source))
         else:
             _add_file(tree, _locate(source), ())
-    for override in overrides:
+    # Which entries metrics have by default depends on the protocol, so entries come after all other keys.
+    for override in sorted(overrides, key=lambda one: one.partition(".")[0] in SLOT_MAPPINGS):
         _add_override(tree, override, defaults)
     _check_references(tree)
     return tree
+
+
+def _of_mapping(source: Mapping[str, Any]) -> Read:
+    """A mapping from Python, with text as keys."""
+    read = Read(_plain(source), {(): "config"})
+    read.faults += [
+        f"config: {dotted((*path, str(key)))}: the key is {key!r}, expected text" for path, key in _odd_keys(source)
+    ]
+    return read
 
 
 def _locate(source: str | Path) -> Path:
@@ -96,36 +116,35 @@ def _add_file(tree: Tree, path: Path, parents: tuple[Path, ...]) -> None:
         tree.faults.append(f"{path}: extends itself by way of {', '.join(str(parent) for parent in parents)}")
         return
     try:
-        data, marks = _parsed(path)
+        read = _read_file(path)
     except ConfigError as error:
         tree.faults += error.faults
         tree.incomplete = True
         return
-    extends = data.pop("extends", None) or []
-    for parent in [extends] if isinstance(extends, str) else extends:
-        _add_file(tree, path.parent / str(parent), (*parents, path.resolve()))
-    _add(tree, data, marks)
+    extends = read.data.pop("extends", None)
+    parents_named = [extends] if isinstance(extends, str) else extends or []
+    if not isinstance(parents_named, list) or not all(isinstance(one, str) and one for one in parents_named):
+        place = read.marks.get(("extends",), path)
+        tree.faults.append(f"{place}: extends: expected a path or a list of paths, found {extends!r}")
+        tree.incomplete = True
+        return
+    for parent in parents_named:
+        _add_file(tree, path.parent / parent, (*parents, path.resolve()))
+    _add(tree, read)
 
 
-def _parsed(path: Path) -> tuple[dict[Any, Any], dict[TreePath, str]]:
-    """A file's data, and the line of each value in it."""
-    text = _text(path)
-    # Read twice: OmegaConf gives the data that is merged, yaml's own nodes the lines, which OmegaConf does not keep.
-    # Nothing is resolved: a reference (`${...}`) may read the environment, and is refused once all layers are merged.
-    try:
-        data = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-        marks = _marks(str(path), yaml.compose(text, yaml.SafeLoader))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line if error.problem_mark else 0
-        raise ConfigError(f"{path}:{line + 1}: not valid YAML: {_yaml_problem(error, text, line)}") from error
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a config: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys at the top level, found {type(data).__name__}")
-    return data, marks
+def _read_file(path: Path) -> Read:
+    read = read_yaml(_text(path), str(path))
+    read.data = {} if read.data is None else read.data
+    if not isinstance(read.data, dict):
+        found = "a list" if isinstance(read.data, list) else repr(read.data)[:60]
+        raise ConfigError(f"{path}: expected a mapping of keys at the top level, found {found}", *read.faults)
+    return read
 
 
 def _text(path: Path) -> str:
+    if problem := odd_text(str(path)):
+        raise ConfigError(f"no config file: its path {problem}")
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
         near = did_you_mean(path.name, [other.name for other in folder.glob("*.yaml")] + list(shipped_configs()))
@@ -138,44 +157,49 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
-def _yaml_problem(error: yaml.MarkedYAMLError, text: str, line: int) -> str:
-    lines = text.splitlines()
-    indentation = lines[line][: -len(lines[line].lstrip()) or None] if line < len(lines) else ""
-    if "\t" in indentation:
-        return "a tab is used for indentation; YAML allows only spaces. Replace the tab"
-    return f"{error.problem or 'cannot be parsed'}{f' ({error.context})' if error.context else ''}"
-
-
-def _marks(name: str, node: yaml.Node | None, path: TreePath = ()) -> dict[TreePath, str]:
-    if node is None:
-        return {path: name}
-    marks = {path: name if not path else f"{name}:{node.start_mark.line + 1}"}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            inner = _marks(name, value, (*path, str(key.value)))
-            inner[*path, str(key.value)] = f"{name}:{key.start_mark.line + 1}"
-            marks |= inner
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            marks |= _marks(name, value, (*path, index))
-    return marks
-
-
-def _add(tree: Tree, data: dict[str, Any], marks: dict[TreePath, str]) -> None:
-    for path, key in _odd_keys(data):
-        places = (marks[path[:length]] for length in range(len(path), -1, -1) if path[:length] in marks)
-        tree.faults.append(
-            f"{next(places, 'config')}: {dotted((*path, str(key)))}: the key is read as {key!r}, which is no text "
-            "(YAML does so with words such as no, on, null and 012); put it in quotes"
-        )
-    data = _with_text_keys(data)
+def _add(tree: Tree, read: Read) -> None:
+    tree.faults += read.faults
+    tree.marks |= read.marks
+    tree.unread |= read.unread
+    data: dict[str, Any] = read.data
+    _spell_out(data)
     # Before the merge, since afterwards nobody can tell an inherited option from one that was meant for the component
     # of this layer: a merge alone would hand the options of `adam` on to `sgd`.
-    _take_out(tree, data, marks)
+    _take_out(tree, data, read.marks)
     drop_stale(tree.data, data)
-    merged = OmegaConf.to_container(OmegaConf.merge(tree.data, data), resolve=False)
-    tree.data = {str(key): value for key, value in merged.items()} if isinstance(merged, dict) else {}
-    tree.marks |= marks
+    tree.data = _merged(tree.data, data)
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, key by key; where both have a key and are no mappings there, the new value."""
+    both = {key for key in old.keys() & new.keys() if isinstance(old[key], Mapping) and isinstance(new[key], Mapping)}
+    return {**old, **{key: _merged(old[key], value) if key in both else value for key, value in new.items()}}
+
+
+def _spell_out(data: dict[str, Any]) -> None:
+    """Put the long form in place of a component's bare name in a slot, and of one number where all axes have one."""
+    slots = [*SINGLE_SLOTS, *((*path, role) for path in SINGLE_SLOTS if path[0] == "train" for role in _ROLES)]
+    for mapping in (*((one,) for one in SLOT_MAPPINGS), ("preprocess", "intensity")):
+        slots += [(*mapping, name) for name in _at(data, mapping) or {}]
+    for path in slots:
+        holder, key = _at(data, path[:-1]), str(path[-1])
+        if holder is not None and isinstance(holder.get(key), str):
+            holder[key] = {"name": holder[key]}
+    split = _at(data, ("split",)) or {}
+    ways = {_SPLIT_KEYS[one] for one in split if one in _SPLIT_KEYS}
+    if "by" not in split and len(ways) == 1:
+        split["by"] = ways.pop()
+    for path in _TRIPLES:
+        holder, key = _at(data, path[:-1]), str(path[-1])
+        if holder is not None and type(holder.get(key)) in (int, float):
+            holder[key] = [holder[key]] * 3
+
+
+def _at(data: Any, path: TreePath) -> dict[str, Any] | None:
+    """The mapping at a path, if there is one."""
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else None
 
 
 def _odd_keys(value: Any, path: TreePath = ()) -> Iterator[tuple[TreePath, Any]]:
@@ -186,49 +210,58 @@ def _odd_keys(value: Any, path: TreePath = ()) -> Iterator[tuple[TreePath, Any]]
             yield from _odd_keys(inner, (*path, str(key)))
 
 
-def _with_text_keys(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """A copy with text as keys and lists, down to the leaves."""
     if isinstance(value, Mapping):
-        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
-    return value
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _add_override(tree: Tree, override: str, defaults: Mapping[str, Any]) -> None:
     place = f"command line '{override}'"
     key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
+    parts = key.split(".")
+    if not equals or not all(parts):
         tree.faults.append(f"{place}: expected key=value, such as train.steps=10")
         return
     try:
-        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]  # a dotlist always gives a mapping
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        tree.faults.append(f"{place}: the value is not valid YAML: {str(error).splitlines()[0]}")
+        read = read_yaml(text, place, lines=False)
+    except ConfigError as error:
+        tree.faults += error.faults
         return
-    parts = key.split(".")
-    if not any(part.isdigit() for part in parts):
-        nested: Any = value
-        for part in reversed(parts):
-            nested = {part: nested}
-        _add(tree, nested, {tuple(parts): place})
+    if re.fullmatch(r"-?\d+", parts[-1]):
+        if not _set_element(tree.data, parts, read.data, defaults):
+            tree.faults.append(f"{place}: there is no such list element")
+        path: TreePath = tuple(int(part) if part.isdigit() else part for part in parts)
+        tree.marks[path] = place
+        tree.faults += read.faults
         return
-    if not _set_element(tree.data, parts, value, defaults):
-        tree.faults.append(f"{place}: there is no such list element")
-        return
-    tree.marks[tuple(int(part) if part.isdigit() else part for part in parts)] = place
+    if len(parts) > 1 and parts[0] in SLOT_MAPPINGS and parts[0] not in tree.data:
+        # An override that names one entry changes the entries that are there, also those by default.
+        protocol = tree.data.get("protocol", "native")
+        published = parts[0] == "metrics" and protocol != "native"
+        tree.data[parts[0]] = {} if published else deepcopy(defaults[parts[0]])
+    nested = read.data
+    for part in reversed(parts):
+        nested = {part: nested}
+    marks = {(*parts, *path): where for path, where in read.marks.items()}
+    _add(tree, Read(nested, marks, read.faults, {(*parts, *path) for path in read.unread}))
 
 
 def _set_element(data: dict[str, Any], parts: list[str], value: Any, defaults: Mapping[str, Any]) -> bool:
     """Set one element of a list that the files or the schema's defaults give."""
-    first = next(index for index, part in enumerate(parts) if part.isdigit())
-    here: Any = data
-    default: Any = defaults
-    for part in parts[:first]:
-        default = default.get(part) if isinstance(default, Mapping) else None
+    *parents, last = parts
+    here, default = data, defaults
+    for part in parents[:-1]:
+        default = default.get(part) if isinstance(default, Mapping) else {}  # type: ignore[assignment]  # a default of None has no parts
+        here = here.setdefault(part, {})
         if not isinstance(here, dict):
             return False
-        here = here.setdefault(part, list(default) if isinstance(default, list | tuple) else {})
-    if not isinstance(here, list) or first != len(parts) - 1 or int(parts[first]) >= len(here):
+    given = default.get(parents[-1]) if parents and isinstance(default, Mapping) else None
+    elements = here.setdefault(parents[-1], list(given) if isinstance(given, list) else {}) if parents else None
+    if not isinstance(elements, list) or not last.isdigit() or int(last) >= len(elements):
         return False
-    here[int(parts[first])] = value
+    elements[int(last)] = value
     return True
 
 
@@ -242,6 +275,9 @@ def drop_stale(old: dict[str, Any], new: Mapping[str, Any]) -> None:
             before.pop("options", None)
         if "by" in value and value["by"] != before.get("by", "fractions"):
             before.clear()
+        roles = bool(before.keys() & set(_ROLES))
+        if key in ("optimizer", "schedule") and (value.keys() & {"name"} if roles else value.keys() & set(_ROLES)):
+            before.clear()  # one for all in place of one for each role, or the reverse
         drop_stale(before, value)
 
 
@@ -278,8 +314,3 @@ def _leaves(value: Any, path: TreePath = ()) -> Iterator[tuple[TreePath, Any]]:
             yield from _leaves(inner, (*path, key))
     else:
         yield path, value
-
-
-def dotted(path: TreePath) -> str:
-    """A path as a user writes it."""
-    return ".".join(str(part) for part in path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -13,22 +14,24 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from medtrans.config.experiment import OWN_KINDS, CheckedSlot, Experiment, entry_at
-from medtrans.config.layers import SLOT_MAPPINGS, Tree, TreePath, dotted, merge_layers
+from medtrans.config.hints import right_key, where_it_may_be
+from medtrans.config.layers import SINGLE_SLOTS, SLOT_MAPPINGS, Tree, TreePath, dotted, merge_layers
 from medtrans.config.protocols import PROTOCOLS
 from medtrans.config.schema import RunConfig
 from medtrans.errors import ConfigError, SetupError
 from medtrans.plugins.hookspecs import Component
 from medtrans.plugins.interfaces import Augmentation, Preprocess
-from medtrans.plugins.options import check_options
-from medtrans.plugins.probe import probe_all
-from medtrans.plugins.registry import Found, Registry
+from medtrans.plugins.options import check_options, options_of
+from medtrans.plugins.registry import BUILTIN, Found, Registry
+from medtrans.plugins.source import option_names
 from medtrans.utils.messages import did_you_mean, wording
 
-__all__ = ["load_config"]
+__all__ = ["check_names", "load_config"]
 
 
 _SINGLE_SLOTS = {"dataset": "dataset", "method": "method", "generator": "generator", "discriminator": "discriminator"}
 _MAPPING_KINDS = dict(zip(SLOT_MAPPINGS, ("loss", "metric", "callback", "transform"), strict=True))
+_NAME = re.compile(r"[\w+()][\w+(): -]{0,99}")
 _IN_HU = ("ct", "cbct")  # targets whose predictions must come out in Hounsfield units
 
 
@@ -46,23 +49,73 @@ def load_config(
         ConfigError: with all faults, each with its place, what was found and what was expected.
         SetupError: nothing is wrong with the config but a plugin it names is broken.
     """
+    registry, tree, config = _read(sources, overrides, plugins)
+    checks = _check_slots(registry, tree)
+    faults = [*checks.faults, *cross_faults(config, tree, checks.slots)]
+    if faults:
+        raise ConfigError(*dict.fromkeys(faults + checks.broken))
+    if checks.broken:
+        raise SetupError(*dict.fromkeys(checks.broken))
+    return Experiment(config, registry, checks.slots)
+
+
+def check_names(sources: Sequence[str | Path], overrides: Sequence[str], plugins: Sequence[Path]) -> None:
+    """Tell at once what is wrong with keys, values and the names of components and options; imports no component.
+
+    Raises:
+        ConfigError: as `load_config`, except for values of options and what depends on components.
+    """
+    _read(sources, overrides, plugins)
+
+
+def _read(
+    sources: Sequence[str | Path | Mapping[str, Any]], overrides: Sequence[str], plugins: Sequence[Path]
+) -> tuple[Registry, Tree, RunConfig]:
+    """The merged settings, right as far as can be known before any component is imported."""
     registry = Registry(tuple(plugins))
     tree = merge_layers(sources, overrides, _defaults())
     if tree.incomplete:
         raise ConfigError(*tree.faults)
-    for mapping in SLOT_MAPPINGS:
-        _name_by_key(tree.data.get(mapping))
-    tree.faults += _protocol_metrics(tree)
-    checks = _check_slots(registry, tree)
+    _name_slots(tree.data)
+    faults = [*tree.faults, *_odd_names(tree), *_protocol_metrics(tree)]
     config, schema_faults = validated(tree)
-    faults = [*tree.faults, *schema_faults, *checks.faults]
+    faults += [*schema_faults, *_misnamed(registry, tree)]
     if config is not None:
-        faults += cross_faults(config, tree, checks.slots)
-    if faults:
-        raise ConfigError(*dict.fromkeys(faults + checks.broken))
-    if checks.broken or config is None:
-        raise SetupError(*dict.fromkeys(checks.broken))
-    return Experiment(config, registry, checks.slots)
+        faults += plain_faults(config, tree)
+    if faults or config is None:
+        raise ConfigError(*dict.fromkeys(faults))
+    return registry, tree, config
+
+
+def _misnamed(registry: Registry, tree: Tree) -> Iterator[str]:
+    """Names of components and options that are not there, as far as nothing has to be imported to know."""
+    for path, kind, name, options in _slots_in(_overlaid(tree.data)):
+        place = f"{tree.where((*path, 'name'))}: {dotted((*path, 'name'))}"
+        try:
+            known = _known_options(registry, kind, name)
+        except ConfigError as error:
+            hint = where_it_may_be(registry, kind, name, tree) if kind not in OWN_KINDS else ""
+            yield from (f"{place}: {fault}{hint}" for fault in error.faults)
+            continue
+        for option in options:
+            if known is not None and option not in known:
+                at = (*path, "options", option)
+                problem = wording({"type": "extra_forbidden", "loc": at}, known)
+                yield f"{tree.where(at)}: {dotted(at)}: {problem}{_shown_by(kind, name)}"
+
+
+def _known_options(registry: Registry, kind: str, name: str) -> list[str] | None:
+    """The names of a component's options; None where only an import tells."""
+    if kind in OWN_KINDS:
+        return [option.name for option in options_of(_find(registry, kind, name, ()).component, kind)]
+    prefix = name.rpartition(":")[0]
+    if not registry.origin(prefix or BUILTIN).own:
+        return None
+    return option_names(registry.find(kind, name).component, kind)
+
+
+def _shown_by(kind: str, name: str) -> str:
+    return f" (medtrans show {kind} {name})"
 
 
 @dataclass
@@ -80,18 +133,16 @@ def _check_slots(registry: Registry, tree: Tree) -> _Checks:
             found = _find(registry, kind, name, path)
             checked, problems = check_options(found.component, kind, options)
         except ConfigError as error:
-            elsewhere = _elsewhere(registry, kind, name)
-            checks.faults += [f"{place}: {fault}{elsewhere}" for fault in error.faults]
+            checks.faults += [f"{place}: {fault}" for fault in error.faults]
         except SetupError as error:
             checks.broken += [f"{place}: {fault}" for fault in error.faults]
         except (ImportError, AttributeError) as error:
             checks.broken.append(f"{place}: {kind} '{name}' cannot be imported: {error}; install what it needs")
         else:
             checks.slots[path] = CheckedSlot(found, checked)
-            hint = f" (medtrans show {kind} {name})" if kind not in OWN_KINDS else ""
             for problem in problems:
                 at = (*path, "options", *problem.path)
-                checks.faults.append(f"{tree.where(at)}: {dotted(at)}: {problem.message}{hint}")
+                checks.faults.append(f"{tree.where(at)}: {dotted(at)}: {problem.message}{_shown_by(kind, name)}")
     return checks
 
 
@@ -132,18 +183,6 @@ def _find(registry: Registry, kind: str, name: str, path: TreePath) -> Found:
     return found
 
 
-def _elsewhere(registry: Registry, kind: str, name: str) -> str:
-    """A hint at plugins that offer an unknown bare name; only then are others looked into, from outside."""
-    if ":" in name or kind in OWN_KINDS:
-        return ""
-    probes = probe_all(registry.others())
-    offered = [f"{found.origin.prefix}:{one}" for found in probes for one in found.components.get(kind, [])]
-    same = [full for full in offered if full.partition(":")[2] == name]
-    broken = sum(bool(found.problem) for found in probes)
-    hint = f"; a plugin has it: write '{same[0]}'" if same else did_you_mean(name, offered)
-    return hint + (f"; {broken} plugin(s) failed to load: medtrans plugins" if broken else "")
-
-
 def _slots_in(data: Mapping[str, Any]) -> Iterator[tuple[TreePath, str, str, dict[str, Any]]]:
     """Every slot in plain data that has the shape of one."""
     places: list[tuple[TreePath, str]] = [((key,), kind) for key, kind in _SINGLE_SLOTS.items()]
@@ -162,10 +201,35 @@ def _slots_in(data: Mapping[str, Any]) -> Iterator[tuple[TreePath, str, str, dic
             yield path, kind, slot["name"], options if isinstance(options, dict) else {}
 
 
-def _name_by_key(mapping: Any) -> None:
-    for key in _keys(mapping):
-        if isinstance(mapping[key], dict):
-            mapping[key].setdefault("name", key)
+def _name_slots(data: dict[str, Any]) -> None:
+    """Give each slot without a name that of its key, or of the default."""
+    for mapping in SLOT_MAPPINGS:
+        for key in _keys(data.get(mapping)):
+            if isinstance(data[mapping][key], dict):
+                data[mapping][key].setdefault("name", key)
+    defaults = _defaults()
+    for path in SINGLE_SLOTS:
+        slot, default = entry_at(data, path), entry_at(defaults, path)
+        if isinstance(slot, dict) and isinstance(default, dict) and not slot.keys() & {"generator", "discriminator"}:
+            slot.setdefault("name", default["name"])
+
+
+def _odd_names(tree: Tree) -> Iterator[str]:
+    """Names that become those of files, columns and parameters, and cannot."""
+    named: list[tuple[TreePath, str]] = [
+        ((mapping, key), key) for mapping in SLOT_MAPPINGS for key in _keys(tree.data.get(mapping))
+    ]
+    for role in ("source", "target"):
+        modalities = tree.data.get(role)
+        named += (
+            [((role,), name) for name in modalities if isinstance(name, str)] if isinstance(modalities, list) else []
+        )
+    for path, name in named:
+        if not _NAME.fullmatch(name) or (":" in name and path[0] in ("source", "target")):
+            yield (
+                f"{tree.where(path)}: {dotted(path)}: '{name[:60]}' cannot be a name; expected up to 100 letters, "
+                "digits, spaces, and - + _ ( ) between"
+            )
 
 
 def _keys(value: Any) -> list[str]:
@@ -192,20 +256,19 @@ def validated(tree: Tree) -> tuple[RunConfig | None, list[str]]:
         faults = []
         for problem in error.errors():
             path = data_path(problem["loc"], tree.data)
+            if any(path[: len(one)] == one for one in tree.unread):
+                continue  # that fault is told already
             known = known_keys(RunConfig, path[:-1]) if problem["type"] == "extra_forbidden" else ()
-            faults.append(f"{tree.where(path)}: {dotted(path) or 'config'}: {wording(dict(problem), known)}")
+            clause = right_key(path, problem.get("input")) or wording(dict(problem), known)
+            faults.append(f"{tree.where(path)}: {dotted(path) or 'config'}: {clause}")
         return None, faults
 
 
-def cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
+def plain_faults(config: RunConfig, tree: Tree) -> Iterator[str]:
+    """What contradicts itself, whatever the components are."""
     for modality in (*config.source, *config.target):
         if modality not in config.preprocess.intensity:
-            place = tree.where(("preprocess", "intensity"))
-            yield (
-                f"{place}: preprocess.intensity.{modality}: is required and missing; give {modality} a scaling such as "
-                "{name: percentile} for MR or {name: window} for CT"
-            )
-    yield from _scaling_faults(config, tree, slots)
+            yield _unscaled(config, tree, modality)
     repeated = {name for name in config.source if config.source.count(name) > 1} | (
         set(config.source) & set(config.target)
     )
@@ -215,6 +278,31 @@ def cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, Checked
     if best is not None and best not in config.metrics:
         known = did_you_mean(best, config.metrics)
         yield f"{tree.where(('train', 'best'))}: train.best: no metric '{best}' among metrics{known}"
+
+
+def _unscaled(config: RunConfig, tree: Tree, modality: str) -> str:
+    """A modality without a scaling: one that the dataset has not, or one that was forgotten."""
+    role = "target" if modality in config.target else "source"
+    offered = config.dataset.options.get("images")
+    if isinstance(offered, Mapping) and offered and modality not in offered:
+        near, has = did_you_mean(modality, offered), ", ".join(offered)
+        return f"{tree.where((role,))}: {role}: no modality '{modality}' in the dataset (has: {has}){near}"
+    scaled = ", ".join(config.preprocess.intensity) or "none"
+    return (
+        f"{tree.where((role,))}: {role}: '{modality}' has no scaling (scaled: {scaled})"
+        f"{did_you_mean(modality, config.preprocess.intensity)}; preprocess.intensity.{modality}: is required and "
+        f"missing; give {modality} a scaling such as {{name: percentile}} for MR or {{name: window}} for CT"
+    )
+
+
+def cross_faults(config: RunConfig, tree: Tree, slots: Mapping[TreePath, CheckedSlot]) -> Iterator[str]:
+    """What contradicts what a component says of itself."""
+    from torch.nn import ModuleDict  # losses are kept in one, so that their names may be none of its own
+
+    for name in config.losses:
+        if hasattr(ModuleDict, name):
+            yield f"{tree.where(('losses', name))}: losses.{name}: '{name}' cannot be a loss's key; choose another"
+    yield from _scaling_faults(config, tree, slots)
     if config.discriminator is None:
         for name in config.losses:
             slot = slots.get(("losses", name))

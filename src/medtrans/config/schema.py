@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from medtrans.config.protocols import Protocol
 from medtrans.plugins.interfaces import Ramp
-from medtrans.volume import ReadingRules
+
+if TYPE_CHECKING:
+    from medtrans.volume import ReadingRules
 
 __all__ = [
     "Arm",
@@ -154,6 +156,8 @@ class ReadingSettings(Settings):
     @property
     def rules(self) -> ReadingRules:
         """The same for `medtrans.volume.read`."""
+        from medtrans.volume import ReadingRules  # with it come libraries that a check of the text can do without
+
         return ReadingRules(self.trust, self.accept_unknown_space, self.fill_not_finite)
 
 

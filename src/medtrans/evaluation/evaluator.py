@@ -13,6 +13,7 @@ from medtrans._version import __version__
 from medtrans.data.datamodule import DataModule
 from medtrans.distributed.ranks import Ranks
 from medtrans.distributed.signals import EndRequest
+from medtrans.evaluation.agreement import Agreement, agreement_facts
 from medtrans.evaluation.baselines import fit_baselines
 from medtrans.evaluation.faithfulness import FaithfulnessChecks, FaithfulnessResults
 from medtrans.evaluation.pictures import Montage, keep_volumes, png_bytes
@@ -42,6 +43,7 @@ class _TestCase:
     scores: CaseScores
     baselines: Mapping[str, CaseScores]
     montage: Montage
+    agreement: Mapping[str, Agreement]
     seconds: float
 
 
@@ -88,13 +90,17 @@ def score_test_cases(
             name: scorer.scores(baseline.predict(case.prepared), case.prepared, case.reference, member)
             for name, baseline in baselines.items()
         }
-        mine.append(_TestCase(case.scores, by_baseline, scorer.montage(case.scaled, case.prepared), case.seconds))
+        montage = scorer.montage(case.scaled, case.prepared)
+        agreement = scorer.agreement(case.scaled, case.prepared, case.reference)
+        mine.append(_TestCase(case.scores, by_baseline, montage, agreement, case.seconds))
         if request is not None and request.made:
             raise request.error(where="training is done", how_to_resume=f"medtrans run {folder.config} --resume")
     found, results = ranks.gather(mine), ranks.gather([checks.results])
     if ranks.leads:
         chosen = _write_scores(data, scorer, folder, found, list(baselines), warnings, reduce(iadd, results))
         _write_pictures(data, folder, chosen, {case.scores.label: case.montage for case in found}, paths)
+        agreements = {case.scores.label: case.agreement for case in found}
+        write_json(folder.errors, agreement_facts(agreements, scorer.units))
 
 
 def _write_prediction(translator: Translator, case: TranslatedCase, paths: Mapping[str, Path]) -> None:

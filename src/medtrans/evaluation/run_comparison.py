@@ -34,7 +34,7 @@ def _kind(path: Path) -> str:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         kinds = [config[slot]["name"].removeprefix("builtin:") for slot in ("generator", "method")]
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, RecursionError):
         return ""
     return f" ({', '.join(kinds)})"
 
@@ -105,7 +105,7 @@ def _read(folder: Path, name: str) -> _Scored:
         )
     try:
         told = json.loads(summary.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{summary}: is damaged ({error}); evaluate the run again") from error
     if not isinstance(told, dict) or not isinstance(told.get("metrics"), dict):
         raise ConfigError(f"{summary}: holds no metrics; evaluate the run again")

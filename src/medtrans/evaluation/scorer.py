@@ -17,6 +17,7 @@ from medtrans.data.datamodule import DataModule
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.data.sampling import background_of
 from medtrans.errors import DataError, SetupError
+from medtrans.evaluation.agreement import Agreement
 from medtrans.evaluation.pictures import Montage, box_around
 from medtrans.evaluation.scores import CaseScores, Column, target_sha
 from medtrans.evaluation.scoring import columns_of, data_range_of, score, scored_in, scoring_space, unit_of
@@ -113,10 +114,13 @@ class Scorer:
     @property
     def columns(self) -> dict[str, Column]:
         """What each column of scores holds."""
+        return columns_of(self._metrics, self.units)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """By target, the unit of its intensities as they are scored."""
         scalings, protocol = self._preprocessing.scalings, self._protocol
-        return columns_of(
-            self._metrics, {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
-        )
+        return {target: unit_of(scalings, target, protocol=protocol) for target in self._targets}
 
     def reference(self, member: Member, prepared: Prepared) -> Reference:
         """Read a member's target, its mask where it has one, and what else the metrics look at.
@@ -230,6 +234,19 @@ class Scorer:
             scaled = np.where(counted, scaled, 0)
         scalings = self._preprocessing.scalings
         return scoring_space(scaled, self._targets, scalings, prepared.numbers, protocol=self._protocol)
+
+    def agreement(self, scaled: np.ndarray, prepared: Prepared, reference: Reference) -> dict[str, Agreement]:
+        """By target, how the voxels that count differ; the arguments are those of `scores`."""
+        made = self._scored(scaled, prepared, reference)
+        return {
+            target: Agreement.of(
+                made[channel],
+                reference.target[channel],
+                reference.mask,
+                data_range_of(self._preprocessing.scalings, target, protocol=self._protocol)[1],
+            )
+            for channel, target in enumerate(self._targets)
+        }
 
     def montage(self, scaled: np.ndarray, prepared: Prepared) -> Montage:
         """Source, prediction, target and error of the first target, in its units."""

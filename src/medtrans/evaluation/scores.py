@@ -87,25 +87,27 @@ def read_metrics_csv(path: Path) -> list[CaseScores]:
     Raises:
         DataError: the file is no such table.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        fixed = ("case", "label", "subject", "target_sha")
-        missing = [name for name in fixed if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DataError(
-                f"{path}: no table of scores: column {', '.join(missing)} is missing; evaluate the run again."
+    try:
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        header = reader.fieldnames or ()
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table of scores ({error}); evaluate the run again.") from error
+    fixed = ("case", "label", "subject", "target_sha")
+    missing = [name for name in fixed if name not in header]
+    if missing:
+        raise DataError(f"{path}: no table of scores: column {', '.join(missing)} is missing; evaluate the run again.")
+    names = [name for name in header if name not in fixed]
+    try:
+        return [
+            CaseScores(
+                row["label"],
+                row["case"],
+                row["subject"],
+                {name: float(row[name]) for name in names},
+                row["target_sha"],
             )
-        names = [name for name in reader.fieldnames or () if name not in fixed]
-        try:
-            return [
-                CaseScores(
-                    row["label"],
-                    row["case"],
-                    row["subject"],
-                    {name: float(row[name]) for name in names},
-                    row["target_sha"],
-                )
-                for row in reader
-            ]
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}, row {reader.line_num}: {error}; evaluate the run again.") from error
+            for row in reader
+        ]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}, row {reader.line_num}: {error}; evaluate the run again.") from error

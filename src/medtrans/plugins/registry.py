@@ -47,6 +47,9 @@ def compatible(stated: str) -> str:
 
 
 BUILTIN = "builtin"
+OWN_PACKAGES = {name: f"medtrans-{name}" for name in ("eagan", "example", "monai", "ptnet3d", "resvit")}
+"""The packages of this project by the prefix of their plugin; installed or not."""
+
 _PATIENCE_S = 10.0  # after which a run says what it is waiting for
 
 _log = logging.getLogger("medtrans")
@@ -118,7 +121,7 @@ class Registry:
             ConfigError: no plugin, or two, have the prefix.
             SetupError: it cannot be loaded; says why, where, and how to remove it.
         """
-        origin = self._origin(prefix)
+        origin = self.origin(prefix)
         if origin not in self._plugins:
             self._plugins[origin] = self._load(origin)
         return self._plugins[origin]
@@ -160,7 +163,12 @@ class Registry:
         """Plugins that took the prefix of one that comes with medtrans; they are never used."""
         return tuple(origin for origin in discover() if origin not in self._origins)
 
-    def _origin(self, prefix: str) -> Origin:
+    def origin(self, prefix: str) -> Origin:
+        """The announced plugin that a prefix or a package's name means, imported or not.
+
+        Raises:
+            ConfigError: none, or several.
+        """
         matching = [origin for origin in self._origins if origin.prefix == prefix]
         if not matching:
             wanted = normalised(prefix)

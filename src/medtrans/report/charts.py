@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from medtrans.utils.messages import MINUS, number
 
-__all__ = ["Chart", "line_chart", "strip_chart"]
+__all__ = ["Chart", "agreement_chart", "histogram_chart", "line_chart", "strip_chart"]
 
 
 # Text as text and a fixed salt: the same data give the same bytes, whatever fonts there are.
@@ -123,6 +124,57 @@ def strip_chart(
             where = f" ({row})" if row else ""
             notes.append(f"{missing} case{'' if missing == 1 else 's'} without a finite value{where}.")
     return Chart(title, _svg(figure, title, "; ".join(described) or "no finite value", dots), notes=tuple(notes))
+
+
+@rc_context(_STYLE)
+def histogram_chart(title: str, first: float, width: float, counts: Sequence[int]) -> Chart:
+    """Shares of voxels by error; the least and greatest 0.1 % are left out.
+
+    Args:
+        title: what is counted, with its unit.
+        first: lower end of the first bin.
+        width: of a bin.
+        counts: in each bin.
+    """
+    shares = 100 * np.asarray(counts, dtype=np.float64) / sum(counts)
+    below = np.cumsum(shares)
+    shown = (below >= 0.1) & (below - shares <= 99.9)
+    lefts, shares = (first + width * np.arange(len(counts)))[shown], shares[shown]
+    figure, axes = _frame(6.6, 2.3, left=0.1, right=0.97)
+    axes.bar(lefts, shares, width=width, align="edge", color=_ACCENT, linewidth=0)
+    axes.axvline(0, color=_SOFT, linewidth=1)
+    axes.set_ylim(0, 1.05 * shares.max())
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
+    middle = first + width * (np.searchsorted(below, 50) + 0.5)
+    return Chart(title, _svg(figure, title, f"half of the voxels lie below {number(middle)}"))
+
+
+@rc_context(_STYLE)
+def agreement_chart(title: str, means: Mapping[str, Sequence[float]]) -> Chart:
+    """Bland and Altman's plot: each case's mean error over the mean of both, the bias and the limits of agreement.
+
+    Source: Bland and Altman 1986, Lancet 327:307: bias ± 1.96 standard deviations of the differences.
+
+    Args:
+        title: what is compared, with its unit.
+        means: by the case's label, mean of its prediction and of its target.
+    """
+    points = sorted((fmean(pair), pair[0] - pair[1], label) for label, pair in means.items())
+    across, off = (np.array([point[place] for point in points]) for place in (0, 1))
+    bias, spread = float(off.mean()), 1.96 * float(off.std(ddof=1)) if len(off) > 1 else 0.0
+    figure, axes = _frame(6.6, 2.6, left=0.1, right=0.97)
+    axes.axhline(bias, color=_ACCENT, linewidth=1.5)
+    for limit in (bias - spread, bias + spread) if spread else ():
+        axes.axhline(limit, color=_SOFT, linewidth=1.2, linestyle=(0, (3, 3)))
+    axes.plot(across, off, "o", color=_ACCENT, markersize=_DOT, markeredgewidth=0, alpha=0.72)
+    axes.set_xlim(*_around(across.min(), across.max()))
+    axes.set_ylim(*_around(min(off.min(), bias - spread), max(off.max(), bias + spread)))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=_STEPS))
+    told = f"bias {number(bias)}"
+    if spread:
+        told += f", limits of agreement {number(bias - spread)} to {number(bias + spread)}"
+    dots = [f"{label}: {number(error)}" for _, error, label in points]
+    return Chart(title, _svg(figure, title, told, dots), notes=(f"{told[0].upper()}{told[1:]}.",))
 
 
 def _frame(width: float, height: float, *, left: float, right: float) -> tuple[Figure, Axes]:

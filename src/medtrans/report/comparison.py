@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from medtrans.config.experiment import differences
 from medtrans.data.anonymize import shareable_config
 from medtrans.errors import ConfigError, DataError, SetupError
@@ -103,7 +101,7 @@ def write_comparison(folders: Sequence[RunFolder], output: Path) -> Path:
 
 def _read(name: str, folder: RunFolder) -> _Run:
     summary = folder.read_json(folder.summary)
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    config = folder.read_config()
     return _Run(name, folder, config, summary, read_metrics_csv(folder.metrics))
 
 

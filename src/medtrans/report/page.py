@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from medtrans.evaluation.verdict import BASELINES, verdicts
-from medtrans.report.charts import Chart, line_chart, strip_chart
+from medtrans.report.charts import Chart, agreement_chart, histogram_chart, line_chart, strip_chart
 from medtrans.report.viewer import ViewedCase, embedded, script_hash, viewer_script
 from medtrans.utils.messages import between, number, places
 
@@ -52,6 +52,11 @@ def render(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     warnings: Sequence[str] = (),
     facts: Mapping[str, str] | None = None,
+    data: Sequence[tuple[str, str]] = (),
+    methods: str = "",
+    cited: Sequence[tuple[str, str]] = (),
+    errors: Mapping[str, Any] | None = None,
+    files: Sequence[Mapping[str, str]] = (),
     faithfulness: Mapping[str, Any] | None = None,
     downstream: Mapping[str, Any] | None = None,
     viewed: Sequence[ViewedCase] = (),
@@ -62,24 +67,35 @@ def render(
     texts are shown as given (and escaped): what they hold is what the page gives away.
 
     `summary` (whose "comparison" may be missing), `faithfulness` and `downstream` are the contents of the run's files;
-    `rows` a mapping a case, with "label" and the scores by column; `pictures` (label, caption, content of a PNG file);
+    `rows` a mapping a case, with "label" and the scores by column; `pictures` (label, caption, content of a PNG file),
+    and `files` for each of them addresses relative to the page, by what they hold; `errors` the content of
+    `pictures/errors.json`; `data` (what, found) pairs, `methods` a paragraph and `cited` (component, works) pairs;
     `curves` (step, value) pairs by name; `viewed` the cases whose volumes the page carries for the viewer.
     """
     metrics, script = summary["metrics"], viewer_script()
-    shown = [
-        {"label": label, "caption": caption, "data": base64.b64encode(content).decode("ascii")}
-        for label, caption, content in pictures
+    shown: list[dict[str, Any]] = [
+        {
+            "label": label,
+            "caption": caption,
+            "data": base64.b64encode(content).decode("ascii"),
+            "files": files[place] if files else {},
+        }
+        for place, (label, caption, content) in enumerate(pictures)
     ]
     first = next((one for one in shown if one["caption"].startswith("median")), shown[0] if shown else None)
+    error_charts = [chart for target, found in (errors or {}).items() for chart in _error_charts(target, found)]
     parts = {
         "scores": "Scores",
         "cases": "Case by case" if rows else "",
+        "errors": "Errors" if error_charts else "",
         "pictures": "Pictures" if len(shown) > 1 else "",
         "viewer": "Viewer" if viewed else "",
         "faithfulness": "Can it be trusted?" if faithfulness else "",
         "downstream": "Worth to a segmenter" if downstream else "",
         "every": "Every case" if rows else "",
         "training": "Training" if curves else "",
+        "data": "Data" if data else "",
+        "methods": "Methods, to paste" if methods else "",
         "again": "Run it again",
         "configuration": "Configuration",
         "environment": "Environment",
@@ -88,6 +104,10 @@ def render(
         "report.html.j2",
         title=title,
         facts=facts or {},
+        data=data,
+        methods=methods,
+        cited=cited,
+        errors=error_charts,
         faithfulness=None if faithfulness is None else faithfulness_part(faithfulness),
         downstream=None if downstream is None else downstream_part(downstream),
         strips=_strips(rows, summary),
@@ -163,6 +183,19 @@ def _strips(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> li
             marks={baseline: scores[name]["mean"] for baseline, scores in summary["baselines"].items()},
         )
         for name, metric in summary["metrics"].items()
+    ]
+
+
+def _error_charts(target: str, found: Mapping[str, Any]) -> list[Chart]:
+    """How often voxels are off by how much, and each case's mean error; nothing where no voxel counted."""
+    if not found["means"]:
+        return []
+    unit = f" [{found['unit']}]" if found["unit"] else ""
+    return [
+        histogram_chart(
+            f"{target}: % of voxels by prediction − target{unit}", found["first"], found["bin"], found["counts"]
+        ),
+        agreement_chart(f"{target}: mean error of each case over its mean intensity{unit}", found["means"]),
     ]
 
 

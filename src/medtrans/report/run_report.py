@@ -14,8 +14,9 @@ import yaml
 from medtrans.data.anonymize import WITHHELD, shareable_config
 from medtrans.data.cohort import read_case_table
 from medtrans.errors import ConfigError
-from medtrans.evaluation.pictures import kept_volumes
+from medtrans.evaluation.pictures import ROLES, kept_volumes
 from medtrans.evaluation.scores import read_metrics_csv
+from medtrans.report.methods import data_rows, methods_paragraph, references
 from medtrans.report.page import render
 from medtrans.report.viewer import ViewedCase
 from medtrans.runs import checkpoint
@@ -42,7 +43,7 @@ def write_report(folder: RunFolder, *, viewer: Literal["none", "inline"] | None 
     Raises:
         ConfigError: the run has not been evaluated; or a viewer is asked for, and the run kept no volumes for it.
     """
-    config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    config = folder.read_config()
     summary = folder.read_json(folder.summary)
     rows = read_metrics_csv(folder.metrics)
     shown = {row.label: row.case if config["names"] else row.label for row in rows}
@@ -51,7 +52,9 @@ def write_report(folder: RunFolder, *, viewer: Literal["none", "inline"] | None 
     if viewer is None:
         viewer = "inline" if _had_viewer(folder) else "none"
     newest = checkpoint.newest(folder.checkpoints)
-    curves: Mapping[str, Any] = newest.state()["history"]["curves"] if newest else {}
+    state: Mapping[str, Any] = newest.state() if newest else {}
+    curves: Mapping[str, Any] = state["history"]["curves"] if newest else {}
+    cases = read_case_table(folder.cases)
     page = render(
         title=f"{', '.join(config['source'])} to {', '.join(config['target'])}",
         command=" \\\n  ".join(["medtrans run config.yaml", *_kept_back(shared)]),
@@ -62,6 +65,11 @@ def write_report(folder: RunFolder, *, viewer: Literal["none", "inline"] | None 
         pictures=pictures,
         curves={name: [(float(step), float(value)) for step, value in points] for name, points in curves.items()},
         facts=report_facts(folder, config),
+        data=data_rows(shared, cases, state.get("fingerprint"), summary.get("scored_in", {})),
+        methods=methods_paragraph(shared, cases, summary, _weights(folder, config)),
+        cited=references(shared),
+        errors=folder.read_json(folder.errors) if folder.errors.is_file() else {},
+        files=[_files(folder, path) for *_, path in shown_cases(folder)],
         faithfulness=folder.read_json(folder.faithfulness) if folder.faithfulness.is_file() else None,
         downstream=folder.read_json(folder.downstream) if folder.downstream.is_file() else None,
         viewed=_viewed(folder, config, shown) if viewer == "inline" else (),
@@ -80,8 +88,7 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
     train = config["train"]
     known = read_case_table(folder.cases)
     subjects = {split: len({one.subject for one in known if one.split == split}) for split in _DOING}
-    chosen = checkpoint.best(folder.checkpoints)
-    used = chosen or checkpoint.newest(folder.checkpoints)
+    weights, patches = _weights(folder, config), train["batch"] * train["accumulate"]
     discriminator = config["discriminator"]
     costs = costs_text(read_costs(folder.costs))
     return {
@@ -95,12 +102,21 @@ def report_facts(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, str]
             f"{name} × {loss['weight']:g}" if isinstance(loss["weight"], int | float) else f"{name} (ramped)"
             for name, loss in config["losses"].items()
         ),
-        "Training": f"{train['steps']:,} steps of {train['batch'] * train['accumulate']} patches"
-        + (f"; weights of step {used.step:,}" if used is not None else "")
-        + (f", the best {train['best']} in validation" if chosen and train["best"] else ""),
+        "Training": f"{train['steps']:,} steps of {patches} patch{'' if patches == 1 else 'es'}"
+        + (f"; {weights}" if weights else ""),
         **({"Costs": costs} if costs else {}),
         **_when(folder),
     }
+
+
+def _weights(folder: RunFolder, config: Mapping[str, Any]) -> str:
+    """Which weights were tested; "" without any."""
+    chosen = checkpoint.best(folder.checkpoints)
+    used = chosen or checkpoint.newest(folder.checkpoints)
+    if used is None:
+        return ""
+    best = config["train"]["best"]
+    return f"weights of step {used.step:,}" + (f", the best {best} in validation" if chosen and best else "")
 
 
 def _had_viewer(folder: RunFolder) -> bool:
@@ -153,6 +169,13 @@ def _pictures(
         )
         for rank, label, path in shown_cases(folder)
     ]
+
+
+def _files(folder: RunFolder, picture: Path) -> dict[str, str]:
+    """What the run keeps of a shown case under its number, by what it is, relative to the page."""
+    volumes = {role: picture.with_name(f"{picture.stem}_{role}.nii.gz") for role in ROLES}
+    there = {"picture": picture} | {role: path for role, path in volumes.items() if path.is_file()}
+    return {name: path.relative_to(folder.path).as_posix() for name, path in there.items()}
 
 
 def _kept_back(config: Mapping[str, Any], prefix: str = "") -> list[str]:

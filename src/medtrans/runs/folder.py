@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from medtrans.errors import ConfigError, SetupError
 from medtrans.runs import lock
 from medtrans.utils.files import PART, remove_parts, write_json, write_text
@@ -61,6 +63,8 @@ class RunFolder:
     """Translated test cases."""
     pictures = _Entry("pictures")
     """Worst, median and best test case, for the report."""
+    errors = _Entry("pictures", "errors.json")
+    """How often the test cases' voxels are off by how much, and each case's means, for the report."""
     plugins = _Entry("plugins")
     """Copies of the single-file plugins the run used."""
     tensorboard = _Entry("tensorboard")
@@ -203,6 +207,20 @@ class RunFolder:
             self.release()
         return size
 
+    def read_config(self) -> dict[str, Any]:
+        """The config that the run was trained with.
+
+        Raises:
+            ConfigError: it is missing or damaged.
+        """
+        try:
+            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+            raise ConfigError(f"{self.config}: is missing or damaged ({error}); restore it") from error
+        if not isinstance(value, dict):
+            raise ConfigError(f"{self.config}: expected a mapping, found {type(value).__name__}; restore it")
+        return value
+
     def read_json(self, path: Path) -> dict[str, Any]:
         """A JSON file of this run.
 
@@ -323,7 +341,7 @@ _WRITTEN: Mapping[str, str | None] = {
     "checkpoints": r"step_\d{8,}|[a-z]+\.json|\.part-.*",
     "cache": r"[0-9a-f]{32}|\.part-.*",
     "predictions": r".*\.(nii\.gz|nii|json)|\.part-.*",
-    "pictures": r".*\.(png|nii\.gz)|\.part-.*",
+    "pictures": r".*\.(png|nii\.gz)|errors\.json|\.part-.*",
     "plugins": r".*\.py|__pycache__|\.part-.*",
     "tensorboard": r"events\.out\.tfevents\..*",
     "downstream": r".*",

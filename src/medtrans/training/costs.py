@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from medtrans.plugins.interfaces import Callback, Scored
 from medtrans.runs.session import environment_facts
 from medtrans.utils.files import write_json
+from medtrans.utils.messages import duration
 
 __all__ = ["StepClock", "costs_text", "keep_training_costs", "keep_translation_costs", "read_costs"]
 
@@ -102,23 +103,30 @@ def read_costs(path: Path) -> dict[str, Any]:
     """What `costs.json` holds; nothing where there is none, as in runs that ended before it was kept."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def costs_text(costs: Mapping[str, Any]) -> str:
-    """A line for a reader; empty where nothing is known."""
-    said = [f"{count / 1e6:.3g} M parameters in {name}" for name, count in costs.get("parameters", {}).items()]
-    training, translation = costs.get("training"), costs.get("translation")
-    if training:
-        said.append(f"{training['seconds_per_step']:.3g} s a step")
+    """What was spent and what a translation takes, in plain sentences; empty where nothing is known."""
+    said = []
+    if training := costs.get("training"):
+        step, steps = training["seconds_per_step"], training["steps"]
+        counted = f"{steps:,} step{'' if steps == 1 else 's'}"
+        said.append(f"Training took {duration(step * steps)} for {counted} ({step:.3g} s a step)")
         if training["memory_bytes"] is not None:
-            said.append(f"at most {training['memory_bytes'] / 2**30:.3g} GiB of {training['memory']}")
-    if translation:
-        said.append(f"{translation['seconds_per_volume']:.3g} s a volume")
-    device = (training or translation or {}).get("device")
-    return ", ".join(said) + (f" ({device})" if device else "")
+            said[0] += f" and at most {training['memory_bytes'] / 2**30:.3g} GiB of {training['memory']}"
+        said[0] += f", on {training['device']}."
+    if translation := costs.get("translation"):
+        took = duration(translation["seconds_per_volume"])
+        said.append(
+            f"Translating one volume took {took} on {translation['device']}, without reading and writing files."
+        )
+    if counts := costs.get("parameters"):
+        sizes = ", ".join(f"{count:,} ({name})" for name, count in counts.items())
+        said.append(f"Trained numbers: {sizes}.")
+    return " ".join(said)
 
 
 def _keep(path: Path, found: Mapping[str, Any]) -> None:

@@ -160,6 +160,14 @@ def sides(lengths: Sequence[float] | None) -> str:
     return "×".join(f"{length:.0f}" if length == round(length) else f"{length:.3g}" for length in lengths)
 
 
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a reader would choose: "0.25 s", "12.5 minutes", "3.2 hours"."""
+    for least, unit in ((7200, "hours"), (120, "minutes")):
+        if seconds >= least:
+            return f"{seconds / (3600 if unit == 'hours' else 60):,.1f} {unit}"
+    return f"{seconds:.3g} s"
+
+
 # What begins something in Markdown: HTML, an entity, a link or its definition, a bare address, emphasis, code, a
 # formula, the next cell, and at the beginning of a line a heading, a quotation or a list.
 _MARKS = re.compile(r"[\\`*~$|]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])|:(?=//)|(?<=www)\.|(?<!\w)_|_(?!\w)|^[#>=-]")
