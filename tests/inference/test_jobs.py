@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -182,3 +184,15 @@ def test_a_reading_rule_can_be_given_with_the_verb(run: RunFolder, tmp_path: Pat
     )
     assert isinstance(read(written), Volume)
     assert np.isfinite(read(written).data).all()
+
+
+def test_what_only_training_needs_is_not_imported_to_translate(run: RunFolder, tmp_path: Path) -> None:
+    heavy = ("torch._dynamo", "scipy.stats", "lightning_fabric", "matplotlib", "torchio", "tensorboard")
+    words = ["medtrans", "predict", str(run.path), str(scan(tmp_path / "a.nii.gz")), str(tmp_path / "o.nii.gz")]
+    program = (
+        f"import sys\nfrom medtrans.cli.app import main\nsys.argv = {words}\n"
+        f"try:\n    main()\nfinally:\n    print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)"
+    )
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (tmp_path / "o.nii.gz").is_file(), child.stderr
+    assert child.stderr.split() == []

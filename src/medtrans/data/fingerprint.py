@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel.orientations import aff2axcodes
-from scipy.stats import wasserstein_distance
 
 from medtrans.data.preprocessing import Prepared
 from medtrans.data.sampling import patch_centres
@@ -157,14 +156,13 @@ def _features(case: Prepared, scalings: Mapping[str, Preprocess], sources: Seque
 def _distances(
     source: str, histogram: np.ndarray, layout: np.ndarray, usual_histogram: np.ndarray, usual_layout: np.ndarray
 ) -> dict[str, float]:
-    middles = (np.arange(_BINS) + 0.5) / _BINS
-    apart = (
-        wasserstein_distance(middles, middles, histogram, usual_histogram)
-        if histogram.sum() > 0 and usual_histogram.sum() > 0
-        else 1.0
-    )
+    apart = 1.0
+    if histogram.sum() > 0 and usual_histogram.sum() > 0:
+        # The first Wasserstein distance: the area between the two distribution functions.
+        functions = (np.cumsum(one) / np.sum(one) for one in (histogram, usual_histogram))
+        apart = float(np.abs(np.subtract(*functions)).sum() / _BINS)
     return {
-        f"{source} histogram distance": float(apart),
+        f"{source} histogram distance": apart,
         f"{source} layout distance": 1 - correlation(layout, usual_layout),
     }
 

@@ -6,6 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from medtrans.types import DiscriminatorOutput, LossInputs, Pyramid, as_pyramid,
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from torch.optim import Optimizer
 
 __all__ = [
     "ChunkMeans",
@@ -50,9 +52,15 @@ class TrainedNetwork:
     def __init__(self, parts: Parts, role: str, bare: nn.Module, *, name: str | None = None) -> None:
         self.parts, self.role, self.bare, self.name = parts, role, bare, name or role
         self.network = bare
-        self.optimizer = parts.make_optimizer(bare.parameters(), role)
-        self.base_rates = tuple(group["lr"] for group in self.optimizer.param_groups)
+        self.base_rates: tuple[float, ...] = ()
         self.fabric: Fabric | None = None
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """Made when it is first asked for: to translate needs none, and torch takes two seconds to make its first."""
+        optimizer = self.parts.make_optimizer(self.bare.parameters(), self.role)
+        self.base_rates = tuple(group["lr"] for group in optimizer.param_groups)
+        return optimizer
 
     def setup(self, fabric: Fabric) -> None:
         """Hand network and optimiser to Fabric."""
