@@ -286,7 +286,7 @@ class Parts:
         source_channels: channels of the source.
         target_channels: channels of the target.
         epoch_steps: steps an epoch, for ramps that change by the epoch.
-        accumulate: batches whose gradients one update sums up.
+        accumulate: chunks that a batch goes through the networks in, with the gradient of the whole batch.
         compiled: gives the generator as its training steps are to call it; None where the config compiles nothing.
     """
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from medtrans.data.checks.cases import CaseChecks
 from medtrans.data.checks.cohort import patch_warnings
@@ -318,6 +319,12 @@ def _warnings(data: DataModule, method: Method) -> list[str]:
     factories = [data.experiment.slots["losses", name].found.component.load() for name in config.losses]
     if config.discriminator is not None and not any(getattr(factory, "adversarial", False) for factory in factories):
         warnings.append("discriminator: no loss trains it, so it has no effect; set discriminator: null to be clear")
+    for name, network in networks.items() if config.train.accumulate > 1 else ():
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):  # noqa: SLF001 -- the base of all dimensions
+            warnings.append(
+                f"train.accumulate: {name} has batch normalisation, which sees one batch of {config.train.batch} at a "
+                "time, not all that an update is made of; instance normalisation sees each case by itself"
+            )
     if config.train.memory == "low":
         silent = {type(network).__name__: None for network in networks.values() if not has_memory_blocks(network)}
         warnings += [f"train.memory: low does nothing for {name}, which names no memory_blocks" for name in silent]
