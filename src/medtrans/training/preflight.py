@@ -27,6 +27,7 @@ from medtrans.plugins.input_size import common_multiple, padded_sides
 from medtrans.plugins.interfaces import Dataset, Method
 from medtrans.training.build import check_compiler, make_method
 from medtrans.types import Batch
+from medtrans.utils.memory import memory_faults
 from medtrans.utils.progress import progress_over
 
 __all__ = ["run_preflight", "tiny_step"]
@@ -146,7 +147,8 @@ def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
     method.setup(fabric)
     batch = Batch(source, target, torch.ones(count, 1, *sides), (0,) * count).to(fabric.device)
     try:
-        values = method.training_step(batch, 0)
+        with memory_faults("one training step", "lower what sets the networks' width or depth"):
+            values = method.training_step(batch, 0)
     except MedtransError:
         raise
     except (RuntimeError, TypeError, ValueError) as error:

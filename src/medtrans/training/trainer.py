@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from medtrans.config.schema import RunConfig
 from medtrans.data.checks.cases import CaseChecks
 from medtrans.data.checks.cohort import patch_warnings
 from medtrans.data.datamodule import DataModule
@@ -36,9 +37,10 @@ from medtrans.training.nan_guard import LOG_INTERVAL, NanGuard
 from medtrans.training.state import Stateful, TrainingState, checkpoint_bytes, restore_marks, resume
 from medtrans.types import Batch
 from medtrans.utils.files import check_disk_space
+from medtrans.utils.memory import memory_faults
 from medtrans.utils.seeds import derived_seed
 
-__all__ = ["Trainer", "Validator", "fabric_batches", "train_method"]
+__all__ = ["Trainer", "Validator", "fabric_batches", "train_method", "training_remedy"]
 
 
 Validate: TypeAlias = Callable[[], tuple[Mapping[str, float], Sequence[Scored]]]
@@ -181,7 +183,8 @@ class Trainer:
         try:
             # Running statistics differ between ranks, each of which has seen batches of its own.
             self.ranks.share_buffers(self.method.networks())
-            means, cases = validate()
+            with memory_faults(f"step {state.step}: validation", "lower inference.window or inference.batch"):
+                means, cases = validate()
         except DataError as error:
             raise type(error)(*(f"step {state.step}: validation: {fault}" for fault in error.faults)) from error
         state.history.add(state.step, {f"validation {name}": value for name, value in means.items()})
@@ -304,10 +307,26 @@ def train_method(
         how_to_resume=f"medtrans run {folder.config} --resume",
     )
     run = RunInfo(folder.path, data.experiment.saved(), state.step, config.train.steps)
-    with worker_faults(), closing(fabric_batches(data, method, fabric, state.step)) as batches:
+    with (
+        memory_faults("training", training_remedy(config)),
+        worker_faults(),
+        closing(fabric_batches(data, method, fabric, state.step)) as batches,
+    ):
         trainer.fit(batches, state, run)
     if ranks.leads:
         keep_training_costs(folder.costs, method.networks(), clock, ranks.count)
+
+
+def training_remedy(config: RunConfig) -> str:
+    """What to lower where memory runs out in training, with the numbers of the config."""
+    patch, batch = "x".join(map(str, config.patch.size)), config.train.batch
+    said = [f"lower patch.size (now {patch})"]
+    if batch > 1:
+        total = batch * config.train.accumulate
+        said.append(f"set train.batch=1 and train.accumulate={total} (now {batch} and {config.train.accumulate})")
+    if config.train.memory == "normal":
+        said.append("set train.memory=low")
+    return ", or ".join(said)
 
 
 def _warnings(data: DataModule, method: Method) -> list[str]:
