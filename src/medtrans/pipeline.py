@@ -29,7 +29,7 @@ from medtrans.runs.folder import RunFolder
 from medtrans.runs.session import check_same_data, run_session
 from medtrans.training.build import make_method
 from medtrans.training.preflight import run_preflight
-from medtrans.training.trainer import train_method
+from medtrans.training.trainer import announce, train_method
 from medtrans.utils.memory import memory_faults
 
 __all__ = ["Config", "check", "clear_cache", "downstream", "evaluate", "run"]
@@ -91,6 +91,8 @@ def run(
             experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks, reads=reads
         ) as folder:
             data = DataModule(experiment, cohort, folder.cache)
+            if ranks.leads:
+                announce(data, fabric, ranks, folder)
             scorer = Scorer.of(data)
             with memory_faults("preprocessing", _SMALLER_VOLUMES):
                 target_numbers = data.prepare(ranks, request)

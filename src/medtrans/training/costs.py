@@ -17,7 +17,7 @@ from medtrans.plugins.interfaces import Callback, Scored
 from medtrans.runs.session import environment_facts
 from medtrans.utils.files import write_json
 
-__all__ = ["StepClock", "costs_text", "keep_training_costs", "keep_translation_costs", "read_costs"]
+__all__ = ["StepClock", "costs_text", "device_text", "keep_training_costs", "keep_translation_costs", "read_costs"]
 
 
 _WARM_UP = 10
@@ -119,6 +119,13 @@ def costs_text(costs: Mapping[str, Any]) -> str:
         said.append(f"{translation['seconds_per_volume']:.3g} s a volume")
     device = (training or translation or {}).get("device")
     return ", ".join(said) + (f" ({device})" if device else "")
+
+
+def device_text(device: torch.device) -> str:
+    """The device as a reader knows it."""
+    if device.type == "cuda":
+        return f"GPU {torch.cuda.get_device_name(device)}"
+    return f"CPU ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
 
 
 def _keep(path: Path, found: Mapping[str, Any]) -> None:

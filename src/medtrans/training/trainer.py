@@ -31,16 +31,17 @@ from medtrans.runs.folder import RunFolder
 from medtrans.runs.session import config_facts, config_hash
 from medtrans.training.activation_checkpointing import has_memory_blocks
 from medtrans.training.build import check_compiler, initialise_from
-from medtrans.training.costs import StepClock, keep_training_costs
+from medtrans.training.costs import StepClock, device_text, keep_training_costs
 from medtrans.training.data_stall import DataStall
 from medtrans.training.nan_guard import LOG_INTERVAL, NanGuard
 from medtrans.training.state import Stateful, TrainingState, checkpoint_bytes, restore_marks, resume
+from medtrans.training.watchers import contained
 from medtrans.types import Batch
 from medtrans.utils.files import check_disk_space
 from medtrans.utils.memory import memory_faults
 from medtrans.utils.seeds import derived_seed
 
-__all__ = ["Trainer", "Validator", "fabric_batches", "train_method", "training_remedy"]
+__all__ = ["Trainer", "Validator", "announce", "fabric_batches", "train_method", "training_remedy"]
 
 
 Validate: TypeAlias = Callable[[], tuple[Mapping[str, float], Sequence[Scored]]]
@@ -282,7 +283,9 @@ def train_method(
     precision = fabric.strategy.precision
     state = TrainingState() if newest is None else _resumed(method, newest, folder, ranks, precision, validator.best)
     callbacks: list[Callback] = [
-        data.experiment.build("callbacks", name) for name in data.experiment.under("callbacks") if ranks.leads
+        contained(name, data.experiment.build("callbacks", name))
+        for name in data.experiment.under("callbacks")
+        if ranks.leads
     ]
     clock = StepClock()
     callbacks += [*validator.callbacks, clock] if ranks.leads else validator.callbacks
@@ -315,6 +318,26 @@ def train_method(
         trainer.fit(batches, state, run)
     if ranks.leads:
         keep_training_costs(folder.costs, method.networks(), clock, ranks.count)
+
+
+def announce(data: DataModule, fabric: Fabric, ranks: Ranks, folder: RunFolder) -> None:
+    """Say at once what will be done, on what, and where it is written down."""
+    config, count = data.experiment.config, ranks.count
+    train, validation, test = (len(data.cohort.of(split)) for split in ("train", "validation", "test"))
+    patch, batch = "×".join(map(str, config.patch.size)), config.train.batch * config.train.accumulate
+    _log.info(
+        "%s to %s on %s: %d training, %d validation and %d test cases; %d steps of %d patches of %s voxels; log: %s",
+        "+".join(config.source),
+        "+".join(config.target),
+        device_text(fabric.device) + (f", {count} ranks" if count > 1 else ""),
+        train,
+        validation,
+        test,
+        config.train.steps,
+        batch * count,
+        patch,
+        folder.log,
+    )
 
 
 def training_remedy(config: RunConfig) -> str:
