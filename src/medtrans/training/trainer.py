@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -35,6 +35,7 @@ from medtrans.training.costs import StepClock, device_text, keep_training_costs
 from medtrans.training.data_stall import DataStall
 from medtrans.training.nan_guard import LOG_INTERVAL, NanGuard
 from medtrans.training.state import Stateful, TrainingState, checkpoint_bytes, restore_marks, resume
+from medtrans.training.unused_weights import refuse_unused_weights
 from medtrans.training.watchers import contained
 from medtrans.types import Batch
 from medtrans.utils.files import check_disk_space
@@ -140,9 +141,13 @@ class Trainer:
             if self._saved is None:
                 # There is always something to resume from, and a fault in saving shows before time was spent.
                 self._write(improved=False)
+            # Torch says at the second step that weights are unused, and not which.
+            watched = refuse_unused_weights(self.method.networks()) if self.ranks.count > 1 else None
             for batch in stall.timed(batches):
                 torch.manual_seed(derived_seed(self.seed, "step", state.step, self.ranks.rank))
-                values = self.method.training_step(batch, state.step)
+                with watched or nullcontext():
+                    values = self.method.training_step(batch, state.step)
+                watched = None
                 stall.stepped()
                 state.step += 1
                 self._guard.update(state.step, values, batch)
