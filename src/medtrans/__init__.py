@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from medtrans.plugins.weights import read_weights
     from medtrans.runs.folder import RunFolder
     from medtrans.types import Loss as Loss
+    from medtrans.utils.messages import duration_text
     from medtrans.volume import Volume
 
 __all__ = [
@@ -54,7 +55,7 @@ __all__ = [
     "DataError", "Dataset", "DetailedMetric", "Loss", "MDAUNet", "MedtransError", "Method", "Metric", "MultiResUNet",
     "PairedMethod", "Parts", "PatchGAN", "Preprocess", "RunCancelledError", "RunFolder", "RunInfo",
     "RunInterruptedError", "Scored", "SetupError", "Surroundings", "TrainingError", "Translator", "UNet", "Volume",
-    "__version__", "check", "component", "hookimpl", "load", "read_weights", "run",
+    "__version__", "check", "component", "duration_text", "hookimpl", "load", "read_weights", "run",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:
@@ -77,6 +78,7 @@ if not TYPE_CHECKING:
         "plugins.weights": "read_weights",
         "runs.folder": "RunFolder",
         "types": "Loss",
+        "utils.messages": "duration_text",
         "volume.volume": "Volume",
     }
     _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

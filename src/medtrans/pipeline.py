@@ -29,9 +29,13 @@ from medtrans.runs.folder import RunFolder
 from medtrans.runs.session import check_same_data, run_session, write_records
 from medtrans.training.build import make_method, warn_of_jumps
 from medtrans.training.preflight import run_preflight
-from medtrans.training.trainer import train_method
+from medtrans.training.trainer import announce, train_method
+from medtrans.utils.memory import memory_faults
 
 __all__ = ["Config", "check", "clear_cache", "downstream", "evaluate", "run"]
+
+_SMALLER_WINDOWS = "lower inference.window or inference.batch in the run's config and evaluate it again"
+_SMALLER_VOLUMES = "set preprocess.spacing_mm to larger voxels, or use a machine with more memory"
 
 Config: TypeAlias = str | Path | Mapping[str, Any] | Sequence[str | Path | Mapping[str, Any]]
 
@@ -87,8 +91,11 @@ def run(
             experiment, cohort, warnings, resume=resume, overwrite=overwrite, ranks=ranks, reads=reads
         ) as folder:
             data = DataModule(experiment, cohort, folder.cache)
+            if ranks.leads:
+                announce(data, fabric, ranks, folder)
             scorer = Scorer.of(data)
-            target_numbers = data.prepare(ranks, request)
+            with memory_faults("preprocessing", _SMALLER_VOLUMES):
+                target_numbers = data.prepare(ranks, request)
             if goes_on and ranks.leads:
                 check_same_data(folder, data, ("train", "validation", "test"))
                 warn_of_jumps(folder, experiment, training_cases=len(cohort.of("train")), ranks=ranks.count)
@@ -99,7 +106,8 @@ def run(
             validator = Validator(data, scorer, translator, ranks)
             train_method(data, method, validator, fabric, folder, continued=resume, ranks=ranks, request=request)
             trained = load(folder.path, plugins=plugins)
-            score_test_cases(data, scorer, trained, folder, warnings, ranks=ranks, request=request)
+            with memory_faults("test", _SMALLER_WINDOWS):
+                score_test_cases(data, scorer, trained, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 if planned is not None:
                     run_downstream(planned, trained)
@@ -117,7 +125,8 @@ def check(config: Config, overrides: Sequence[str] = (), *, plugins: Sequence[Pa
         MedtransError: the config is wrong, there are no cases to look at, or `downstream` cannot be done with them.
     """
     experiment = _where_it_lies(_layers(config), overrides, plugins)
-    report = run_preflight(experiment, Scorer.of)
+    with memory_faults("reading cases", _SMALLER_VOLUMES):
+        report = run_preflight(experiment, Scorer.of)
     if report.ready and experiment.config.downstream is not None:
         plan_downstream(experiment, load_cohort(experiment)[0], Path(experiment.config.output_dir), plugins=plugins)
     return report
@@ -159,7 +168,8 @@ def evaluate(run_folder: Path | str, overrides: Sequence[str] = (), *, plugins: 
         with folder.locked() if ranks.leads else nullcontext():
             if ranks.leads:
                 check_same_data(folder, data, ("train", "test"))
-            score_test_cases(data, Scorer.of(data), translator, folder, warnings, ranks=ranks, request=request)
+            with memory_faults("test", _SMALLER_WINDOWS):
+                score_test_cases(data, Scorer.of(data), translator, folder, warnings, ranks=ranks, request=request)
             if ranks.leads:
                 write_report(folder)
     return folder
@@ -198,7 +208,8 @@ def downstream(
         check_same_data(folder, data, ("train", "test"))
         if overwrite:
             shutil.rmtree(planned.folder, ignore_errors=True)
-        run_downstream(planned, translator)
+        with memory_faults("segmenters", "lower patch.size or train.batch under downstream.segmenter"):
+            run_downstream(planned, translator)
         if folder.summary.is_file():
             write_report(folder)
     finally:

@@ -7,8 +7,8 @@ patient's right, j to anterior, k to superior); world coordinates are in mm; net
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -122,6 +122,9 @@ class LossInputs:
         phase: whose update this is.
         valid: `(b, 1, i, j, k)` at level 0, 0 where there are no data and `prediction` therefore equals `target`; None
             where there are data everywhere.
+        before: where the batch goes through the networks in chunks and this is one of them, those before it, without
+            graph.
+        after: those after it, without graph.
     """
 
     source: Pyramid
@@ -133,6 +136,25 @@ class LossInputs:
     step: int
     phase: Literal["generator", "discriminator"]
     valid: Tensor | None = None
+    before: tuple[LossInputs, ...] = ()
+    after: tuple[LossInputs, ...] = ()
+
+    @property
+    def whole(self) -> LossInputs:
+        """This chunk and those before and after it as one batch."""
+        parts = (*self.before, self, *self.after)
+        names = ("source", "target", "prediction", "mask", "real", "fake", "valid")
+        joined = {name: _joined([getattr(part, name) for part in parts]) for name in names}
+        return replace(self, before=(), after=(), **joined)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if parts[0] is None:
+        return None
+    if isinstance(parts[0], Tensor):
+        return torch.cat(tuple(parts))
+    found = [_joined(same) for same in zip(*parts, strict=True)]
+    return type(parts[0])(*found) if isinstance(parts[0], DiscriminatorOutput) else tuple(found)
 
 
 class Loss(nn.Module, ABC):
@@ -154,6 +176,17 @@ class Loss(nn.Module, ABC):
     def discriminator_loss(self, inputs: LossInputs) -> Tensor | None:
         """The discriminator's term, a scalar; None where the loss trains the generator only."""
         return None
+
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Whether both terms of a batch are the means of the terms of its cases, one by one.
+
+        A loss that says so is given one chunk at a time under `train.accumulate`. Every other, as is the default, is
+        given the whole batch with each chunk, so that its gradient is that of the whole batch too.
+
+        Args:
+            valid: of the batch, as in `LossInputs`.
+        """
+        return False
 
 
 class _SumOverRanks(torch.autograd.Function):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision.amp import MixedPrecision
 from torch import Tensor, nn
 
 from medtrans import ConfigError, CycleMethod, Parts
@@ -272,3 +273,30 @@ def test_it_learns_a_translation_without_a_single_pair() -> None:
         dark, bright = 0.3 * torch.rand((2, 4, 1, 4, 4, 4), generator=draw)
         made.training_step(Batch(dark, bright + 0.5, None, (0, 1, 2, 3)), step)
     assert float(made.translate(torch.full((1, 1, 4, 4, 4), 0.15)).mean()) == pytest.approx(0.65, abs=0.05)
+
+
+def scaled_gains(*, growth_interval: int, overflow: bool = False) -> dict[str, float]:
+    """Each network's gain after one step in 16-mixed, and the scale's growth."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=growth_interval)
+    precision = MixedPrecision("16-mixed", "cpu", scaler)
+    made = CycleMethod(parts(), pool_size=0)
+    if overflow:
+        made.networks()["generator"].shift.register_hook(lambda gradient: gradient * torch.inf)
+    made.setup(Fabric(accelerator="cpu", devices=1, plugins=[precision]))
+    made.training_step(batch(), 0)
+    moved = {name: float(next(network.parameters()).detach()) for name, network in made.networks().items()}
+    return {**moved, "scale": scaler.get_scale()}
+
+
+def test_in_half_precision_one_scale_serves_all_networks_of_a_step() -> None:
+    """It moves after the last of them: in between, it would halve or double what is still to be learnt from."""
+    calm, grown = scaled_gains(growth_interval=1000), scaled_gains(growth_interval=1)
+    assert (calm.pop("scale"), grown.pop("scale")) == (4.0, 8.0)
+    assert grown == calm
+
+
+def test_in_half_precision_overflow_of_one_network_leaves_the_steps_of_the_others_as_they_are() -> None:
+    calm, broken = scaled_gains(growth_interval=1000), scaled_gains(growth_interval=1000, overflow=True)
+    assert broken.pop("scale") == 2.0
+    assert broken.pop("generator") == 2.0
+    assert broken == {name: calm[name] for name in broken}

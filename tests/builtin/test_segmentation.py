@@ -205,3 +205,21 @@ def test_hd95_agrees_with_all_distances_between_the_surfaces() -> None:
     expected = max(np.percentile(distances.min(1), 95), np.percentile(distances.min(0), 95))
     assert HD95(label=17)(first, second, None, spacing) == pytest.approx(expected, abs=1e-9)
     assert HD95(label=17)(second, first, None, spacing) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("valid", [False, True])
+def test_chunks_of_a_batch_learn_what_the_whole_batch_does(valid: bool) -> None:
+    """Dice of a batch is no mean over its cases, nor is a mean over the voxels that have data."""
+    draw = torch.Generator().manual_seed(0)
+    source, kinds = (torch.rand((4, 1, 6, 6, 6), generator=draw) for _ in range(2))
+    shares = torch.tensor([0.1, 0.4, 0.7, 1.0]).view(4, 1, 1, 1, 1)
+    data = (kinds < shares).float() if valid else None
+    found = []
+    for accumulate in (1, 4):
+        torch.manual_seed(0)
+        method = SegmentationMethod(parts(conv, accumulate=accumulate), classes=2)
+        target = (source > shares).float() / 2 + (kinds > 0.7).float() / 2
+        method.training_step(Batch(source, target, None, (1, 2, 3, 4), valid=data), 0)
+        found.append([parameter.grad for parameter in method.networks()["generator"].parameters()])
+    for whole, chunked in zip(*found, strict=True):
+        torch.testing.assert_close(chunked, whole, rtol=1e-4, atol=1e-7)

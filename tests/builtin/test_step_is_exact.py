@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from medtrans import MDAUNet, MultiResUNet, PairedMethod
-from medtrans.builtin.losses.adversarial import Relativistic
+from medtrans import CycleMethod, MDAUNet, MultiResUNet, PairedMethod
+from medtrans.builtin.losses.adversarial import LSGAN, Relativistic
 from medtrans.builtin.losses.perceptual_25d import SLICED_AXIS, Perceptual25D
-from medtrans.builtin.losses.voxel import L1
+from medtrans.builtin.losses.voxel import L1, L2
 from medtrans.plugins.interfaces import WeightedLoss
+from medtrans.plugins.optimizers import SGD
 from medtrans.types import Batch, LossInputs, batch_mean, pyramid
 from tests.builtin.methods import parts_of
 
@@ -203,3 +204,79 @@ def test_the_perceptual_loss_keeps_at_most_a_third_of_all_views_at_once() -> Non
             loss(LossInputs((), pyramid(target, 1), (prediction,), None, None, None, 0, "generator")).backward()
         peaks.append(most())
     assert 0 < peaks[1] <= peaks[0] / 3
+
+
+class Spread(nn.Module):
+    """A stranger's loss that says nothing of itself: the spread of the error over the whole batch."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return (inputs.prediction[0] - inputs.target[0]).std()
+
+
+CHUNKED = {
+    "l1": lambda: {"l1": L1(2)},
+    "l2 where there are data": lambda: {"l2": L2(2)},
+    "masked l1": lambda: {"l1": L1(2, masked=True)},
+    "relativistic": lambda: {"l1": L1(2), "adversarial": Relativistic()},
+    "relativistic, paired": lambda: {"l1": L1(2), "adversarial": Relativistic(form="paired")},
+    "lsgan": lambda: {"l1": L1(2), "adversarial": LSGAN()},
+    "a stranger's": lambda: {"l1": L1(2), "spread": Spread(), "adversarial": LSGAN()},
+}
+
+
+def uneven(*, valid: bool, unpaired: bool) -> Batch:
+    """Four cases whose masks, and whose shares with data, differ."""
+    draw = torch.Generator().manual_seed(3)
+    source, target = (torch.rand((4, 1, 8, 8, 8), generator=draw, dtype=torch.float64) for _ in range(2))
+    shares = torch.tensor([0.1, 0.3, 0.6, 0.9], dtype=torch.float64).view(4, 1, 1, 1, 1)
+    mask, data = ((torch.rand((4, 1, 8, 8, 8), generator=draw) < shares).double() for _ in range(2))
+    other = {"target_mask": mask.flip(0), "target_valid": data.flip(0) if valid else None} if unpaired else {}
+    return Batch(source, target, mask, (0, 1, 2, 3), valid=data if valid else None, **other)
+
+
+def gradients_of(kind: type[PairedMethod] | type[CycleMethod], losses: Any, accumulate: int, given: Batch) -> Any:
+    torch.manual_seed(0)
+    made = kind(
+        parts_of(
+            make_generator=lambda *_: MDAUNet(1, 1, spectral_norm=False, **TINY),
+            # Spectral norm moves on each forward, of which chunks have more.
+            make_discriminator=lambda source, _: MultiResUNet(
+                source, 1, width=2, convs=1, levels=2, spectral_norm=False
+            ),
+            losses={name: WeightedLoss(loss.double(), 1.0) for name, loss in losses().items()},
+            accumulate=accumulate,
+            # Adam makes a whole step of a gradient that is 0 but for its rounding.
+            make_optimizer=lambda params, _role: SGD(lr=1e-2).make(params),
+        )
+    )
+    for network in made.networks().values():
+        network.double()
+    values = made.training_step(given, 0)
+    found = {
+        f"{name}.{key}": parameter.grad
+        for name, network in made.networks().items()
+        for key, parameter in network.named_parameters()
+    }
+    return found, values
+
+
+def assert_same_step(kind: Any, losses: Any, given: Batch) -> None:
+    wanted, whole = gradients_of(kind, losses, 1, given)
+    found, chunked = gradients_of(kind, losses, 4, given)
+    for name, gradient in wanted.items():
+        assert (gradient is None) == (found[name] is None), name
+        if gradient is not None:
+            torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-14, msg=name)
+    torch.testing.assert_close(chunked["generator"], whole["generator"])
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+def test_chunks_of_a_batch_learn_what_the_whole_batch_does(name: str) -> None:
+    """Whatever a loss computes over the batch; see `train.accumulate`."""
+    assert_same_step(PairedMethod, CHUNKED[name], uneven(valid="data" in name, unpaired=False))
+
+
+@pytest.mark.parametrize("valid", [False, True])
+def test_chunks_of_unpaired_batches_learn_what_the_whole_batch_does(valid: bool) -> None:
+    losses = lambda: {"l1": L1(2, masked=not valid), "adversarial": Relativistic()}  # noqa: E731 -- one line
+    assert_same_step(CycleMethod, losses, uneven(valid=valid, unpaired=True))

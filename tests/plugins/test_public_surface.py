@@ -20,7 +20,7 @@ PUBLIC = {
         Augmentation Callback Case CheckReport Component ConfigError CycleMethod DataError Dataset
         DetailedMetric Loss MDAUNet MedtransError Method Metric MultiResUNet PLUGIN_API PairedMethod Parts
         PatchGAN Preprocess RunCancelledError RunFolder RunInfo RunInterruptedError Scored SetupError
-        Surroundings TrainingError Translator UNet Volume __version__ check component hookimpl load
+        Surroundings TrainingError Translator UNet Volume __version__ check component duration_text hookimpl load
         read_weights run
     """,
     "medtrans.types": """

@@ -82,6 +82,14 @@ class MaskedAlone(Sound):  # takes its mean inside the mask on each rank alone
         return (difference * inputs.mask).sum() / (inputs.mask.sum() * difference.shape[1])
 
 
+class Pooled(Sound):  # says that it is a mean over cases, and is none
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        return True
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        return batch_mean((inputs.prediction[0] - inputs.target[0].detach()).square()).add(1e-6).sqrt() - 1e-3
+
+
 BREAKING = [
     Breaks("gives a finite scalar", after(Sound, forward=lambda value: value.expand(1)), "expected a scalar tensor"),
     Breaks("leads a gradient to the prediction", after(Sound, forward=Tensor.detach), "no gradient leads"),
@@ -109,6 +117,7 @@ BREAKING = [
         altered(Sound, forward=lambda self, inputs: Sound.forward(self, inputs) + 0 * inputs.fake.logits[0].mean()),
         "set `adversarial = True`",
     ),
+    Breaks("averages cases where it says so", Pooled, "let `averages_cases` give False"),
     Breaks("has nothing to train", Learning, "factor"),
     Breaks("computes alike under one seed", Unsteady, "under one seed"),
     Breaks("leaves global random states alone", Seeding, "seeds torch's global generator"),

@@ -221,7 +221,8 @@ class TrainSettings(Settings):
     batch: Positive = 3
     """Patches in a batch, on each device."""
     accumulate: Positive = 1
-    """Batches whose gradients one update sums up."""
+    """Batches that one update is made of, one after the other, with the gradient of one batch that is as many times as
+    large. Batch normalisation alone sees each by itself, of which the run warns."""
     optimizer: SlotPerRole = Slot(name="adam", options={"lr": 1e-4})
     """adam, adamw or sgd; one for all or `{generator: ..., discriminator: ...}`."""
     schedule: SlotPerRole = Slot(name="constant")

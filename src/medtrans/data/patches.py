@@ -7,10 +7,11 @@ that workers, ranks and restarts only decide who makes a sample and when, never 
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from medtrans.data.cache import Cache
 from medtrans.data.sampling import PatchSampler, cut, stream
 from medtrans.data.splits import folded
 from medtrans.errors import DataError, MedtransError, SetupError
+from medtrans.plugins.discovery import LoadedFiles
 from medtrans.types import Batch
 from medtrans.utils.seeds import derived_seed
 from medtrans.volume.resampling import covered, cropped
@@ -77,9 +79,35 @@ def worker_faults() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
+        said = str(error).splitlines()[0]
+        if "killed by signal" not in said:
+            raise SetupError(
+                f"a process that prepares patches ended by an error of its own ({said.split('. ')[0]}), which stands "
+                "above; train.workers=0 prepares patches without such processes"
+            ) from error
         raise SetupError(
-            f"a process that prepares patches died ({str(error).splitlines()[0]}); most often memory, or shared memory "
-            "(/dev/shm), ran out: set train.workers lower, at 0 it needs neither. Then go on with --resume"
+            f"a process that prepares patches died ({said}); most often memory, or shared memory (/dev/shm), ran out: "
+            "set train.workers lower, at 0 it needs neither. Then go on with --resume"
+        ) from error
+
+
+@contextmanager
+def _handed_over(workers: int) -> Iterator[None]:
+    """Say what a worker that is started anew, and not forked, cannot be given.
+
+    Raises:
+        SetupError: something on the way to patches cannot be handed to another process.
+    """
+    try:
+        yield
+    except Exception as error:
+        method = multiprocessing.get_start_method()
+        if not workers or method == "fork" or isinstance(error, MedtransError | OSError | MemoryError):
+            raise
+        raise SetupError(
+            f"train.workers: what makes patches cannot be handed to other processes, which this system starts by "
+            f"{method} ({type(error).__name__}: {str(error).splitlines()[0][:200]}). Define classes and functions of a "
+            "plugin at the top level of its file, not inside a function and not by lambda, or set train.workers=0"
         ) from error
 
 
@@ -333,6 +361,13 @@ class _Reporting(Dataset[Any]):
         except MedtransError as error:
             return error
 
+    def __reduce__(self) -> tuple[Callable[..., _Reporting], tuple[LoadedFiles, Patches]]:
+        return _in_worker, (LoadedFiles(), self._patches)
+
+
+def _in_worker(_: None, patches: Patches) -> _Reporting:
+    return _Reporting(patches)
+
 
 def _collate_or_report(items: list[Any]) -> Batch | MedtransError:
     for item in items:
@@ -343,7 +378,8 @@ def _collate_or_report(items: list[Any]) -> Batch | MedtransError:
 
 class _TrainingLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch types the iterator it makes itself
-        batches = super().__iter__()
+        with _handed_over(self.num_workers):
+            batches = super().__iter__()
         try:
             while True:
                 with worker_faults():

@@ -18,9 +18,10 @@ from medtrans.data.checks.intensities import settled
 from medtrans.data.fingerprint import Fingerprint
 from medtrans.data.preprocessing import Prepared, Preprocessing
 from medtrans.data.sampling import background_of, cut
-from medtrans.errors import DataError, SetupError
+from medtrans.errors import DataError
 from medtrans.inference.sliding_window import Windows, choose_overlap, choose_window, receptive_field, sliding_window
 from medtrans.plugins.interfaces import Method
+from medtrans.utils.memory import TooLargeError, out_of_memory
 from medtrans.volume import ReadingRules, Volume, read
 
 __all__ = ["DESCRIPTION", "NOTICE", "OUT_OF_DISTRIBUTION", "AutoBatch", "Image", "Translator"]
@@ -263,7 +264,7 @@ class AutoBatch:
         """Translate windows `(b, c, i, j, k)`.
 
         Raises:
-            SetupError: there is not enough memory for one.
+            TooLargeError: there is not enough memory for one.
         """
         done: list[Tensor] = []
         refused = 0
@@ -294,7 +295,9 @@ class AutoBatch:
         """None where memory ran out; only behind the `except` are the tensors of the attempt free again."""
         try:
             return self._translate(windows)
-        except torch.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             return None
 
     def _measured(self, window: Tensor) -> Tensor:
@@ -312,8 +315,8 @@ class AutoBatch:
         return output
 
 
-def _too_large(windows: Tensor) -> SetupError:
-    return SetupError(
+def _too_large(windows: Tensor) -> TooLargeError:
+    return TooLargeError(
         f"the device's memory is too small for one window of {_sides(windows)} voxels; set inference.window to smaller "
         "sides, free memory that other programs hold, or translate on the CPU (with CUDA_VISIBLE_DEVICES empty)"
     )

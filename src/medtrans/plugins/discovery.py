@@ -20,6 +20,7 @@ from types import ModuleType
 
 GROUP = "medtrans"
 _OWN_DISTRIBUTION = "medtrans"
+_OF_FILES = "medtrans_file_"  # before the stem of a single-file plugin, as a module's name
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def contained() -> Iterator[list[str]]:
 
 def load_file(file: Path) -> ModuleType:
     """Import one file as a module of its own name space, anew each time."""
-    name = f"medtrans_file_{file.stem}"
+    name = _OF_FILES + file.stem
     spec = spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(f"{file} is not a Python module")
@@ -116,6 +117,23 @@ def load_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # as dataclasses and pickles of its classes need it
     spec.loader.exec_module(module)
     return module
+
+
+class LoadedFiles:
+    """The single-file plugins of this process. Unpickling it, as in a worker that was started anew, imports them.
+
+    A pickle is read in order: what stands behind it may be of their classes.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[tuple[str, ...]]]:
+        files = [module.__file__ for name, module in sys.modules.items() if name.startswith(_OF_FILES)]
+        return _import_files, (tuple(file for file in files if file is not None),)
+
+
+def _import_files(files: tuple[str, ...]) -> None:
+    for file in map(Path, files):
+        if _OF_FILES + file.stem not in sys.modules:
+            load_file(file)
 
 
 def place_of(function: Callable[..., object]) -> str:

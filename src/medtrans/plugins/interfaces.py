@@ -205,7 +205,16 @@ class Scored:
 
 
 class Callback:
-    """Watches a run and changes nothing."""
+    """Watches a run and changes nothing.
+
+    An error that it raises ends the run, so that one may say when to stop.
+
+    Attributes:
+        watches_only: True where an error of its own shall cost nothing but itself: it becomes a warning, and the run
+            goes on without it.
+    """
+
+    watches_only: ClassVar[bool] = False
 
     def on_start(self, run: RunInfo) -> None:
         """Called once before the first step."""
@@ -286,7 +295,7 @@ class Parts:
         source_channels: channels of the source.
         target_channels: channels of the target.
         epoch_steps: steps an epoch, for ramps that change by the epoch.
-        accumulate: batches whose gradients one update sums up.
+        accumulate: chunks that a batch goes through the networks in, with the gradient of the whole batch.
         compiled: gives the generator as its training steps are to call it; None where the config compiles nothing.
     """
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import yaml
@@ -131,9 +131,17 @@ def _set_ended(folder: RunFolder, error: BaseException, anonymizer: Anonymizer) 
     folder.set_status(state, error=anonymizer.shareable(message))
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to stderr as it is at the time: while a bar is drawn it is one that puts lines above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
 @contextmanager
 def _terminal(level: int) -> Iterator[None]:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(VisibleFormatter("%(message)s"))
     handler.setLevel(level)
     _log.addHandler(handler)

@@ -18,6 +18,7 @@ from medtrans.types import DiscriminatorOutput, LossInputs, pyramid
 __all__ = ["LOSS_RULES", "LossTrial", "check_loss"]
 
 _CLOSE = 1e-4
+PHASES: tuple[Literal["generator", "discriminator"], ...] = ("generator", "discriminator")
 _SCALES = 2  # logit maps of the discriminator that adversarial losses are tried with
 
 
@@ -220,6 +221,48 @@ def says_when_it_needs_a_discriminator(trial: LossTrial) -> None:
         ) from error
 
 
+def averages_cases_where_it_says_so(trial: LossTrial) -> None:
+    """Else `train.accumulate` would train on something else than the whole batch."""
+    loss, mask = trial.loss(), uneven_halves(trial.patch_size)
+    stated = getattr(loss, "averages_cases", None)
+    for valid in (None, mask):
+        for phase in PHASES if stated is not None and stated(valid) else ():
+            term = loss if phase == "generator" else getattr(loss, "discriminator_loss", None)
+            inputs = trial.inputs(phase=phase)
+            # A paler second case: what looks at the batch as one would show.
+            shares = torch.tensor([1.0, 0.3]).view(2, 1, 1, 1, 1)
+            pale = replace(inputs, prediction=tuple(level * shares for level in inputs.prediction))
+            inputs = replace(discriminated(pale), mask=mask, valid=valid)
+            if term is None or (value := term(inputs)) is None:
+                continue
+            first, second = (float(term(only(inputs, case))) for case in range(2))
+            if not math.isclose(float(value), (first + second) / 2, rel_tol=_CLOSE, abs_tol=1e-6):
+                raise Broken(
+                    f"it says that it is a mean over cases, but two give {float(value):.6g} and one by one "
+                    f"{first:.6g} and {second:.6g}; let `averages_cases` give False"
+                )
+
+
+def uneven_halves(sides: Sides) -> Tensor:
+    """A mask of two cases, of which the first has more voxels."""
+    mask = torch.ones(2, 1, *sides)
+    mask[1, :, : sides[0] // 2] = 0
+    return mask
+
+
+def only(inputs: LossInputs, case: int) -> LossInputs:
+    """One case of a batch."""
+
+    def cut(found: Any) -> Any:
+        if found is None or isinstance(found, Tensor):
+            return None if found is None else found[case : case + 1]
+        parts = [cut(one) for one in found]
+        return DiscriminatorOutput(*parts) if isinstance(found, DiscriminatorOutput) else tuple(parts)
+
+    names = ("source", "target", "prediction", "mask", "real", "fake", "valid")
+    return replace(inputs, **{name: cut(getattr(inputs, name)) for name in names})
+
+
 def has_nothing_to_train(trial: LossTrial) -> None:
     """No optimiser ever sees a loss, and no checkpoint keeps it."""
     trained = [name for name, one in trial.loss().named_parameters() if one.requires_grad]
@@ -329,6 +372,7 @@ LOSS_RULES: tuple[Rule[LossTrial], ...] = (
     Rule("is finite on constant and extreme input", is_finite_on_extremes),
     Rule("trains the discriminator", trains_the_discriminator),
     Rule("says when it needs a discriminator", says_when_it_needs_a_discriminator),
+    Rule("averages cases where it says so", averages_cases_where_it_says_so),
     Rule("has nothing to train", has_nothing_to_train),
     Rule("computes alike under one seed", computes_alike),
     Rule("leaves global random states alone", leaves_random_states_alone),

@@ -21,7 +21,9 @@ from medtrans.plugins.interfaces import Method, Parts, WeightedLoss
 from medtrans.runs import checkpoint
 from medtrans.runs.folder import RunFolder
 from medtrans.training.activation_checkpointing import recompute_blocks
+from medtrans.training.sizes import require_sizes
 from medtrans.types import as_pyramid
+from medtrans.utils.memory import memory_faults
 from medtrans.utils.seeds import derived_seed
 
 __all__ = ["check_compiler", "in_channels_last", "initialise_from", "make_method", "warn_of_jumps"]
@@ -38,9 +40,19 @@ def make_method(experiment: Experiment, *, training_cases: int | None, ranks: in
         training_cases: how many cases a turn over the training set has; None makes a method that only translates,
             without losses (whose weight files prediction does not need).
         ranks: that train together, each with a batch of its own.
+
+    Raises:
+        MedtransError: a part refuses its options.
+        SetupError: patches or networks are larger than memory.
+        TrainingError: memory ran out.
     """
     config = experiment.config
-    with torch.random.fork_rng(devices=[]):
+    if training_cases is not None:
+        require_sizes(config, lambda: _untrained(experiment))
+    with (
+        torch.random.fork_rng(devices=[]),
+        memory_faults("making the networks", "lower what sets their width or depth"),
+    ):
         torch.manual_seed(derived_seed(config.seed, "networks"))
         losses = {} if training_cases is None else _losses(experiment)
         epoch_steps = _epoch_steps(config.train, (training_cases or 1) * config.patch.per_volume, ranks)
@@ -108,6 +120,13 @@ def _generator(experiment: Experiment, in_channels: int, out_channels: int, *, i
         "initialise": initialise,
     }
     return cast("nn.Module", experiment.build("generator", **facts))
+
+
+def _untrained(experiment: Experiment) -> list[nn.Module]:
+    config = experiment.config
+    generator = _generator(experiment, len(config.source), len(config.target), initialise=False)
+    make = _discriminator_maker(experiment)
+    return [generator] if make is None else [generator, make(len(config.source), len(config.target))]
 
 
 def _discriminator_maker(experiment: Experiment) -> Any:

@@ -18,7 +18,7 @@ from medtrans.runs.session import environment_facts
 from medtrans.utils.files import write_json
 from medtrans.utils.messages import duration
 
-__all__ = ["StepClock", "costs_text", "keep_training_costs", "keep_translation_costs", "read_costs"]
+__all__ = ["StepClock", "costs_text", "device_text", "keep_training_costs", "keep_translation_costs", "read_costs"]
 
 
 _WARM_UP = 10
@@ -127,6 +127,13 @@ def costs_text(costs: Mapping[str, Any]) -> str:
         sizes = ", ".join(f"{count:,} ({name})" for name, count in counts.items())
         said.append(f"Trained numbers: {sizes}.")
     return " ".join(said)
+
+
+def device_text(device: torch.device) -> str:
+    """The device as a reader knows it."""
+    if device.type == "cuda":
+        return f"GPU {torch.cuda.get_device_name(device)}"
+    return f"CPU ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
 
 
 def _keep(path: Path, found: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -22,11 +23,14 @@ from medtrans.data.cohort import Cohort, Member, alike_faults, alike_warnings, l
 from medtrans.data.datamodule import DataModule
 from medtrans.data.preprocessing import Prepared
 from medtrans.distributed.devices import single_device_fabric
+from medtrans.distributed.launch import place
 from medtrans.errors import DataError, MedtransError, SetupError
 from medtrans.plugins.input_size import common_multiple, padded_sides
 from medtrans.plugins.interfaces import Dataset, Method
 from medtrans.training.build import check_compiler, make_method
+from medtrans.training.unused_weights import refuse_unused_weights
 from medtrans.types import Batch
+from medtrans.utils.memory import memory_faults
 from medtrans.utils.progress import progress_over
 
 __all__ = ["run_preflight", "tiny_step"]
@@ -145,8 +149,13 @@ def tiny_step(experiment: Experiment, cohort: Cohort) -> Method:
         check_compiler(fabric.device)
     method.setup(fabric)
     batch = Batch(source, target, torch.ones(count, 1, *sides), (0,) * count).to(fabric.device)
+    several = place().count > 1 or config.train.devices not in ("auto", 1)
     try:
-        values = method.training_step(batch, 0)
+        with (
+            memory_faults("one training step", "lower what sets the networks' width or depth"),
+            refuse_unused_weights(method.networks()) if several else nullcontext(),
+        ):
+            values = method.training_step(batch, 0)
     except MedtransError:
         raise
     except (RuntimeError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -14,7 +14,9 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
+from medtrans.config.schema import RunConfig
 from medtrans.data.checks.cases import CaseChecks
 from medtrans.data.checks.cohort import patch_warnings
 from medtrans.data.datamodule import DataModule
@@ -29,15 +31,18 @@ from medtrans.runs.folder import RunFolder
 from medtrans.runs.session import config_facts, config_hash
 from medtrans.training.activation_checkpointing import has_memory_blocks
 from medtrans.training.build import check_compiler, initialise_from
-from medtrans.training.costs import StepClock, keep_training_costs
+from medtrans.training.costs import StepClock, device_text, keep_training_costs
 from medtrans.training.data_stall import DataStall
 from medtrans.training.nan_guard import LOG_INTERVAL, NanGuard
 from medtrans.training.state import Stateful, TrainingState, checkpoint_bytes, restore_marks, resume
+from medtrans.training.unused_weights import refuse_unused_weights
+from medtrans.training.watchers import contained
 from medtrans.types import Batch
 from medtrans.utils.files import check_disk_space
+from medtrans.utils.memory import memory_faults
 from medtrans.utils.seeds import derived_seed
 
-__all__ = ["Trainer", "Validator", "fabric_batches", "train_method"]
+__all__ = ["Trainer", "Validator", "announce", "fabric_batches", "train_method", "training_remedy"]
 
 
 Validate: TypeAlias = Callable[[], tuple[Mapping[str, float], Sequence[Scored]]]
@@ -136,9 +141,13 @@ class Trainer:
             if self._saved is None:
                 # There is always something to resume from, and a fault in saving shows before time was spent.
                 self._write(improved=False)
+            # Torch says at the second step that weights are unused, and not which.
+            watched = refuse_unused_weights(self.method.networks()) if self.ranks.count > 1 else None
             for batch in stall.timed(batches):
                 torch.manual_seed(derived_seed(self.seed, "step", state.step, self.ranks.rank))
-                values = self.method.training_step(batch, state.step)
+                with watched or nullcontext():
+                    values = self.method.training_step(batch, state.step)
+                watched = None
                 stall.stepped()
                 state.step += 1
                 self._guard.update(state.step, values, batch)
@@ -180,7 +189,8 @@ class Trainer:
         try:
             # Running statistics differ between ranks, each of which has seen batches of its own.
             self.ranks.share_buffers(self.method.networks())
-            means, cases = validate()
+            with memory_faults(f"step {state.step}: validation", "lower inference.window or inference.batch"):
+                means, cases = validate()
         except DataError as error:
             raise type(error)(*(f"step {state.step}: validation: {fault}" for fault in error.faults)) from error
         state.history.add(state.step, {f"validation {name}": value for name, value in means.items()})
@@ -278,7 +288,9 @@ def train_method(
     precision = fabric.strategy.precision
     state = TrainingState() if newest is None else _resumed(method, newest, folder, ranks, precision, validator.best)
     callbacks: list[Callback] = [
-        data.experiment.build("callbacks", name) for name in data.experiment.under("callbacks") if ranks.leads
+        contained(name, data.experiment.build("callbacks", name))
+        for name in data.experiment.under("callbacks")
+        if ranks.leads
     ]
     clock = StepClock()
     callbacks += [*validator.callbacks, clock] if ranks.leads else validator.callbacks
@@ -303,10 +315,46 @@ def train_method(
         how_to_resume=f"medtrans run {folder.config} --resume",
     )
     run = RunInfo(folder.path, data.experiment.saved(), state.step, config.train.steps)
-    with worker_faults(), closing(fabric_batches(data, method, fabric, state.step)) as batches:
+    with (
+        memory_faults("training", training_remedy(config)),
+        worker_faults(),
+        closing(fabric_batches(data, method, fabric, state.step)) as batches,
+    ):
         trainer.fit(batches, state, run)
     if ranks.leads:
         keep_training_costs(folder.costs, method.networks(), clock, ranks.count)
+
+
+def announce(data: DataModule, fabric: Fabric, ranks: Ranks, folder: RunFolder) -> None:
+    """Say at once what will be done, on what, and where it is written down."""
+    config, count = data.experiment.config, ranks.count
+    train, validation, test = (len(data.cohort.of(split)) for split in ("train", "validation", "test"))
+    patch, batch = "×".join(map(str, config.patch.size)), config.train.batch * config.train.accumulate
+    _log.info(
+        "%s to %s on %s: %d training, %d validation and %d test cases; %d steps of %d patches of %s voxels; log: %s",
+        "+".join(config.source),
+        "+".join(config.target),
+        device_text(fabric.device) + (f", {count} ranks" if count > 1 else ""),
+        train,
+        validation,
+        test,
+        config.train.steps,
+        batch * count,
+        patch,
+        folder.log,
+    )
+
+
+def training_remedy(config: RunConfig) -> str:
+    """What to lower where memory runs out in training, with the numbers of the config."""
+    patch, batch = "x".join(map(str, config.patch.size)), config.train.batch
+    said = [f"lower patch.size (now {patch})"]
+    if batch > 1:
+        total = batch * config.train.accumulate
+        said.append(f"set train.batch=1 and train.accumulate={total} (now {batch} and {config.train.accumulate})")
+    if config.train.memory == "normal":
+        said.append("set train.memory=low")
+    return ", or ".join(said)
 
 
 def _warnings(data: DataModule, method: Method) -> list[str]:
@@ -318,6 +366,12 @@ def _warnings(data: DataModule, method: Method) -> list[str]:
     factories = [data.experiment.slots["losses", name].found.component.load() for name in config.losses]
     if config.discriminator is not None and not any(getattr(factory, "adversarial", False) for factory in factories):
         warnings.append("discriminator: no loss trains it, so it has no effect; set discriminator: null to be clear")
+    for name, network in networks.items() if config.train.accumulate > 1 else ():
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):  # noqa: SLF001 -- the base of all dimensions
+            warnings.append(
+                f"train.accumulate: {name} has batch normalisation, which sees one batch of {config.train.batch} at a "
+                "time, not all that an update is made of; instance normalisation sees each case by itself"
+            )
     if config.train.memory == "low":
         silent = {type(network).__name__: None for network in networks.values() if not has_memory_blocks(network)}
         warnings += [f"train.memory: low does nothing for {name}, which names no memory_blocks" for name in silent]

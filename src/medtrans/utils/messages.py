@@ -46,6 +46,18 @@ class VisibleFormatter(logging.Formatter):
         return visible(super().format(record))
 
 
+def duration_text(seconds: float) -> str:
+    """A length of time as a reader says it: `45 s`, `3 min`, `5 h 06 min`, `3 d 4 h`."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 59.5:
+        return f"{max(seconds, 0):.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
     folded = {candidate.casefold(): candidate for candidate in known}

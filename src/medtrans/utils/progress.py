@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from medtrans.utils.messages import duration_text
+
 _Item = TypeVar("_Item")
-_LINE_EVERY_S = 15.0
+_FIRST_LINE_S, _LINE_EVERY_S = 5.0, 30.0
 _log = logging.getLogger("medtrans")
 
 
@@ -22,15 +24,23 @@ def progress_over(items: Sequence[_Item], doing: str) -> Iterator[_Item]:
     from rich.console import Console
 
     done = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
-    times = (progress.TimeElapsedColumn(), progress.TextColumn("left"), progress.TimeRemainingColumn())
-    with progress.Progress(*done, *times, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items, description=doing)
+    with progress.Progress(
+        *done, progress.TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True
+    ) as bar:
+        task, began = bar.add_task(doing, total=len(items), left=""), time.monotonic()
+        for number, item in enumerate(items, 1):
+            yield item
+            left = duration_text((time.monotonic() - began) / number * (len(items) - number))
+            bar.update(task, completed=number, left=f"{left} left")
 
 
 def _with_lines(items: Sequence[_Item], doing: str) -> Iterator[_Item]:
-    shown = time.monotonic()
+    began = time.monotonic()
+    due = began + _FIRST_LINE_S
     for number, item in enumerate(items):
-        if time.monotonic() - shown > _LINE_EVERY_S:
-            _log.info("%s: %d of %d", doing, number, len(items))
-            shown = time.monotonic()
+        now = time.monotonic()
+        if now > due and number:
+            left = duration_text((now - began) / number * (len(items) - number))
+            _log.info("%s: %d of %d, %s left", doing, number, len(items), left)
+            due = now + _LINE_EVERY_S
         yield item

@@ -40,6 +40,10 @@ class SoftLabelLSGAN(Loss):
         # Drawn now, when the run's seed decides, so that a resumed run has the same labels without keeping any.
         self.kept_seed = int(torch.randint(2**31, ())) if legacy_labels else None
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Labels that are drawn follow the batch."""
+        return not self.soft_labels
+
     def forward(self, inputs: LossInputs) -> Tensor:
         """The generator's term."""
         return self.distance(inputs.fake, real=True)

@@ -19,6 +19,10 @@ class EdgeLoss(Loss):
     `weight: {start: 0, end: 100, steps: <20 epochs>, every: epoch}`.
     """
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Each case's edges are compared with its own target's."""
+        return True
+
     def forward(self, inputs: LossInputs) -> Tensor:
         """The generator's term, at level 0."""
         target = edges(2 * inputs.target[0].detach() - 1)

@@ -42,6 +42,10 @@ class Perceptual3D(Loss):
                 "perceptual; give the path of MedicalNet's resnet_10_23dataset.pth"
             )
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Each case is compared with its own target."""
+        return True
+
     def forward(self, inputs: LossInputs) -> Tensor:
         """The generator's term."""
         prediction, target = inputs.prediction[0].flatten(0, 1), inputs.target[0].detach().flatten(0, 1)

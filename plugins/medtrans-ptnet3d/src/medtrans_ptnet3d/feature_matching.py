@@ -23,6 +23,10 @@ class FeatureMatching(Loss):
 
     adversarial = True
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Each case's features are compared with its own target's."""
+        return True
+
     def forward(self, inputs: LossInputs) -> Tensor:
         real, fake = inputs.real, inputs.fake
         if real is None or fake is None or not any(fake.features):

@@ -42,6 +42,10 @@ class VideoPerceptual(Loss):
                 "r3d_18 weights as `weights`, or take the loss out"
             )
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Each video is compared with its own target."""
+        return True
+
     def forward(self, inputs: LossInputs) -> Tensor:
         prediction, target = inputs.prediction[0], inputs.target[0].detach()
         if self.trunk is None:

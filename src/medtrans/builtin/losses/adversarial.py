@@ -52,6 +52,10 @@ class AdversarialLoss(Loss):
         """The discriminator's term."""
         return torch.stack([w * self.discriminator_term(real, fake) for w, real, fake in self.by_level(inputs)]).sum()
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Each logit is judged by itself."""
+        return True
+
     def by_level(self, inputs: LossInputs) -> list[tuple[float, Tensor, Tensor]]:
         """Weight, logits of the target and logits of the prediction, for each level."""
         name = type(self).__name__
@@ -101,6 +105,10 @@ class Relativistic(AdversarialLoss):
     ) -> None:
         super().__init__(level_weights=level_weights)
         self.form = form
+
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Not where logits are compared with a mean over the batch."""
+        return self.form == "paired"
 
     def generator_term(self, real: Tensor, fake: Tensor) -> Tensor:
         # The generator wants what the discriminator must not say: the images change places.

@@ -74,6 +74,10 @@ class Perceptual25D(Loss):
         terms = [self.view_term(prediction, target, view, inputs.step) for view in self.views]
         return torch.stack(terms).mean()
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Each slice is compared with its own target."""
+        return True
+
     def view_term(self, prediction: Tensor, target: Tensor, view: str, step: int) -> Tensor:
         """The mean distance between the slices of `(n, i, j, k)` in one view."""
         axis = SLICED_AXIS[view]

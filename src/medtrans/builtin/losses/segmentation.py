@@ -61,3 +61,7 @@ class CrossEntropy(Loss):
         logits = full_precision(inputs.prediction[0])
         terms = functional.cross_entropy(logits, classes_of(inputs.target[0], logits), reduction="none")
         return batch_mean(terms, None if inputs.valid is None else inputs.valid[:, 0])
+
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Where all voxels of all cases count."""
+        return valid is None

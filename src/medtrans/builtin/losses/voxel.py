@@ -56,6 +56,10 @@ class VoxelLoss(Loss):
         ]
         return torch.stack(terms).sum()
 
+    def averages_cases(self, valid: Tensor | None) -> bool:
+        """Not inside a mask, where cases with more voxels count more."""
+        return not self.masked and valid is None
+
     def masks(self, inputs: LossInputs) -> tuple[Tensor | None, ...]:
         """Which voxels count at each level, None where all do."""
         if not self.masked:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from medtrans import Method, Parts
 from medtrans.builtin.losses import full_precision
-from medtrans.types import DiscriminatorOutput, LossInputs, Pyramid, as_pyramid, pyramid, whole_batch
+from medtrans.types import Batch, DiscriminatorOutput, LossInputs, Pyramid, as_pyramid, pyramid, whole_batch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -28,10 +29,13 @@ __all__ = [
     "WeightAverage",
     "accuracy",
     "backward",
+    "beside",
     "discriminate",
+    "discriminator_term",
     "evaluating",
     "generate",
     "loss_inputs",
+    "loss_term",
     "settled",
 ]
 
@@ -83,13 +87,18 @@ class TrainedNetwork:
     def update(self, clip_norm: float | None) -> dict[str, Tensor]:
         """Clip where that is wanted, and step the optimiser; returns the norm of the gradients as they were.
 
-        With 16-mixed it does not: gradients that overflow are no fault there, the step is left out and the scale
-        lowered.
+        With 16-mixed it does not: gradients that overflow are no fault there, the step is left out and, once all
+        networks are updated (`GeneratorMethod.end`), the scale lowered.
         """
         norm = self._clip(clip_norm)
-        self.optimizer.step()
-        scaled = self.fabric is not None and getattr(self.fabric.strategy.precision, "scaler", None) is not None
-        return {} if scaled else {f"{self.name}_gradient_norm": norm.detach()}
+        scaler = scaler_of(self.fabric)
+        if scaler is None:
+            self.optimizer.step()
+            return {f"{self.name}_gradient_norm": norm.detach()}
+        # Fabric's own step would move the scale, which gradients of other networks may still be multiplied by.
+        bare: Any = self.optimizer
+        scaler.step(bare.optimizer)
+        return {}
 
     def _clip(self, clip_norm: float | None) -> Tensor:
         parameters = list(self.network.parameters())
@@ -130,6 +139,11 @@ def backward(total: Tensor, networks: Sequence[TrainedNetwork], *, last: bool = 
             wrapped: Any = one.network  # setup has put Fabric's wrapper around it
             waiting.enter_context(fabric.no_backward_sync(wrapped, enabled=not last))
         fabric.backward(total)
+
+
+def scaler_of(fabric: Fabric | None) -> torch.amp.GradScaler | None:
+    """What scales losses in 16-mixed; None in any other precision."""
+    return None if fabric is None else getattr(fabric.strategy.precision, "scaler", None)
 
 
 @contextmanager
@@ -261,10 +275,17 @@ class GeneratorMethod(Method):
             one.begin(step)
 
     def end(self) -> dict[str, Tensor]:
-        """Move the average, once all networks are updated; gives the learning rate."""
+        """Move the average, and in 16-mixed the scale, once all networks are updated; gives the learning rate."""
+        if (scaler := scaler_of(self.fabric)) is not None:
+            scaler.update()
         if self.average is not None:
             self.average.update(self.generator.bare)
         return {"learning_rate": torch.as_tensor(self.generator.optimizer.param_groups[0]["lr"])}
+
+    def over_batch(self, chunks: Sequence[Batch]) -> bool:
+        """Whether some loss needs all chunks at once to give the gradient of the whole batch."""
+        valid = next((one for one in (chunks[0].valid, chunks[0].target_valid) if one is not None), None)
+        return len(chunks) > 1 and not all(_averages_cases(loss, valid) for loss in self.losses.values())
 
     def weight(self, name: str, step: int) -> float:
         """What a loss's term is multiplied by at a step."""
@@ -312,6 +333,45 @@ def loss_inputs(
     sources, targets = pyramid(source, levels), pyramid(target, levels)
     mask = mask if mask is None or valid is None else mask * valid
     return LossInputs(sources, targets, prediction, mask, None, None, step, phase, valid)
+
+
+def loss_term(loss: nn.Module, inputs: LossInputs) -> Tensor:
+    """The generator's term of a loss; see `in_batch`."""
+    value: Tensor = in_batch(loss, loss, inputs)
+    return value
+
+
+def discriminator_term(loss: nn.Module, inputs: LossInputs) -> Tensor | None:
+    """The discriminator's term of a loss, None where it has none; see `in_batch`."""
+    own: Callable[[LossInputs], Tensor | None] | None = getattr(loss, "discriminator_loss", None)
+    return None if own is None else in_batch(loss, own, inputs)
+
+
+_Term = TypeVar("_Term", Tensor, Tensor | None)
+
+
+def in_batch(loss: nn.Module, term: Callable[[LossInputs], _Term], inputs: LossInputs) -> _Term:
+    """A loss's term whose gradients, meant over the chunks of a batch, are those of the whole batch.
+
+    A loss that is no mean over cases is asked of the whole batch, of which this chunk alone has a graph: the gradients
+    of all chunks then add up to that of the whole, whatever the loss computes over the batch.
+    """
+    others = len(inputs.before) + len(inputs.after)
+    if not others or _averages_cases(loss, inputs.valid):
+        return term(inputs)
+    value = term(inputs.whole)
+    # The value is that of the whole batch; its gradient, of this chunk's share, has to stand the mean over chunks.
+    return value if value is None else value + others * (value - value.detach())
+
+
+def _averages_cases(loss: nn.Module, valid: Tensor | None) -> bool:
+    stated = getattr(loss, "averages_cases", None)
+    return stated is not None and bool(stated(valid))
+
+
+def beside(inputs: LossInputs, known: Sequence[LossInputs], index: int) -> LossInputs:
+    """Chunk `index` of a batch whose chunks, without graph, are `known`; itself where none are."""
+    return replace(inputs, before=tuple(known[:index]), after=tuple(known[index + 1 :]))
 
 
 def settled(prediction: Pyramid, target: Tensor, valid: Tensor | None) -> Pyramid:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from medtrans import ConfigError, Parts
 from medtrans.builtin.methods.base import (
@@ -18,12 +18,15 @@ from medtrans.builtin.methods.base import (
     TrainedNetwork,
     WeightAverage,
     backward,
+    beside,
     discriminate,
+    discriminator_term,
     generate,
     loss_inputs,
+    loss_term,
     settled,
 )
-from medtrans.types import Batch, Pyramid
+from medtrans.types import Batch, LossInputs, Pyramid
 
 __all__ = ["CycleMethod"]
 
@@ -50,7 +53,8 @@ class _Term(NamedTuple):
 
     name: str
     weight: float
-    value: Tensor
+    loss: str
+    inputs: LossInputs
 
 
 class CycleMethod(GeneratorMethod):
@@ -125,8 +129,12 @@ class CycleMethod(GeneratorMethod):
         chunks = batch.chunks(self.parts.accumulate)
         self.begin(step)
         values, shown = self._update_generators(chunks, step)
-        values |= self._update_discriminator(self.there, [chunk.target for chunk in chunks], shown[0], step)
-        values |= self._update_discriminator(self.back, [chunk.source for chunk in chunks], shown[1], step)
+        over_batch = self.over_batch(chunks)
+        for way, images, predictions in (
+            (self.there, [chunk.target for chunk in chunks], shown[0]),
+            (self.back, [chunk.source for chunk in chunks], shown[1]),
+        ):
+            values |= self._update_discriminator(way, images, predictions, step, over_batch=over_batch)
         return {**values, **self.end()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,19 +177,32 @@ class CycleMethod(GeneratorMethod):
         shown: tuple[list[Pyramid], list[Pyramid]] = ([], [])
         for generator in generators:
             generator.clear()
+        known: list[list[_Term]] = []
+        if self.over_batch(chunks):
+            with torch.no_grad():
+                known = [self._both_ways(chunk, step)[0] for chunk in chunks]
         for index, chunk in enumerate(chunks):
-            source = _Domain(chunk.source, chunk.mask, chunk.valid)
-            target = _Domain(chunk.target, chunk.target_mask, chunk.target_valid)
-            there, targets = self._terms(self.there, self.back, source, target, step)
-            back, sources = self._terms(self.back, self.there, target, source, step)
+            terms, fresh = self._both_ways(chunk, step)
+            found = {}
+            for place, term in enumerate(terms):
+                others = [each[place].inputs for each in known]
+                found[term.name] = loss_term(self.losses[term.loss], beside(term.inputs, others, index))
             # One sum for both: the cycle terms of either direction pass through both generators.
-            total = torch.stack([term.weight * term.value for term in (*there, *back)]).sum()
+            total = torch.stack([term.weight * found[term.name] for term in terms]).sum()
             backward(total / len(chunks), generators, last=index == len(chunks) - 1)
-            values.add({**{term.name: term.value for term in (*there, *back)}, "generator": total})
-            for kept, fresh in zip(shown, (targets, sources), strict=True):
-                kept.append(tuple(level.detach() for level in fresh))
+            values.add({**found, "generator": total})
+            for kept, prediction in zip(shown, fresh, strict=True):
+                kept.append(tuple(level.detach() for level in prediction))
         norms = {name: norm for generator in generators for name, norm in generator.update(self.clip_norm).items()}
         return values.means() | norms, shown
+
+    def _both_ways(self, chunk: Batch, step: int) -> tuple[list[_Term], tuple[Pyramid, Pyramid]]:
+        """The terms of both directions, and the predictions of targets and of sources."""
+        source = _Domain(chunk.source, chunk.mask, chunk.valid)
+        target = _Domain(chunk.target, chunk.target_mask, chunk.target_valid)
+        there, targets = self._terms(self.there, self.back, source, target, step)
+        back, sources = self._terms(self.back, self.there, target, source, step)
+        return [*there, *back], (targets, sources)
 
     def _terms(
         self, way: _Direction, opposite: _Direction, source: _Domain, target: _Domain, step: int
@@ -211,10 +232,7 @@ class CycleMethod(GeneratorMethod):
             with torch.no_grad():
                 real = discriminate(network, inputs.target, source_shown)
             inputs = replace(inputs, real=real, fake=discriminate(network, prediction, source_shown))
-            return [
-                _Term(f"{name}{way.suffix}", self.weight(name, step), self.losses[name](inputs))
-                for name in self.adversarial
-            ]
+        return [_Term(f"{name}{way.suffix}", self.weight(name, step), name, inputs) for name in self.adversarial]
 
     def _distance(
         self, kind: str, share: float, read: Tensor, target: _Domain, written: Pyramid, step: int
@@ -222,30 +240,39 @@ class CycleMethod(GeneratorMethod):
         """The terms that compare what a generator wrote with the image that it should have written."""
         written = settled(written, target.image, target.valid)
         inputs = loss_inputs(read, target.image, written, target.mask, step, valid=target.valid)
-        return [
-            _Term(f"{name}_{kind}", share * self.weight(name, step), self.losses[name](inputs))
-            for name in self.distances
-        ]
+        return [_Term(f"{name}_{kind}", share * self.weight(name, step), name, inputs) for name in self.distances]
 
     def _update_discriminator(
-        self, way: _Direction, targets: list[Tensor], predictions: list[Pyramid], step: int
+        self, way: _Direction, targets: list[Tensor], predictions: list[Pyramid], step: int, *, over_batch: bool
     ) -> dict[str, Tensor]:
         discriminator, values = way.discriminator, ChunkMeans(len(targets))
         discriminator.clear()
-        for index, (target, fresh) in enumerate(zip(targets, predictions, strict=True)):
-            # Both directions draw alike at a step; that is harmless, since each has a pool of its own.
-            shown = way.pool.exchange(fresh, step * len(targets) + index)
-            inputs = loss_inputs(target, target, shown, None, step, "discriminator")
-            real = discriminate(discriminator.network, inputs.target, _no_source(shown))
-            inputs = replace(inputs, real=real, fake=discriminate(discriminator.network, shown, _no_source(shown)))
-            own_terms = (getattr(self.losses[name], "discriminator_loss", None) for name in self.adversarial)
-            terms = [term for own in own_terms if own is not None and (term := own(inputs)) is not None]
+        # Both directions draw alike at a step; that is harmless, since each has a pool of its own.
+        pairs = [
+            (target, way.pool.exchange(fresh, step * len(targets) + index))
+            for index, (target, fresh) in enumerate(zip(targets, predictions, strict=True))
+        ]
+        known: list[LossInputs] = []
+        if over_batch:
+            with torch.no_grad():
+                known = [_judged(discriminator.network, *pair, step) for pair in pairs]
+        for index, pair in enumerate(pairs):
+            inputs = beside(_judged(discriminator.network, *pair, step), known, index)
+            found = (discriminator_term(self.losses[name], inputs) for name in self.adversarial)
+            terms = [term for term in found if term is not None]
             if not terms:
                 return {}
             total = torch.stack(terms).sum()
             backward(total / len(targets), [discriminator], last=index == len(targets) - 1)
             values.add({discriminator.name: total})
         return values.means() | discriminator.update(self.clip_norm)
+
+
+def _judged(network: nn.Module, target: Tensor, shown: Pyramid, step: int) -> LossInputs:
+    """A chunk as a discriminator's losses see it."""
+    inputs = loss_inputs(target, target, shown, None, step, "discriminator")
+    real = discriminate(network, inputs.target, _no_source(shown))
+    return replace(inputs, real=real, fake=discriminate(network, shown, _no_source(shown)))
 
 
 def _no_source(candidate: Pyramid) -> Pyramid:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from medtrans import Parts
 from medtrans.builtin.methods.base import (
@@ -20,12 +20,15 @@ from medtrans.builtin.methods.base import (
     WeightAverage,
     accuracy,
     backward,
+    beside,
     discriminate,
+    discriminator_term,
     generate,
     loss_inputs,
+    loss_term,
     settled,
 )
-from medtrans.types import Batch, LossInputs, Pyramid, pyramid
+from medtrans.types import Batch, DiscriminatorOutput, LossInputs, Pyramid, pyramid
 
 __all__ = ["PairedMethod"]
 
@@ -78,31 +81,28 @@ class PairedMethod(GeneratorMethod):
         """Update discriminator and generator once each.
 
         With `parts.accumulate` chunks, one chunk's graph is kept at a time, at the price of one more forward of the
-        generator where the discriminator goes first.
+        generator where the discriminator goes first, and of either network where a loss is no mean over cases.
         """
         chunks = batch.chunks(self.parts.accumulate)
         self.begin(step)
         if self.order == "discriminator_first":
             live = [self._predict(chunk) for chunk in chunks] if len(chunks) == 1 else None
-            values = self._update_discriminator(chunks, live or self._detached_predictions(chunks), step)
-            values |= self._update_generator(chunks, live, step)[0]
+            made = live or self._detached_predictions(chunks)
+            values = self._update_discriminator(chunks, made, step)
+            values |= self._update_generator(chunks, live, made, step)[0]
         else:
-            values, shown = self._update_generator(chunks, None, step)
+            values, shown = self._update_generator(chunks, None, [], step)
             values |= self._update_discriminator(chunks, shown, step)
         return {**values, **self.end()}
 
     def generator_losses(self, inputs: LossInputs) -> dict[str, Tensor]:
         """The generator's terms by loss, before their weights."""
-        return {name: loss(inputs) for name, loss in self.losses.items()}
+        return {name: loss_term(loss, inputs) for name, loss in self.losses.items()}
 
     def discriminator_losses(self, inputs: LossInputs) -> dict[str, Tensor]:
         """The discriminator's terms by loss, of the losses that have one."""
-        found = {}
-        for name, loss in self.losses.items():
-            own_term = getattr(loss, "discriminator_loss", None)
-            if own_term is not None and (term := own_term(inputs)) is not None:
-                found[name] = term
-        return found
+        terms = {name: discriminator_term(loss, inputs) for name, loss in self.losses.items()}
+        return {name: term for name, term in terms.items() if term is not None}
 
     def state_dict(self) -> dict[str, Any]:
         """Optimisers, pool and the average's count."""
@@ -118,17 +118,18 @@ class PairedMethod(GeneratorMethod):
             return {}
         trained, values = self.discriminator, ChunkMeans(len(chunks))
         trained.clear()
-        for index, (chunk, prediction) in enumerate(zip(chunks, predictions, strict=True)):
+        shown = [
             # An older prediction is judged beside the source it was made from, or the pair alone would give it away.
-            fresh = (*(level.detach() for level in prediction), chunk.source)
-            *shown, source = self.pool.exchange(fresh, step * len(chunks) + index)
-            inputs = loss_inputs(
-                chunk.source, chunk.target, tuple(shown), chunk.mask, step, "discriminator", chunk.valid
-            )
-            real = discriminate(trained.network, inputs.target, inputs.source)
-            fake = discriminate(trained.network, inputs.prediction, pyramid(source, len(shown)))
-            inputs = replace(inputs, real=real, fake=fake)
-            terms = self.discriminator_losses(inputs)
+            self.pool.exchange((*(level.detach() for level in prediction), chunk.source), step * len(chunks) + index)
+            for index, (chunk, prediction) in enumerate(zip(chunks, predictions, strict=True))
+        ]
+        known: list[LossInputs] = []
+        if self.over_batch(chunks):
+            with torch.no_grad():
+                known = [_judged(trained.network, *one, step)[0] for one in zip(chunks, shown, strict=True)]
+        for index, (chunk, pair) in enumerate(zip(chunks, shown, strict=True)):
+            inputs, real, fake = _judged(trained.network, chunk, pair, step)
+            terms = self.discriminator_losses(beside(inputs, known, index))
             if not terms:
                 return {}
             total = torch.stack(list(terms.values())).sum()
@@ -144,30 +145,55 @@ class PairedMethod(GeneratorMethod):
         return chunk.target
 
     def _detached_predictions(self, chunks: list[Batch]) -> list[Pyramid]:
-        if self.discriminator is None:
+        if self.discriminator is None and not self.over_batch(chunks):
             return []
         with torch.no_grad():
             return [self._predict(chunk) for chunk in chunks]
 
     def _update_generator(
-        self, chunks: list[Batch], live: list[Pyramid] | None, step: int
+        self, chunks: list[Batch], live: list[Pyramid] | None, made: list[Pyramid], step: int
     ) -> tuple[dict[str, Tensor], list[Pyramid]]:
-        """Update on `live` predictions, or on new ones; returns them without graph beside the scalars."""
+        """Update on `live` predictions, or on new ones; returns them without graph beside the scalars.
+
+        `made` are predictions without graph where there are some.
+        """
         trained, values = self.generator, ChunkMeans(len(chunks))
         trained.clear()
         weights = {name: self.weight(name, step) for name in self.parts.losses}
         shown: list[Pyramid] = []
+        known: list[LossInputs] = []
+        if self.over_batch(chunks):
+            with torch.no_grad():
+                made = made or self._detached_predictions(chunks)
+                known = [self._seen(chunk, one, step) for chunk, one in zip(chunks, made, strict=True)]
         for index, chunk in enumerate(chunks):
             prediction = self._predict(chunk) if live is None else live[index]
             shown.append(tuple(level.detach() for level in prediction))
-            inputs = loss_inputs(chunk.source, chunk.target, prediction, chunk.mask, step, valid=chunk.valid)
-            with nullcontext() if self.discriminator is None else self.discriminator.frozen() as network:
-                if network is not None:
-                    with torch.no_grad():
-                        real = discriminate(network, inputs.target, inputs.source)
-                    inputs = replace(inputs, real=real, fake=discriminate(network, inputs.prediction, inputs.source))
-                terms = self.generator_losses(inputs)
+            with nullcontext() if self.discriminator is None else self.discriminator.frozen():
+                terms = self.generator_losses(beside(self._seen(chunk, prediction, step), known, index))
                 total = torch.stack([term * weights.get(name, 1.0) for name, term in terms.items()]).sum()
                 backward(total / len(chunks), [trained], last=index == len(chunks) - 1)
             values.add({**terms, "generator": total})
         return values.means() | trained.update(self.clip_norm), shown
+
+    def _seen(self, chunk: Batch, prediction: Pyramid, step: int) -> LossInputs:
+        """A chunk as the generator's losses see it."""
+        inputs = loss_inputs(chunk.source, chunk.target, prediction, chunk.mask, step, valid=chunk.valid)
+        if self.discriminator is None:
+            return inputs
+        with torch.no_grad():
+            real = discriminate(self.discriminator.network, inputs.target, inputs.source)
+        return replace(
+            inputs, real=real, fake=discriminate(self.discriminator.network, inputs.prediction, inputs.source)
+        )
+
+
+def _judged(
+    network: nn.Module, chunk: Batch, pair: Pyramid, step: int
+) -> tuple[LossInputs, DiscriminatorOutput, DiscriminatorOutput]:
+    """A chunk as the discriminator's losses see it; `pair` is a prediction and, last, its own source."""
+    *shown, source = pair
+    inputs = loss_inputs(chunk.source, chunk.target, tuple(shown), chunk.mask, step, "discriminator", chunk.valid)
+    real = discriminate(network, inputs.target, inputs.source)
+    fake = discriminate(network, inputs.prediction, pyramid(source, len(shown)))
+    return replace(inputs, real=real, fake=fake), real, fake
