@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from medtrans.evaluation.run_comparison import compare_runs
+from medtrans.evaluation.run_comparison import compare_runs, run_names
 from medtrans.runs.folder import RunFolder
 from medtrans.training.costs import read_costs
 
@@ -97,11 +97,12 @@ def verdicts(found: list[Cell], reference: str) -> dict[tuple[str, str, str], st
         if first is None or not own:
             continue
         shared = [name for name in METRICS if all(name in one.metrics for one in (first, *own.values()))]
-        compared = compare_runs([first.folder.path, *(one.folder.path for one in own.values())], shared)
+        folders = [first.folder.path, *(one.folder.path for one in own.values())]
+        compared, methods = compare_runs(folders, shared), dict(zip(run_names(folders), (reference, *own), strict=True))
         for one in compared["comparisons"]:
             p = one["wilcoxon_p_holm"]
             if p is not None and p < SIGNIFICANT:
-                told[task, one["run"], one["metric"]] = "▲" if one["gain"] > 0 else "▼"
+                told[task, methods[one["run"]], one["metric"]] = "▲" if one["gain"] > 0 else "▼"
     return told
 
 

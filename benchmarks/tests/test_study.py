@@ -237,7 +237,7 @@ def test_equal_time_is_counted_by_what_a_step_took(tmp_path: Path, capsys: pytes
 def test_runs_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
     fake_run(tmp_path / "t1_t2" / "mdaunet", [1.0, 2.0, 3.0])
     fake_run(tmp_path / "t1_t2" / "unet", [1.0, 2.0])
-    with pytest.raises(SystemExit, match="missing in unet"):
+    with pytest.raises(SystemExit, match=r"missing in .*unet"):
         main(["table", str(tmp_path)])
     with pytest.raises(SystemExit, match="no run has ended"):
         main(["table", str(tmp_path / "t1_t2")])
